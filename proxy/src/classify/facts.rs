@@ -1,0 +1,179 @@
+//! What a statement's text says about it: everything the router and the session need, and nothing else.
+//!
+//! Facts are made once for a statement shape and shared by every session of a worker.
+
+use bitflags::bitflags;
+
+/// What kind of statement it is: the verb, after comments, parentheses and `WITH` are looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Nothing but white space and comments.
+    Empty,
+    /// `SELECT`, `VALUES`, `TABLE`, `WITH … SELECT`, also in parentheses.
+    Select,
+    /// `SHOW …`
+    Show,
+    /// `EXPLAIN`, `DESCRIBE`, `DESC`, MariaDB's `ANALYZE <statement>`.
+    Explain,
+    Insert,
+    Replace,
+    Update,
+    Delete,
+    /// `LOAD DATA`, `LOAD XML`, `IMPORT TABLE`.
+    Load,
+    /// `CALL`, `DO`, `BEGIN NOT ATOMIC`: code whose effects the text does not tell.
+    Call,
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin,
+    Commit,
+    Rollback,
+    /// `SAVEPOINT`, `ROLLBACK TO`, `RELEASE SAVEPOINT`.
+    Savepoint,
+    /// `XA …`
+    Xa,
+    /// `SET …` of any sort.
+    Set,
+    /// `USE schema`
+    Use,
+    /// Text `PREPARE … FROM`.
+    Prepare,
+    /// Text `EXECUTE`, `EXECUTE IMMEDIATE`.
+    Execute,
+    /// Text `DEALLOCATE PREPARE`, `DROP PREPARE`.
+    Deallocate,
+    /// `CREATE`, `ALTER`, `DROP`, `RENAME`, `TRUNCATE`, `GRANT`, `REVOKE` and their like.
+    Ddl,
+    /// `LOCK TABLES`, `UNLOCK TABLES`, `LOCK INSTANCE`, `BACKUP …`, `FLUSH … WITH READ LOCK`.
+    Lock,
+    /// `HANDLER …`
+    Handler,
+    /// `GET DIAGNOSTICS`, `SIGNAL`, `RESIGNAL`.
+    Diagnostics,
+    /// `KILL …`
+    Kill,
+    /// `FLUSH`, `RESET`, `PURGE`, `ANALYZE TABLE`, `CHECK TABLE`, `OPTIMIZE`, `INSTALL` and their like.
+    Admin,
+    /// `CHANGE MASTER`, `START REPLICA`, `SHUTDOWN`, …: what only an operator should send.
+    Control,
+    /// More than one statement in one packet.
+    Multi,
+    /// A verb that Tandem does not know.
+    Unknown,
+}
+
+/// Why a statement is not a pure read, or that it is one.
+///
+/// The first reason found is kept: it is what `EXPLAIN ROUTE` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purity {
+    /// Any server that is fresh enough may answer it, and it leaves nothing behind on the connection.
+    Pure,
+    /// The verb writes, or may write.
+    Writes,
+    /// `FOR UPDATE`, `FOR SHARE`, `LOCK IN SHARE MODE`.
+    LockingRead,
+    /// `INTO OUTFILE`, `INTO DUMPFILE`, `INTO @variable`.
+    SelectInto,
+    /// Calls a function that is not on the list of built-in pure functions: it may write.
+    UnknownFunction,
+    /// `GET_LOCK()` and its relatives.
+    UserLock,
+    /// `NEXTVAL()`, `NEXT VALUE FOR`, `SETVAL()`, `LASTVAL()`.
+    Sequence,
+    /// Reads or sets `@variable`.
+    UserVariable,
+    /// Asks for what the previous statement left: `LAST_INSERT_ID()`, `FOUND_ROWS()`, `SHOW WARNINGS` …
+    PreviousStatement,
+    /// The answer differs from server to server: `@@server_id`, `SHOW PROCESSLIST`, `performance_schema` …
+    ServerLocal,
+    /// Changes or asks for session state.
+    SessionState,
+    /// `EXPLAIN ANALYZE` and `ANALYZE <statement>` run the statement.
+    Executes,
+    /// Tandem's rules and sqlparser read the statement differently: not proved.
+    Disagreement,
+    /// Could not be lexed to its end, or was longer than what is looked at.
+    Unreadable,
+}
+
+bitflags! {
+    /// State that a statement may leave on its connection and that can't be moved to another one.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Pins: u32 {
+        /// `SET @x`, `@x := …`, `INTO @x`, and statements that only read one.
+        const USER_VARIABLE = 1;
+        /// `CREATE TEMPORARY TABLE` or `SEQUENCE`.
+        const TEMPORARY_TABLE = 1 << 1;
+        /// `GET_LOCK()` and its relatives.
+        const USER_LOCK = 1 << 2;
+        /// `LOCK TABLES`, `FLUSH TABLES WITH READ LOCK`, `BACKUP STAGE`.
+        const TABLE_LOCK = 1 << 3;
+        /// `HANDLER t OPEN`
+        const HANDLER = 1 << 4;
+        /// Text `PREPARE`.
+        const TEXT_PREPARED = 1 << 5;
+        /// `XA START` … `XA COMMIT`.
+        const XA = 1 << 6;
+        /// Variables that must not be set again elsewhere: `insert_id`, `timestamp`, `gtid_next`, `session_track_*` …
+        const ONE_SHOT_VARIABLE = 1 << 7;
+        /// `SET ROLE`, `SET SESSION AUTHORIZATION`, `sql_log_bin`.
+        const IDENTITY = 1 << 8;
+        /// `SET profiling`, `optimizer_trace`.
+        const PROFILING = 1 << 9;
+        /// `SET TRANSACTION …` without a scope: it belongs to the next transaction only.
+        const NEXT_TRANSACTION = 1 << 10;
+        /// `LASTVAL()` asks for what this connection drew from a sequence.
+        const SEQUENCE = 1 << 11;
+        /// What it does can't be told from the text.
+        const UNKNOWN = 1 << 12;
+    }
+}
+
+bitflags! {
+    /// What a statement takes from the statement before it, or leaves for the one after.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Links: u16 {
+        /// Reads `LAST_INSERT_ID()`, `@@identity` or `@@last_insert_id`.
+        const READS_INSERT_ID = 1;
+        /// Reads `FOUND_ROWS()`.
+        const READS_FOUND_ROWS = 1 << 1;
+        /// Reads `ROW_COUNT()`.
+        const READS_ROW_COUNT = 1 << 2;
+        /// Reads the diagnostics area: `SHOW WARNINGS`, `SHOW ERRORS`, `GET DIAGNOSTICS`, `@@warning_count`.
+        const READS_DIAGNOSTICS = 1 << 3;
+        /// `SQL_CALC_FOUND_ROWS`: the next statement may ask for it.
+        const LEAVES_FOUND_ROWS = 1 << 4;
+        /// `LAST_INSERT_ID(expr)` sets the insert id without an insert.
+        const SETS_INSERT_ID = 1 << 5;
+    }
+}
+
+/// A table that a statement names: schema (empty where the default schema is meant) and name, as written,
+/// without quotes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    pub schema: Box<str>,
+    pub name: Box<str>,
+}
+
+/// The tables that a statement reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    pub reads: Vec<TableName>,
+    pub writes: Vec<TableName>,
+    /// False where the lists may be incomplete: not parsed, functions, views not resolved.
+    pub complete: bool,
+}
+
+/// Everything Tandem knows of a statement's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub kind: Kind,
+    pub purity: Purity,
+    /// State the statement may leave behind that ties the session to its connection.
+    pub pins: Pins,
+    /// State that is surely gone once it has succeeded (`UNLOCK TABLES`, `RELEASE_ALL_LOCKS()`).
+    pub unpins: Pins,
+    pub links: Links,
+    pub tables: Tables,
+}

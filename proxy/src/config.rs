@@ -1,0 +1,145 @@
+//! Configuration: text from file, environment and command line becomes one typed, cross-checked value
+//! before a socket is bound. Each module is handed its part; nothing consults a global.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub listener: Listener,
+    pub admin: Admin,
+    pub monitor: Monitor,
+    pub metrics: Metrics,
+    pub log: Log,
+    pub pool: Pool,
+    pub limits: Limits,
+    pub servers: Vec<Server>,
+    pub users: Vec<User>,
+}
+
+/// `[listener]`: where applications connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub address: SocketAddr,
+    /// Worker threads; 0 is one for each core.
+    pub workers: usize,
+    /// Most sessions at once.
+    pub max_connections: usize,
+    /// A client that has not finished logging in after this time is disconnected.
+    pub handshake_timeout: Duration,
+    /// A client that takes nothing of its reply for this time is disconnected.
+    pub write_timeout: Duration,
+    /// A session that sends nothing for this time is ended, as the server's `wait_timeout` does.
+    pub idle_timeout: Duration,
+    /// How long running statements may go on after SIGTERM.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[admin]`: the admin SQL port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    pub address: SocketAddr,
+    pub user: String,
+    pub password: Secret,
+}
+
+/// `[monitor]`: the account that probes the servers, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    pub user: String,
+    pub password: Secret,
+    pub interval: Duration,
+    /// A probe that has not answered after this time has failed.
+    pub timeout: Duration,
+    /// A standby further behind than this takes no reads.
+    pub max_lag: Duration,
+}
+
+/// `[metrics]`: Prometheus text over HTTP; off without an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    pub address: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A tracing filter, for instance `info` or `tandem=debug`.
+    pub level: String,
+}
+
+/// `[pool]`: connections to each server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Most connections to one server, divided among the workers.
+    pub max_connections: usize,
+    /// How long a statement may wait for a connection to become free.
+    pub queue_timeout: Duration,
+    /// Most statements that wait for one server, divided among the workers.
+    pub queue_limit: usize,
+    /// How long connecting to a server may take, login included.
+    pub connect_timeout: Duration,
+    /// A connection unused for this time is closed.
+    pub idle_timeout: Duration,
+    /// Most prepared statements kept on one connection.
+    pub max_prepared: usize,
+}
+
+/// `[limits]`: bounds on what one session may make Tandem hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A statement up to this size is read whole and classified; a longer one is streamed to the active master.
+    pub statement_bytes: usize,
+    /// Largest command a client may send, over all its packets.
+    pub command_bytes: usize,
+    /// Most prepared statements of one session.
+    pub prepared_statements: usize,
+    /// Statement shapes whose analysis a worker keeps.
+    pub statement_cache: usize,
+}
+
+/// `[[server]]`: one of the two masters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub name: String,
+    pub address: SocketAddr,
+    /// Share of the reads relative to the other server's; 0 takes none.
+    pub weight: u32,
+}
+
+/// `[[user]]`: an account that applications log in with, the same on Tandem and on the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub password: Secret,
+}
+
+/// A password: it can be used, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The password itself; whoever calls this must not log it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,9 @@
+//! Tandem: two MySQL or MariaDB servers that replicate master-master, behind one port.
+//!
+//! Two rivers that meet only in one immutable topology snapshot:
+//! - data: `listener → session → classify → route → pool → backend`
+//! - control: `monitor → topology → failover`
+
+pub mod classify;
+pub mod config;
+pub mod topology;

@@ -1,0 +1,111 @@
+//! The one immutable picture of the pair that the data path and the control path share.
+//!
+//! The monitor publishes a new [`Topology`] after every round of probes; workers read the newest one
+//! for each statement. A decision is made on one snapshot and never on two.
+
+pub mod derive;
+pub mod gtid;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use gtid::Position;
+
+/// Index of a server in the configuration file's order; stable while Tandem runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub usize);
+
+/// Who makes the server, and so which dialect, GTID form and variables it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavor {
+    MariaDb,
+    MySql,
+}
+
+/// A server's version as it says it itself, and as numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub flavor: Flavor,
+    /// `10_11_14` as 101114, the form that versioned comments use.
+    pub number: u32,
+    /// What `@@version` says, for instance `10.11.14-MariaDB-0+deb12u2-log`.
+    pub text: Arc<str>,
+}
+
+/// What Tandem lets a server do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Takes all writes, and its share of the reads.
+    Active,
+    /// Replicates from the active master and takes reads.
+    Standby,
+    /// Up, but its data are not known to follow the active master: no reads, no writes.
+    Detached,
+    /// Not reached.
+    Down,
+}
+
+/// One direction of the ring, as the receiving server tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Replication {
+    /// The receiver (I/O) thread is connected to its source.
+    pub receiving: bool,
+    /// The applier (SQL) thread runs.
+    pub applying: bool,
+    /// `Seconds_Behind_Master`; `None` is unknown, and unknown is infinite.
+    pub lag: Option<Duration>,
+    /// The last error of either thread.
+    pub error: Option<Arc<str>>,
+}
+
+/// One server as the last probes saw it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub id: ServerId,
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+    /// Share of the reads relative to the other server's; 0 takes none.
+    pub weight: u32,
+    pub role: Role,
+    /// Why it has this role, in words for an operator.
+    pub why: Arc<str>,
+    pub version: Option<Version>,
+    pub read_only: bool,
+    pub replication: Option<Replication>,
+    /// What the server has committed, of its own and of what it replicated.
+    pub position: Position,
+    /// When `position` was asked for: everything acknowledged before is in it.
+    pub position_asked: Option<Instant>,
+    /// How long the last successful probe took.
+    pub probe_time: Option<Duration>,
+    /// Why the last probe failed.
+    pub error: Option<Arc<str>>,
+}
+
+/// The pair at one moment.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Grows by one each time the active master changes.
+    pub epoch: u64,
+    pub servers: Vec<Server>,
+    pub active: Option<ServerId>,
+}
+
+impl Topology {
+    pub fn server(&self, id: ServerId) -> &Server {
+        &self.servers[id.0]
+    }
+
+    /// The server that takes reads beside the active master, where there is one.
+    pub fn standby(&self) -> Option<&Server> {
+        self.servers
+            .iter()
+            .find(|server| server.role == Role::Standby)
+    }
+}
+
+/// The place where the newest topology is found.
+pub type Shared = Arc<ArcSwap<Topology>>;

@@ -1,0 +1,1 @@
+//! Observations → roles: a pure function.

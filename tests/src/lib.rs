@@ -1,0 +1,1 @@
+//! The harness: real servers and a real proxy for black-box tests.
