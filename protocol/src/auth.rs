@@ -1,0 +1,3 @@
+//! How passwords are proved, one file a plugin.
+
+pub mod native;

@@ -1,0 +1,109 @@
+use super::*;
+
+#[test]
+fn command_bytes_come_back() {
+    let known: Vec<_> = (0..=255).filter_map(CommandCode::from_byte).collect();
+    assert_eq!(known.len(), 39);
+    for code in known {
+        assert_eq!(CommandCode::from_byte(code as u8), Some(code));
+        assert!(!code.name().is_empty());
+    }
+    assert_eq!(CommandCode::from_byte(0x22), None);
+    assert_eq!(CommandCode::StmtBulkExecute as u8, 0xfa);
+}
+
+/// Whether `decode` refuses every proper prefix of `payload` and the payload of another command.
+fn refuses_prefixes<T>(payload: &[u8], decode: impl Fn(&[u8]) -> Result<T, DecodeError>) {
+    for cut in 0..payload.len() {
+        assert!(decode(&payload[..cut]).is_err(), "{payload:?} cut at {cut}");
+    }
+    assert!(decode(payload).is_ok());
+    let mut other = payload.to_vec();
+    other[0] = 0x0e;
+    assert!(decode(&other).is_err());
+}
+
+#[test]
+fn statement_commands_refuse_prefixes() {
+    refuses_prefixes(&[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0], |b| {
+        StmtExecute::decode(b).map(drop)
+    });
+    refuses_prefixes(&[0x18, 1, 0, 0, 0, 2, 0], |b| {
+        StmtSendLongData::decode(b).map(drop)
+    });
+    refuses_prefixes(&[0x1c, 1, 0, 0, 0, 9, 0, 0, 0], StmtFetch::decode);
+    refuses_prefixes(&[0x19, 1, 0, 0, 0], StmtClose::decode);
+    refuses_prefixes(&[0x1a, 1, 0, 0, 0], StmtReset::decode);
+    refuses_prefixes(&[0x1b, 1, 0], SetOption::decode);
+}
+
+#[test]
+fn execute_fields() {
+    let execute = StmtExecute::decode(&[0x17, 1, 2, 0, 0, 1, 1, 0, 0, 0, 7, 8]).unwrap();
+    assert_eq!(
+        execute,
+        StmtExecute {
+            statement_id: 0x201,
+            flags: 1,
+            iterations: 1,
+            params: &[7, 8]
+        }
+    );
+    assert!(execute.wants_cursor());
+}
+
+#[test]
+fn execute_params_with_types_without_and_none() {
+    let bound = [0b10, 1, 3, 0, 0xfd, 0, 5, 0, 0, 0];
+    assert_eq!(
+        execute_params(&bound, 2),
+        Ok(ExecuteParams {
+            null_bitmap: &[0b10],
+            new_params_bound: true,
+            types: &[3, 0, 0xfd, 0],
+            values: &[5, 0, 0, 0],
+        })
+    );
+    let again = execute_params(&[0, 0, 5, 0, 0, 0], 2).unwrap();
+    assert!(!again.new_params_bound && again.types.is_empty());
+    assert_eq!(again.values, [5, 0, 0, 0]);
+    assert_eq!(execute_params(&[], 0).unwrap().null_bitmap, []);
+    for cut in 0..6 {
+        assert!(execute_params(&bound[..cut], 2).is_err(), "{cut}");
+    }
+    assert_eq!(execute_params(&[0, 0, 0], 9).unwrap().null_bitmap.len(), 2);
+}
+
+#[test]
+fn set_option_values() {
+    assert_eq!(SetOption::decode(&[0x1b, 0, 0]), Ok(SetOption::MultiStatementsOn));
+    assert_eq!(
+        SetOption::decode(&[0x1b, 1, 0]),
+        Ok(SetOption::MultiStatementsOff)
+    );
+    assert!(SetOption::decode(&[0x1b, 2, 0]).is_err());
+}
+
+#[test]
+fn change_user_in_full_and_every_truncation() {
+    let caps = Capabilities::PLUGIN_AUTH | Capabilities::CONNECT_ATTRS;
+    let payload = b"\x11bob\0\x03abcshop\0\x2d\0mysql_native_password\0\x04\x01a\x01b";
+    let change = ChangeUser::decode(payload, caps).unwrap();
+    assert_eq!(
+        change,
+        ChangeUser {
+            user: b"bob",
+            proof: b"abc",
+            schema: b"shop",
+            charset: Some(45),
+            plugin: Some(b"mysql_native_password"),
+            attributes: b"\x01a\x01b",
+        }
+    );
+    // What old clients leave out may be missing whole.
+    let optional = [14, 16, 38];
+    for cut in 0..payload.len() {
+        let decoded = ChangeUser::decode(&payload[..cut], caps);
+        assert_eq!(decoded.is_ok(), optional.contains(&cut), "{cut}: {decoded:?}");
+    }
+}

@@ -1,0 +1,237 @@
+use super::*;
+use crate::frame::write_packet;
+use crate::reply;
+
+const LEGACY: Capabilities = Capabilities::PROTOCOL_41;
+const MODERN: Capabilities = LEGACY.union(Capabilities::DEPRECATE_EOF);
+
+/// Everything that is handed out, and how often bytes passed.
+#[derive(Debug, Default, PartialEq)]
+struct Walked {
+    kinds: Vec<Control>,
+    passes: usize,
+    bytes: usize,
+    rows: u64,
+}
+
+fn walk(expect: Expect, caps: Capabilities, bytes: &[u8]) -> Result<Walked, DecodeError> {
+    let (mut walker, mut walked) = (Walker::new(expect, caps), Walked::default());
+    while !walker.is_done() {
+        match walker.step(&bytes[walked.bytes..])? {
+            Step::Pass(n) => {
+                walked.passes += 1;
+                walked.bytes += n;
+            }
+            Step::Packet { len, kind } => {
+                walked.kinds.push(kind);
+                walked.bytes += len;
+            }
+            Step::Need(n) => panic!("{n} bytes needed at {}", walked.bytes),
+        }
+    }
+    walked.rows = walker.rows();
+    Ok(walked)
+}
+
+fn packets(payloads: &[&[u8]]) -> Vec<u8> {
+    let (mut out, mut seq) = (Vec::new(), 1);
+    for payload in payloads {
+        write_packet(&mut out, &mut seq, payload);
+    }
+    out
+}
+
+const COLUMN: &[u8] = b"\x03def and so on";
+const EOF: &[u8] = &[0xfe, 0, 0, 2, 0];
+const OK_AS_EOF: &[u8] = &[0xfe, 0, 0, 2, 0, 0, 0];
+
+#[test]
+fn a_buffer_of_rows_is_one_pass() {
+    let rows = vec![vec![Some(b"value".to_vec())]; 5000];
+    let mut out = Vec::new();
+    reply::text_result(&mut out, 1, MODERN, &["n"], &rows, Status::AUTOCOMMIT);
+    let walked = walk(Expect::Query, MODERN, &out).unwrap();
+    assert_eq!(walked.passes, 1);
+    assert_eq!((walked.rows, walked.kinds), (5000, vec![Control::Ok]));
+}
+
+/// A value over 16 MiB: its row starts with 0xFE and is continued.
+#[test]
+fn huge_rows_are_not_taken_for_the_end() {
+    for len in [
+        MAX_PAYLOAD - 5,
+        MAX_PAYLOAD - 4,
+        MAX_PAYLOAD + 1,
+        2 * MAX_PAYLOAD - 9,
+        2 * MAX_PAYLOAD,
+    ] {
+        let mut row = Vec::new();
+        crate::wire::put_lenenc_bytes(&mut row, &vec![0xfe; len]);
+        for (caps, end, kind) in [(LEGACY, EOF, Control::Eof), (MODERN, OK_AS_EOF, Control::Ok)] {
+            let mut parts: Vec<&[u8]> = vec![b"\x01", COLUMN];
+            if caps == LEGACY {
+                parts.push(EOF);
+            }
+            parts.extend([&row[..], b"\x01a", &row, end]);
+            let bytes = packets(&parts);
+            let walked = walk(Expect::Query, caps, &bytes).unwrap();
+            assert_eq!((walked.rows, walked.kinds), (3, vec![kind]), "{len}");
+            assert_eq!(walked.bytes, bytes.len());
+        }
+    }
+}
+
+/// The start of a continued frame may look like an end; so may an empty one.
+#[test]
+fn continued_frames_are_split_anywhere_near_their_headers() {
+    let mut row = Vec::new();
+    crate::wire::put_lenenc_bytes(&mut row, &vec![0xff; MAX_PAYLOAD - 4]);
+    assert_eq!(row.len(), MAX_PAYLOAD, "so an empty frame follows");
+    let bytes = packets(&[b"\x01", COLUMN, &row, OK_AS_EOF]);
+    let second = bytes.len() - OK_AS_EOF.len() - 2 * HEADER_LEN;
+    for split in second - 3..bytes.len() {
+        let mut walker = Walker::new(Expect::Query, MODERN);
+        let mut at = 0;
+        while let Step::Pass(n) = walker.step(&bytes[at..split]).unwrap() {
+            at += n;
+        }
+        assert!(!walker.is_done());
+        while let Step::Pass(n) = walker.step(&bytes[at..]).unwrap() {
+            at += n;
+        }
+        assert_eq!(at, bytes.len() - OK_AS_EOF.len() - HEADER_LEN, "{split}");
+        assert_eq!(walker.rows(), 1);
+        let last = walker.step(&bytes[at..]).unwrap_err();
+        assert_eq!(last, DecodeError::Finished);
+    }
+}
+
+#[test]
+fn a_legacy_eof_under_deprecate_eof_is_still_an_end() {
+    let bytes = packets(&[b"\x01", COLUMN, b"\x01a", EOF]);
+    let walked = walk(Expect::Query, MODERN, &bytes).unwrap();
+    assert_eq!(walked.kinds, [Control::Eof]);
+}
+
+#[test]
+fn progress_reports_do_not_end_a_reply() {
+    let progress = b"\xff\xff\xff\x01\x01\x02\x00\x00\x00\x05stage";
+    let caps = LEGACY | Capabilities::MARIADB_PROGRESS;
+    let bytes = packets(&[progress, progress, &[0, 0, 0, 2, 0, 0, 0]]);
+    let walked = walk(Expect::Query, caps, &bytes).unwrap();
+    assert_eq!(walked.kinds, [Control::Ok]);
+    let refused = packets(&[progress, b"\xff\x15\x04#28000no"]);
+    assert_eq!(walk(Expect::Query, caps, &refused).unwrap().kinds, [Control::Err]);
+    // Without the capability it's an error like any other.
+    let walked = walk(Expect::Query, LEGACY, &bytes).unwrap();
+    assert_eq!(walked.kinds, [Control::Err]);
+    assert!(walked.bytes < bytes.len());
+}
+
+#[test]
+fn cached_metadata_is_not_waited_for() {
+    let caps = LEGACY | Capabilities::MARIADB_CACHE_METADATA;
+    let without = packets(&[b"\x02\x00", EOF, b"\x00\x00\x01", EOF]);
+    let walked = walk(Expect::Execute, caps, &without).unwrap();
+    assert_eq!((walked.rows, walked.kinds), (1, vec![Control::Eof]));
+    let with = packets(&[b"\x02\x01", COLUMN, COLUMN, EOF, EOF]);
+    let walked = walk(Expect::Execute, caps, &with).unwrap();
+    assert_eq!((walked.rows, walked.kinds), (0, vec![Control::Eof]));
+}
+
+#[test]
+fn a_file_request_is_followed_by_the_rest_of_the_reply() {
+    let ok_more = &[0, 0, 0, 10, 0, 0, 0];
+    let bytes = packets(&[b"\xfbname", ok_more, b"\x01", COLUMN, EOF, b"\x011", EOF]);
+    let walked = walk(Expect::Query, LEGACY, &bytes).unwrap();
+    assert_eq!(walked.kinds, [Control::LocalInfile, Control::Ok, Control::Eof]);
+}
+
+#[test]
+fn more_results_count_only_where_there_can_be_more() {
+    let bytes = packets(&[&[0, 0, 0, 10, 0, 0, 0]]);
+    assert!(walk(Expect::Single, LEGACY, &bytes).is_ok());
+    let mut walker = Walker::new(Expect::Query, LEGACY);
+    walker.step(&bytes).unwrap();
+    assert!(!walker.is_done());
+    assert_eq!(walker.step(&[]), Ok(Step::Need(HEADER_LEN + 1)));
+}
+
+#[test]
+fn nonsense_is_an_error() {
+    for (expect, payloads) in [
+        (Expect::Single, &[&b"\x01"[..]][..]),
+        (Expect::Prepare, &[b"\x01"]),
+        (Expect::Prepare, &[b"\x00\x01"]),
+        (Expect::Query, &[b"\x01trailing"]),
+        (Expect::Query, &[b"\x01 and much more than a count"]),
+        (Expect::Query, &[b"\x01", COLUMN, b"no EOF"]),
+        (Expect::Query, &[b"\x00\x00"]),
+        (Expect::Query, &[b""]),
+        (Expect::Fetch, &[b"\x00", b""]),
+    ] {
+        assert!(
+            walk(expect, LEGACY, &packets(payloads)).is_err(),
+            "{expect:?} {payloads:?}"
+        );
+    }
+}
+
+#[test]
+fn a_control_packet_must_fit_a_frame() {
+    let mut bytes = Header {
+        len: MAX_PAYLOAD,
+        seq: 1,
+    }
+    .encode()
+    .to_vec();
+    bytes.push(0);
+    let step = Walker::new(Expect::Query, LEGACY).step(&bytes);
+    assert_eq!(step, Err(DecodeError::TooLarge { limit: MAX_PAYLOAD }));
+}
+
+/// Whatever comes, a step passes some of the input, asks for more than there is, or fails.
+#[test]
+fn random_bytes_never_panic_or_stand_still() {
+    let mut seed = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let interesting = [0x00, 0x01, 0x02, 0x05, 0x07, 0xfb, 0xfe, 0xff];
+    let extensions = Capabilities::MARIADB_PROGRESS | Capabilities::MARIADB_CACHE_METADATA;
+    for round in 0..20_000 {
+        let expect = [
+            Expect::Query,
+            Expect::Prepare,
+            Expect::Execute,
+            Expect::Fetch,
+            Expect::FieldList,
+            Expect::Single,
+            Expect::Statistics,
+        ][round % 7];
+        let caps = [LEGACY, MODERN, LEGACY | extensions, MODERN | extensions][round % 4];
+        let mut bytes = Vec::new();
+        for _ in 0..random() % 6 {
+            let len = random() % 12;
+            bytes.extend_from_slice(&[len as u8, 0, 0, 0]);
+            bytes.extend((0..len).map(|_| interesting[(random() % 8) as usize]));
+        }
+        let (mut walker, mut at) = (Walker::new(expect, caps), 0);
+        while !walker.is_done() {
+            match walker.step(&bytes[at..]) {
+                Ok(Step::Pass(n) | Step::Packet { len: n, .. }) => {
+                    assert!(n > 0 && at + n <= bytes.len());
+                    at += n;
+                }
+                Ok(Step::Need(n)) => {
+                    assert!(n > bytes.len() - at);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+    }
+}
