@@ -5,6 +5,72 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod assemble;
+mod check;
+mod environment;
+mod file;
+mod layers;
+mod overrides;
+mod problem;
+mod scalar;
+mod schema;
+
+pub use self::layers::Sources;
+pub use self::problem::{Fault, Place, Problem, Problems};
+
+/// A configuration that can be used, with what its operator should nevertheless look at.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Problems,
+}
+
+/// File, then environment, then command line; every problem of all three at once.
+pub fn load(sources: Sources) -> Result<Config, Problems> {
+    load_with_warnings(sources).map(|loaded| loaded.config)
+}
+
+/// As [`load`], for callers that can show warnings.
+pub fn load_with_warnings(sources: Sources) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let mut warnings = Problems::default();
+    let mut layers = layers::Layers::default();
+    if let Some(path) = &sources.file {
+        // Without its file everything else would only be reported as missing.
+        let text = file::read(path, &mut warnings)?;
+        file::add(&mut layers, path, &text, &mut problems)?;
+    }
+    environment::add(&mut layers, sources.environment, &mut problems);
+    overrides::add(&mut layers, &sources.overrides, &mut problems, &mut warnings);
+    finish(layers, problems, warnings)
+}
+
+/// A configuration from text alone, without environment or command line.
+pub fn parse(toml: &str) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let mut layers = layers::Layers::default();
+    let name = std::path::Path::new("configuration");
+    file::add(&mut layers, name, toml, &mut problems)?;
+    finish(layers, problems, Problems::default()).map(|loaded| loaded.config)
+}
+
+fn finish(
+    layers: layers::Layers,
+    mut problems: Problems,
+    mut warnings: Problems,
+) -> Result<Loaded, Problems> {
+    let (merged, origins) = layers.merge();
+    let config = assemble::assemble(&merged, &origins, &mut problems);
+    check::check(&config, &origins, &mut problems);
+    check::warn(&config, &origins, &mut warnings);
+    if problems.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        problems.sort();
+        Err(problems)
+    }
+}
+
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -17,6 +83,17 @@ pub struct Config {
     pub limits: Limits,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
+}
+
+impl Config {
+    /// Worker threads to start on a machine with so many cores: as many as asked for, or one a core, but never so
+    /// many that one would have no connection of the pool.
+    pub fn worker_count(&self, cores: usize) -> usize {
+        match self.listener.workers {
+            0 => cores.min(self.pool.max_connections).max(1),
+            workers => workers,
+        }
+    }
 }
 
 /// `[listener]`: where applications connect.
@@ -143,3 +220,6 @@ impl fmt::Debug for Secret {
         f.write_str("***")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,5 @@
 
 pub mod classify;
 pub mod config;
+pub mod log;
 pub mod topology;

@@ -1,0 +1,256 @@
+//! From the merged tree to typed values. A value that is missing or can't be read is reported, and something
+//! harmless stands in for it, so that the other keys are still looked at.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use config::{ConfigError, Map, Value, ValueKind};
+
+use super::environment;
+use super::layers::Origins;
+use super::problem::{Fault, Place, Problems};
+use super::scalar::{Level, Optional, Parsed, Scalar, Size};
+use super::{Admin, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Pool, Secret, Server, User};
+
+/// Port 0 takes part in no comparison of addresses.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+pub(super) fn assemble(merged: &Value, origins: &Origins, problems: &mut Problems) -> Config {
+    let mut reader = Reader {
+        merged,
+        origins,
+        problems,
+    };
+    Config {
+        listener: listener(&mut reader.section("listener")),
+        admin: admin(&mut reader.section("admin")),
+        monitor: monitor(&mut reader.section("monitor")),
+        metrics: metrics(&mut reader.section("metrics")),
+        log: log(&mut reader.section("log")),
+        pool: pool(&mut reader.section("pool")),
+        limits: limits(&mut reader.section("limits")),
+        servers: reader.entries("server", server),
+        users: reader.entries("user", user),
+    }
+}
+
+fn listener(table: &mut Table<'_>) -> Listener {
+    Listener {
+        address: table.required("address", "\"127.0.0.1:6446\"", NO_ADDRESS),
+        workers: table.or("workers", 0),
+        max_connections: table.or("max_connections", 10_000),
+        handshake_timeout: table.or("handshake_timeout", Duration::from_secs(10)),
+        write_timeout: table.or("write_timeout", Duration::from_secs(60)),
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
+        shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),
+    }
+}
+
+fn admin(table: &mut Table<'_>) -> Admin {
+    Admin {
+        address: table.required("address", "\"127.0.0.1:6447\"", NO_ADDRESS),
+        user: table.required("user", "\"admin\"", String::new()),
+        password: table.password(),
+    }
+}
+
+fn monitor(table: &mut Table<'_>) -> Monitor {
+    Monitor {
+        user: table.required("user", "\"tandem_monitor\"", String::new()),
+        password: table.password(),
+        interval: table.or("interval", Duration::from_millis(250)),
+        timeout: table.or("timeout", Duration::from_secs(1)),
+        max_lag: table.or("max_lag", Duration::from_secs(1)),
+    }
+}
+
+fn metrics(table: &mut Table<'_>) -> Metrics {
+    Metrics {
+        address: table.or("address", Optional(None)).0,
+    }
+}
+
+fn log(table: &mut Table<'_>) -> Log {
+    Log {
+        format: table.or("format", LogFormat::Human),
+        level: table.or("level", Level("info".to_owned())).0,
+    }
+}
+
+fn pool(table: &mut Table<'_>) -> Pool {
+    Pool {
+        max_connections: table.or("max_connections", 100),
+        queue_timeout: table.or("queue_timeout", Duration::from_secs(5)),
+        queue_limit: table.or("queue_limit", 10_000),
+        connect_timeout: table.or("connect_timeout", Duration::from_secs(3)),
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(300)),
+        max_prepared: table.or("max_prepared", 256),
+    }
+}
+
+fn limits(table: &mut Table<'_>) -> Limits {
+    Limits {
+        statement_bytes: table.or("statement_bytes", Size(MIB)).0,
+        command_bytes: table.or("command_bytes", Size(GIB)).0,
+        // The server's own default of max_prepared_stmt_count.
+        prepared_statements: table.or("prepared_statements", 16 * KIB - 2),
+        statement_cache: table.or("statement_cache", 10_000),
+    }
+}
+
+fn server(table: &mut Table<'_>) -> Server {
+    let address = table.required("address", "\"127.0.0.1:3306\"", NO_ADDRESS);
+    let weight: usize = table.or("weight", 1);
+    Server {
+        name: table.name("\"a\""),
+        address,
+        // Too large a weight is refused by its range, below u32::MAX.
+        weight: u32::try_from(weight).unwrap_or(u32::MAX),
+    }
+}
+
+fn user(table: &mut Table<'_>) -> User {
+    User {
+        name: table.name("\"app\""),
+        password: table.password(),
+    }
+}
+
+struct Reader<'a> {
+    merged: &'a Value,
+    origins: &'a Origins,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Reader<'a> {
+    fn section(&mut self, name: &'static str) -> Table<'_> {
+        Table {
+            values: child(self.merged, name).and_then(table_of),
+            key: name.to_owned(),
+            name: None,
+            // A section that isn't a table was refused with the file.
+            broken: self.problems.mention(name),
+            origins: self.origins,
+            problems: self.problems,
+        }
+    }
+
+    /// As many entries as any layer named, in the order of the file.
+    fn entries<T>(&mut self, name: &'static str, read: fn(&mut Table<'_>) -> T) -> Vec<T> {
+        if self.problems.mention(name) {
+            return Vec::new();
+        }
+        let list = match child(self.merged, name).map(|value| &value.kind) {
+            Some(ValueKind::Array(list)) => list.as_slice(),
+            _ => &[],
+        };
+        let names = self.origins.names(name);
+        let mut entries = Vec::with_capacity(names.len());
+        for (index, entry_name) in names.iter().enumerate() {
+            entries.push(read(&mut Table {
+                values: list.get(index).and_then(table_of),
+                key: format!("{name}[{index}]"),
+                name: Some(entry_name),
+                broken: false,
+                origins: self.origins,
+                problems: self.problems,
+            }));
+        }
+        entries
+    }
+}
+
+fn child<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    table_of(value)?.get(key)
+}
+
+fn table_of(value: &Value) -> Option<&Map<String, Value>> {
+    match &value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// One section or one entry, being read.
+struct Table<'a> {
+    values: Option<&'a Map<String, Value>>,
+    key: String,
+    /// An entry's name, which the environment may have given.
+    name: Option<&'a str>,
+    broken: bool,
+    origins: &'a Origins,
+    problems: &'a mut Problems,
+}
+
+impl Table<'_> {
+    /// The value, when there is one that can be read.
+    fn get<T: Scalar>(&mut self, key: &str) -> Option<T> {
+        let value = self.values?.get(key)?;
+        match value.clone().try_deserialize::<Parsed<T>>() {
+            Ok(parsed) => Some(parsed.0),
+            Err(error) => {
+                self.complain(key, Fault::Invalid(sentence(error)));
+                None
+            }
+        }
+    }
+
+    fn or<T: Scalar>(&mut self, key: &str, default: T) -> T {
+        self.get(key).unwrap_or(default)
+    }
+
+    fn required<T: Scalar>(&mut self, key: &str, example: &str, stand_in: T) -> T {
+        let present = self.values.is_some_and(|values| values.contains_key(key));
+        if !present && !self.broken {
+            let section = self.key.split('[').next().unwrap_or_default();
+            let full = format!("{}.{key}", self.key);
+            let advice = match self.origins.place(&full) {
+                Place::File { .. } if self.name.is_some() => {
+                    format!("add a line such as {key} = {example} to this [[{section}]]")
+                }
+                Place::File { .. } => {
+                    format!("add a line such as {key} = {example} below [{section}]")
+                }
+                _ => format!(
+                    "add it to the file and give that with --config, or set {}",
+                    environment::variable(&self.origins.label(&full))
+                ),
+            };
+            self.complain(key, Fault::Missing(advice));
+        }
+        self.get(key).unwrap_or(stand_in)
+    }
+
+    fn password(&mut self) -> Secret {
+        Secret::new(self.required("password", "\"…\"", String::new()))
+    }
+
+    /// An entry that only the environment knows has its name from there.
+    fn name(&mut self, example: &str) -> String {
+        let in_file = self.values.is_some_and(|values| values.contains_key("name"));
+        match self.name {
+            Some(name) if !in_file && !name.is_empty() => name.to_owned(),
+            _ => self.required("name", example, String::new()),
+        }
+    }
+
+    fn complain(&mut self, key: &str, fault: Fault) {
+        let problem = self.origins.problem(&format!("{}.{key}", self.key), fault);
+        // A table where a value belongs was refused with the file.
+        if !self.problems.mention(&problem.key) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// What the scalar said, without what `config` puts around it.
+fn sentence(error: ConfigError) -> String {
+    match error {
+        ConfigError::At { error, .. } => sentence(*error),
+        ConfigError::Message(message) => message,
+        _ => "has a value of the wrong type".to_owned(),
+    }
+}

@@ -1,0 +1,359 @@
+//! What can only be judged over several keys, and the ranges of single ones. A key that has been complained about
+//! already isn't compared with others.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::layers::{Origins, entry_key};
+use super::problem::{Fault, Problems};
+use super::{Config, Server};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// Far below what a point in time can be moved by without overflow.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+/// A probe that hangs longer than so many intervals leaves the topology's picture of its server too old.
+const PROBES_IN_TIMEOUT: u32 = 20;
+/// As long as MariaDB's mysql.global_priv holds.
+const LONGEST_USER: usize = 128;
+const LONGEST_NAME: usize = 64;
+/// What people leave standing in an example.
+const PLACEHOLDERS: &[&str] = &["…", "...", "changeme", "change-me", "change me", "CHANGE_ME"];
+
+pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems) {
+    let mut check = Check { origins, problems };
+    check.durations(config);
+    check.counts(config);
+    check.sizes(config);
+    check.accounts(config);
+    check.servers(&config.servers);
+    check.users(config);
+    check.addresses(config);
+}
+
+/// What is allowed but probably not meant.
+pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) {
+    let mut warn = |key: &str, text: &str| {
+        warnings.push(origins.problem(key, Fault::Warning(text.to_owned())));
+    };
+    let mut passwords = vec![
+        ("admin.password".to_owned(), &config.admin.password),
+        ("monitor.password".to_owned(), &config.monitor.password),
+    ];
+    passwords.extend(
+        (0..)
+            .zip(&config.users)
+            .map(|(index, user)| (entry_key("user", index, "password"), &user.password)),
+    );
+    for (key, password) in passwords {
+        if PLACEHOLDERS.contains(&password.reveal()) {
+            warn(&key, "is still the example's; set the account's own password");
+        } else if password.reveal().is_empty() {
+            warn(&key, "is empty: anybody who reaches the port can log in; set one");
+        }
+    }
+    if config.servers.len() == 1 {
+        warn(
+            "server",
+            "has one entry only: without a second there is nobody to take over; add the other master",
+        );
+    }
+}
+
+struct Check<'a> {
+    origins: &'a Origins,
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    /// Reports `fault` of `key`, unless that or one of `others` is known to be wrong.
+    fn fault(&mut self, key: &str, others: &[&str], fault: Fault) {
+        let known = |key: &str| self.problems.mention(&self.origins.label(key));
+        if !known(key) && !others.iter().any(|other| known(other)) {
+            self.problems.push(self.origins.problem(key, fault));
+        }
+    }
+
+    fn range<T: PartialOrd>(&mut self, key: &str, value: T, bounds: (T, T), show: fn(T) -> String) {
+        let (least, most) = bounds;
+        if value < least || value > most {
+            let fault = Fault::OutOfRange {
+                least: show(least),
+                most: show(most),
+                found: show(value),
+            };
+            self.fault(key, &[], fault);
+        }
+    }
+
+    fn durations(&mut self, config: &Config) {
+        let (listener, monitor, pool) = (&config.listener, &config.monitor, &config.pool);
+        let ten = 10 * MILLISECOND;
+        for (key, value, least, most) in [
+            ("listener.handshake_timeout", listener.handshake_timeout, ten, DAY),
+            ("listener.write_timeout", listener.write_timeout, ten, DAY),
+            ("listener.idle_timeout", listener.idle_timeout, ten, YEAR),
+            (
+                "listener.shutdown_timeout",
+                listener.shutdown_timeout,
+                Duration::ZERO,
+                DAY,
+            ),
+            ("monitor.interval", monitor.interval, ten, MINUTE),
+            ("monitor.timeout", monitor.timeout, ten, MINUTE),
+            ("monitor.max_lag", monitor.max_lag, Duration::ZERO, DAY),
+            ("pool.queue_timeout", pool.queue_timeout, Duration::ZERO, DAY),
+            ("pool.connect_timeout", pool.connect_timeout, ten, DAY),
+            ("pool.idle_timeout", pool.idle_timeout, ten, YEAR),
+        ] {
+            self.range(key, value, (least, most), show_duration);
+        }
+        let longest = monitor.interval * PROBES_IN_TIMEOUT;
+        if monitor.timeout > longest {
+            let fault = Fault::Contradiction(format!(
+                "is more than {PROBES_IN_TIMEOUT} times monitor.interval, so a hanging server would be noticed too \
+                 late; make it at most {}, or the interval longer",
+                show_duration(longest)
+            ));
+            self.fault("monitor.timeout", &["monitor.interval"], fault);
+        }
+    }
+
+    fn counts(&mut self, config: &Config) {
+        let (listener, pool, limits) = (&config.listener, &config.pool, &config.limits);
+        for (key, value, least, most) in [
+            ("listener.workers", listener.workers, 0, 1024),
+            ("listener.max_connections", listener.max_connections, 1, 1_000_000),
+            // MariaDB's and MySQL's own max_connections ends at 100000.
+            ("pool.max_connections", pool.max_connections, 1, 100_000),
+            ("pool.queue_limit", pool.queue_limit, 0, 1_000_000),
+            ("pool.max_prepared", pool.max_prepared, 0, 65_536),
+            (
+                "limits.prepared_statements",
+                limits.prepared_statements,
+                1,
+                1 << 20,
+            ),
+            ("limits.statement_cache", limits.statement_cache, 1, 10_000_000),
+        ] {
+            self.range(key, value, (least, most), |count| count.to_string());
+        }
+        for (key, value) in [
+            ("pool.max_connections", pool.max_connections),
+            ("listener.max_connections", listener.max_connections),
+        ] {
+            if value < listener.workers {
+                let fault = Fault::Contradiction(format!(
+                    "is {value}, but listener.workers is {}: a worker would have no connection of its share; raise \
+                     the one or lower the other",
+                    listener.workers
+                ));
+                self.fault(key, &["listener.workers"], fault);
+            }
+        }
+    }
+
+    fn sizes(&mut self, config: &Config) {
+        let limits = &config.limits;
+        let (kib, mib, gib) = (1 << 10, 1 << 20, 1 << 30);
+        // 1 GiB is the most that max_allowed_packet of a server can be.
+        self.range(
+            "limits.statement_bytes",
+            limits.statement_bytes,
+            (kib, 64 * mib),
+            show_size,
+        );
+        self.range(
+            "limits.command_bytes",
+            limits.command_bytes,
+            (64 * kib, gib),
+            show_size,
+        );
+        if limits.statement_bytes > limits.command_bytes {
+            let fault = Fault::Contradiction(format!(
+                "is more than limits.command_bytes ({}), which no statement can exceed; lower it or raise that",
+                show_size(limits.command_bytes)
+            ));
+            self.fault("limits.statement_bytes", &["limits.command_bytes"], fault);
+        }
+    }
+
+    fn accounts(&mut self, config: &Config) {
+        let (admin, monitor) = (&config.admin, &config.monitor);
+        for (key, value, advice) in [
+            (
+                "admin.user",
+                admin.user.as_str(),
+                "name the account of the admin port",
+            ),
+            (
+                "admin.password",
+                admin.password.reveal(),
+                "the admin port must not be open to everybody: set a password",
+            ),
+            (
+                "monitor.user",
+                monitor.user.as_str(),
+                "name an account of both servers with REPLICATION CLIENT (MariaDB: also SLAVE MONITOR)",
+            ),
+            (
+                "monitor.password",
+                monitor.password.reveal(),
+                "set the monitor account's password",
+            ),
+        ] {
+            if value.is_empty() {
+                self.fault(key, &[], Fault::Empty(advice));
+            }
+        }
+    }
+
+    fn servers(&mut self, servers: &[Server]) {
+        if servers.is_empty() {
+            let advice = "add two [[server]] entries, each with name and address".to_owned();
+            self.fault("server", &[], Fault::Missing(advice));
+        }
+        if servers.len() > 2 {
+            let fault = Fault::Contradiction(format!(
+                "is one too many: Tandem is for pairs, and there are {} servers; leave two",
+                servers.len()
+            ));
+            self.fault("server[2]", &[], fault);
+        }
+        for (index, server) in servers.iter().enumerate() {
+            self.server(index, server, servers);
+        }
+        if !servers.is_empty() && servers.iter().all(|server| server.weight == 0) {
+            let fault = Fault::Contradiction(
+                "is 0, as is every server's: nobody would take reads; give one server a weight".to_owned(),
+            );
+            self.fault(&entry_key("server", 0, "weight"), &[], fault);
+        }
+    }
+
+    fn server(&mut self, index: usize, server: &Server, servers: &[Server]) {
+        let name_key = entry_key("server", index, "name");
+        let address_key = entry_key("server", index, "address");
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if server.name.is_empty() {
+            self.fault(&name_key, &[], Fault::Empty("give the server a short name"));
+        } else if server.name.len() > LONGEST_NAME || !server.name.chars().all(allowed) {
+            let fault = Fault::Invalid(format!(
+                "must be at most {LONGEST_NAME} letters, digits, \"-\", \"_\" and \".\", since it appears in metrics"
+            ));
+            self.fault(&name_key, &[], fault);
+        }
+        let weight_key = entry_key("server", index, "weight");
+        self.range(&weight_key, server.weight, (0, 1000), |weight| weight.to_string());
+        let described = self.problems.mention(&self.origins.label(&address_key));
+        if server.address.port() == 0 && !described {
+            let fault = Fault::Invalid("needs the server's port, for instance 3306".to_owned());
+            self.fault(&address_key, &[], fault);
+        }
+        for other in servers.iter().take(index) {
+            if !server.name.is_empty() && server.name.eq_ignore_ascii_case(&other.name) {
+                let fault = Fault::Contradiction(format!(
+                    "{:?} is another server's name already; give each its own",
+                    server.name
+                ));
+                self.fault(&name_key, &[], fault);
+            }
+            if server.address == other.address && server.address.port() != 0 {
+                let fault = Fault::Contradiction(format!(
+                    "{} is also the address of server {:?}; two names for one server are no pair",
+                    server.address, other.name
+                ));
+                self.fault(&address_key, &[], fault);
+            }
+        }
+    }
+
+    fn users(&mut self, config: &Config) {
+        if config.users.is_empty() {
+            let advice =
+                "add a [[user]] entry with name and password, as applications log in with".to_owned();
+            self.fault("user", &[], Fault::Missing(advice));
+        }
+        for (index, user) in config.users.iter().enumerate() {
+            let key = entry_key("user", index, "name");
+            if user.name.is_empty() {
+                let advice = "name the account; Tandem knows no anonymous one";
+                self.fault(&key, &[], Fault::Empty(advice));
+            } else if user.name.chars().count() > LONGEST_USER {
+                let fault = Fault::Invalid(format!(
+                    "is longer than {LONGEST_USER} characters, the most that a server allows"
+                ));
+                self.fault(&key, &[], fault);
+            } else if config
+                .users
+                .iter()
+                .take(index)
+                .any(|other| other.name == user.name)
+            {
+                let fault = Fault::Contradiction(format!(
+                    "{:?} is there already; keep one of the two entries",
+                    user.name
+                ));
+                self.fault(&key, &[], fault);
+            }
+        }
+    }
+
+    /// Our own ports must not collide, nor may a server be ourselves.
+    fn addresses(&mut self, config: &Config) {
+        let own: Vec<(&str, SocketAddr)> = [
+            ("listener.address", Some(config.listener.address)),
+            ("admin.address", Some(config.admin.address)),
+            ("metrics.address", config.metrics.address),
+        ]
+        .into_iter()
+        .filter_map(|(key, address)| address.map(|address| (key, address)))
+        .collect();
+        for (index, (key, address)) in own.iter().enumerate() {
+            for (other_key, other) in own.iter().take(index) {
+                if collide(*address, *other) {
+                    let fault = Fault::Contradiction(format!(
+                        "{address} is taken by {other_key} ({other}); choose another port"
+                    ));
+                    self.fault(key, &[other_key], fault);
+                }
+            }
+            for (position, server) in config.servers.iter().enumerate() {
+                if collide(server.address, *address) {
+                    let server_key = entry_key("server", position, "address");
+                    let fault = Fault::Contradiction(format!(
+                        "{} is Tandem's own {key}; give the address of the database server",
+                        server.address
+                    ));
+                    self.fault(&server_key, &[key], fault);
+                }
+            }
+        }
+    }
+}
+
+/// Whether both can't be bound at once. Port 0 is any free one.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let everywhere = |x: SocketAddr, y: SocketAddr| {
+        x.ip().is_unspecified() && (y.ip().is_loopback() || y.ip().is_unspecified())
+    };
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || everywhere(a, b) || everywhere(b, a))
+}
+
+fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let (scale, unit) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+        .into_iter()
+        .find(|(scale, _)| millis >= *scale && millis.is_multiple_of(*scale))
+        .unwrap_or((1, "ms"));
+    format!("{}{unit}", millis / scale)
+}
+
+fn show_size(bytes: usize) -> String {
+    let (scale, unit) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(scale, _)| bytes >= *scale && bytes.is_multiple_of(*scale))
+        .unwrap_or((1, " bytes"));
+    format!("{}{unit}", bytes / scale)
+}

@@ -1,0 +1,329 @@
+//! Single values. Files give them as TOML strings or integers, the environment and the command line always as
+//! strings; each type says what it accepts.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use super::LogFormat;
+use super::schema::nearest;
+
+/// What one key may hold.
+pub(super) trait Scalar: Sized {
+    /// Completes "must be …".
+    const EXPECTED: &'static str;
+
+    fn from_text(text: &str) -> Result<Self, String>;
+
+    fn from_integer(_integer: i64) -> Result<Self, String> {
+        Err(must_be::<Self>())
+    }
+}
+
+fn must_be<T: Scalar>() -> String {
+    format!("must be {}", T::EXPECTED)
+}
+
+/// A scalar on its way through serde. Its errors are complete sentences and hold no value that wasn't accepted as
+/// harmless by the scalar itself.
+pub(super) struct Parsed<T>(pub(super) T);
+
+impl<'de, T: Scalar> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not `deserialize_str` and its like: `config` would turn numbers into strings and "yes" into 1.
+        deserializer.deserialize_any(ScalarVisitor(PhantomData))
+    }
+}
+
+struct ScalarVisitor<T>(PhantomData<T>);
+
+impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
+    type Value = Parsed<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        T::from_text(text).map(Parsed).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, integer: i64) -> Result<Self::Value, E> {
+        T::from_integer(integer).map(Parsed).map_err(E::custom)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Err(E::custom(must_be::<T>()))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Err(E::custom(must_be::<T>()))
+    }
+}
+
+/// A name or a password.
+impl Scalar for String {
+    const EXPECTED: &'static str = "a string in quotes";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.contains('\0') {
+            // The handshake ends a user name with a zero byte.
+            return Err("must not contain a zero byte".to_owned());
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// A number of things.
+impl Scalar for usize {
+    const EXPECTED: &'static str = "a whole number that isn't negative";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| must_be::<Self>())
+    }
+
+    fn from_integer(integer: i64) -> Result<Self, String> {
+        integer.try_into().map_err(|_| must_be::<Self>())
+    }
+}
+
+/// A number of bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) usize);
+
+impl Scalar for Size {
+    const EXPECTED: &'static str = "a size such as \"64KiB\", \"1MiB\" or a number of bytes";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (number, unit) = number_and_unit(text).ok_or_else(must_be::<Self>)?;
+        let scale: u64 = match unit {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "K" | "k" | "KB" | "kB" | "M" | "MB" | "G" | "GB" => {
+                return Err(format!(
+                    "{}; the unit {unit:?} is ambiguous: write KiB, MiB or GiB",
+                    must_be::<Self>()
+                ));
+            }
+            _ => return Err(must_be::<Self>()),
+        };
+        number
+            .checked_mul(scale)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .map(Self)
+            .ok_or_else(must_be::<Self>)
+    }
+
+    fn from_integer(integer: i64) -> Result<Self, String> {
+        integer.try_into().map(Self).map_err(|_| must_be::<Self>())
+    }
+}
+
+impl Scalar for Duration {
+    const EXPECTED: &'static str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"8h\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (number, unit) = number_and_unit(text).ok_or_else(must_be::<Self>)?;
+        let scale = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" if number == 0 => 1,
+            "" => return Err(format!("{}; the unit is missing", must_be::<Self>())),
+            _ => return Err(must_be::<Self>()),
+        };
+        number
+            .checked_mul(scale)
+            .map(Self::from_millis)
+            .ok_or_else(must_be::<Self>)
+    }
+
+    fn from_integer(integer: i64) -> Result<Self, String> {
+        if integer == 0 {
+            return Ok(Self::ZERO);
+        }
+        Err(format!("{}; the unit is missing", must_be::<Self>()))
+    }
+}
+
+/// "250ms" is 250 and "ms".
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+impl Scalar for SocketAddr {
+    const EXPECTED: &'static str =
+        "an address with a port, such as \"127.0.0.1:3306\", \"[::1]:3306\" or \"db-a.example:3306\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.contains('@') {
+            // A DSN; what stands before the @ may be a password, so it isn't repeated.
+            return Err(format!("{}, without an account", must_be::<Self>()));
+        }
+        if text.starts_with('/') {
+            return Err(format!(
+                "{}; Unix sockets aren't supported: use TCP",
+                must_be::<Self>()
+            ));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(_)) => resolve(text),
+            _ => Err(format!("must be {}; {text:?} has no valid port", Self::EXPECTED)),
+        }
+    }
+}
+
+/// The address of a name: the first IPv4 one when there is any, since MariaDB and MySQL as packaged by Debian listen
+/// on IPv4 only, and `localhost` is often `::1` first.
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| {
+            format!("{text:?} can't be resolved ({error}); check the name, or give the IP address")
+        })?
+        .collect();
+    found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| format!("{text:?} has no address; give the IP address"))
+}
+
+/// An address, or nothing, so that an empty environment variable can switch a port off.
+pub(super) struct Optional<T>(pub(super) Option<T>);
+
+impl<T: Scalar> Scalar for Optional<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        T::from_text(text).map(|value| Self(Some(value)))
+    }
+}
+
+impl Scalar for LogFormat {
+    const EXPECTED: &'static str = "\"human\" or \"json\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
+/// A filter for tracing, checked.
+pub(super) struct Level(pub(super) String);
+
+impl Scalar for Level {
+    const EXPECTED: &'static str =
+        "error, warn, info, debug, trace or off, or a list such as \"info,tandem::monitor=debug\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
+        for directive in text.split(',').map(str::trim) {
+            // tracing takes a lone word that isn't a level for the name of a module, and would log nothing else.
+            let alone = !directive.contains(['=', '[']);
+            if alone && !LEVELS.contains(&directive.to_lowercase().as_str()) {
+                return Err(match nearest(directive, LEVELS) {
+                    Some(near) => format!("{}; did you mean {near:?}?", must_be::<Self>()),
+                    None => must_be::<Self>(),
+                });
+            }
+        }
+        tracing_subscriber::EnvFilter::try_new(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| format!("{}: {error}", must_be::<Self>()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("10m", 600_000),
+            ("8h", 28_800_000),
+            ("1d", 86_400_000),
+            (" 3 s ", 3_000),
+            ("0", 0),
+        ] {
+            assert_eq!(
+                Duration::from_text(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "5 minutes",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert!(Duration::from_text(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, bytes) in [
+            ("1MiB", 1 << 20),
+            ("64 KiB", 65_536),
+            ("10", 10),
+            ("1GiB", 1 << 30),
+        ] {
+            assert_eq!(Size::from_text(text), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "MiB", "1MB", "1.5MiB", "-1", "99999999999GiB"] {
+            assert!(Size::from_text(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_resolved() {
+        for text in ["127.0.0.1:1", "[::1]:3306", "localhost:3306", " 10.0.0.1:3306 "] {
+            assert!(SocketAddr::from_text(text).is_ok(), "{text}");
+        }
+        assert!(SocketAddr::from_text("localhost:3306").is_ok_and(|address| address.is_ipv4()));
+        for text in [
+            "",
+            ":",
+            "127.0.0.1",
+            "localhost",
+            "a:b",
+            "a:65536",
+            "/run/mysqld.sock",
+            "::1",
+            "300.0.0.1:1",
+        ] {
+            assert!(SocketAddr::from_text(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Logging: one line an event to standard error, human or JSON. Set up once, by the program, never by the library.
+
+use std::io::{self, IsTerminal};
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Log, LogFormat};
+
+/// These libraries tell at `info` and `debug` what our own modules tell better.
+const QUIET: &[&str] = &["mysql_async", "opensrv_mysql", "hyper", "axum", "mio"];
+
+/// Why logging can't start.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("log.level is not a filter: {0}")]
+    Filter(#[from] ParseError),
+    #[error("logging was set up before: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+/// Starts logging for the whole process.
+pub fn init(log: &Log) -> Result<(), Error> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&log.level)?)
+        .with_writer(io::stderr);
+    match log.format {
+        LogFormat::Human => builder
+            .with_ansi(wants_colour())
+            .with_target(false)
+            .finish()
+            .try_init()?,
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .finish()
+            .try_init()?,
+    }
+    Ok(())
+}
+
+/// https://no-color.org: any value that isn't empty switches colour off.
+fn wants_colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The operator's filter, with libraries kept quiet unless it names them.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let mut directives = level.to_owned();
+    for library in QUIET {
+        if !level.contains(library) {
+            directives.push_str(&format!(",{library}=warn"));
+        }
+    }
+    EnvFilter::builder().parse(directives)
+}
