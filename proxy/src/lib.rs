@@ -7,4 +7,5 @@
 pub mod classify;
 pub mod config;
 pub mod log;
+pub mod monitor;
 pub mod topology;

@@ -101,9 +101,7 @@ impl Topology {
 
     /// The server that takes reads beside the active master, where there is one.
     pub fn standby(&self) -> Option<&Server> {
-        self.servers
-            .iter()
-            .find(|server| server.role == Role::Standby)
+        self.servers.iter().find(|server| server.role == Role::Standby)
     }
 }
 

@@ -1,1 +1,222 @@
 //! Observations → roles: a pure function.
+//!
+//! The rules, in the order in which they decide:
+//! 1. One writer. The active master stays active while it is up and writable, whatever its own replication does
+//!    (FIELD §2.2: lag and replication gate reads only, never the writer).
+//! 2. Otherwise the first server of the file that is up and writable becomes active. None: nobody is active.
+//!    Roles are never made by guessing: a server that is read-only is not written to.
+//! 3. A server beside it takes reads while it replicates from the active master and its lag is known and small:
+//!    unknown lag is infinite lag (FIELD §2.14).
+//! 4. While the master is down the receiver has nobody to receive from; that alone does not stop reads
+//!    (FIELD §2.11: never judge by the I/O thread when the primary is down).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Replication, Role, Server, ServerId, Topology};
+use crate::config;
+use crate::monitor::health::{Answer, History, State};
+use crate::monitor::observation::{Link, Receiver};
+
+/// The topology before anything is known.
+pub fn unprobed(servers: &[config::Server]) -> Topology {
+    let server = |(index, server): (usize, &config::Server)| Server {
+        id: ServerId(index),
+        name: server.name.as_str().into(),
+        address: server.address,
+        weight: server.weight,
+        role: Role::Down,
+        why: "not probed yet".into(),
+        version: None,
+        read_only: true,
+        replication: None,
+        position: super::gtid::Position::default(),
+        position_asked: None,
+        probe_time: None,
+        error: None,
+    };
+    Topology {
+        epoch: 0,
+        servers: servers.iter().enumerate().map(server).collect(),
+        active: None,
+    }
+}
+
+/// The next topology, from the one before and what is known of each server (`histories` in the servers' order).
+pub fn derive(previous: &Topology, histories: &[History], max_lag: Duration, now: Instant) -> Topology {
+    let active = choose_active(previous.active, histories);
+    let pair = Pair {
+        names: previous.servers.iter().map(|s| s.name.as_ref()).collect(),
+        histories,
+        active,
+        max_lag,
+        now,
+    };
+    let servers = previous
+        .servers
+        .iter()
+        .zip(histories)
+        .map(|(server, history)| pair.server(server, history));
+    Topology {
+        // Losing the active master counts too: what was leased under it must not be used as the writer later.
+        epoch: previous.epoch + u64::from(active != previous.active),
+        servers: servers.collect(),
+        active,
+    }
+}
+
+fn choose_active(previous: Option<ServerId>, histories: &[History]) -> Option<ServerId> {
+    // Not before each server has answered or failed once: else the fastest to answer would win over
+    // the first in the file, and stay.
+    if histories.iter().any(|h| h.state() == State::Unprobed) {
+        return previous;
+    }
+    let writable = |id: &ServerId| histories.get(id.0).is_some_and(is_writable);
+    previous
+        .filter(writable)
+        .or_else(|| (0..histories.len()).map(ServerId).find(writable))
+}
+
+fn is_writable(history: &History) -> bool {
+    history.current().is_some_and(|answer| !answer.seen.read_only)
+}
+
+/// What the roles of the servers beside the active master are judged by.
+struct Pair<'a> {
+    names: Vec<&'a str>,
+    histories: &'a [History],
+    active: Option<ServerId>,
+    max_lag: Duration,
+    now: Instant,
+}
+
+impl Pair<'_> {
+    fn server(&self, server: &Server, history: &History) -> Server {
+        let (role, why) = self.role(server.id, history);
+        let last = history.last();
+        let link = history.current().and_then(|answer| self.link(server.id, answer));
+        Server {
+            id: server.id,
+            name: server.name.clone(),
+            address: server.address,
+            weight: server.weight,
+            role,
+            why: why.into(),
+            version: last.map(|answer| answer.seen.version.clone()),
+            read_only: last.is_none_or(|answer| answer.seen.read_only),
+            replication: link.map(replication),
+            position: last
+                .map(|answer| answer.seen.position.clone())
+                .unwrap_or_default(),
+            position_asked: last.map(|answer| answer.asked_at),
+            probe_time: last.map(|answer| answer.took),
+            error: history
+                .failure()
+                .map(|error| Arc::from(error.to_string().as_str())),
+        }
+    }
+
+    /// The role, and why in words that hold as long as the role's cause does: they are logged when they change.
+    fn role(&self, id: ServerId, history: &History) -> (Role, String) {
+        let Some(answer) = history.current() else {
+            let why = match history.failure() {
+                Some(error) => error.to_string(),
+                None => "not probed yet".to_owned(),
+            };
+            return (Role::Down, why);
+        };
+        if self.active == Some(id) {
+            return (Role::Active, "writable".to_owned());
+        }
+        match self.follows(id, history, answer) {
+            Ok(why) if answer.seen.read_only => (Role::Standby, why),
+            // Legal (both masters may be left writable), but whoever writes there directly is not stopped.
+            Ok(why) => (Role::Standby, format!("{why}; writable too")),
+            Err(why) => (Role::Detached, why),
+        }
+    }
+
+    /// Whether the server's data follow the active master's, or would if there were one.
+    fn follows(&self, id: ServerId, history: &History, answer: &Answer) -> Result<String, String> {
+        let Some(source) = self.source(id) else {
+            return Err("there is no other server to replicate from".to_owned());
+        };
+        let name = self.names[source.0];
+        let Some(link) = self.link(id, answer) else {
+            return Err(format!("does not replicate from {name}"));
+        };
+        if !link.applying {
+            return Err(stopped("the applier has stopped", link));
+        }
+        let source_down = self.histories[source.0].state() == State::Down;
+        if link.receiver == Receiver::Stopped && !source_down {
+            return Err(stopped("the receiver has stopped", link));
+        }
+        match self.lag(history, link, source) {
+            None => Err(format!("its lag behind {name} is unknown")),
+            Some(lag) if lag > self.max_lag => {
+                Err(format!("more than max_lag ({:?}) behind {name}", self.max_lag))
+            }
+            Some(_) if link.receiver == Receiver::Connected => Ok(format!("replicates from {name}")),
+            Some(_) if source_down => Ok(format!("followed {name} until that went down")),
+            Some(_) => Ok(format!("replicates from {name}, reconnecting")),
+        }
+    }
+
+    /// Whom a server should replicate from: the active master, or, where nobody is active, the other server.
+    fn source(&self, id: ServerId) -> Option<ServerId> {
+        self.active
+            .or_else(|| (0..self.names.len()).map(ServerId).find(|&s| s != id))
+            .filter(|&source| source != id)
+    }
+
+    /// The channel by which a server receives from its source. For the active master: from the other server.
+    fn link<'a>(&self, id: ServerId, answer: &'a Answer) -> Option<&'a Link> {
+        let source = self
+            .source(id)
+            .or_else(|| (0..self.names.len()).map(ServerId).find(|&s| s != id))?;
+        let links = &answer.seen.links;
+        let known = self.histories[source.0].last().map(|a| a.seen.server_id);
+        links
+            .iter()
+            .find(|link| Some(link.source_server_id) == known)
+            // The source's server_id isn't known to us, or not yet to the receiver: a channel that is alone is the one.
+            .or_else(|| match links.as_slice() {
+                [link] if known.is_none() || link.source_server_id == 0 => Some(link),
+                _ => None,
+            })
+    }
+
+    /// The lag, or the most that it can be while nobody can tell: the receiver notices its master's death some
+    /// milliseconds before or after our probe does, and from then on the server answers NULL.
+    fn lag(&self, history: &History, link: &Link, source: ServerId) -> Option<Duration> {
+        if let (Some(lag), None) = (link.lag, history.failure()) {
+            return Some(lag);
+        }
+        let source = &self.histories[source.0];
+        let until = match source.last() {
+            Some(answer) if source.state() == State::Down => answer.asked_at + answer.took,
+            _ => self.now,
+        };
+        history.lag_at_most(link.source_server_id, until)
+    }
+}
+
+fn stopped(what: &str, link: &Link) -> String {
+    match &link.error {
+        Some(error) => format!("{what}: {error}"),
+        None => what.to_owned(),
+    }
+}
+
+fn replication(link: &Link) -> Replication {
+    Replication {
+        receiving: link.receiver == Receiver::Connected,
+        applying: link.applying,
+        lag: link.lag,
+        error: link.error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

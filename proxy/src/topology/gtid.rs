@@ -1,21 +1,348 @@
 //! Positions in the stream of commits, as both flavours of server write them.
 //!
 //! MariaDB: `domain-server-sequence`, one position a domain. MySQL: sets of `uuid:interval`.
+//!
+//! # What a MariaDB server has committed
+//! A MariaDB server knows three positions, and none alone is what a read may rely on:
+//! - `@@gtid_slave_pos`: the last transaction applied by replication. It is set after the storage engines
+//!   have committed (it is what `MASTER_GTID_WAIT` waits on), so what it names is visible to readers.
+//! - `@@gtid_binlog_pos`: the last transaction written to the binary log. It is set while the group is being
+//!   written, before the engines commit, and with semi-sync `AFTER_SYNC` a round trip before. With
+//!   `log_slave_updates` it runs ahead of what readers of a standby can see, so it must not be trusted for
+//!   replicated transactions; without `log_slave_updates` it lacks them.
+//! - `@@gtid_current_pos`: `gtid_slave_pos`, and in its place the binary log's position where that is the
+//!   server's own and newer. One stray local write on a standby (`0-2-151`) makes it claim what the active
+//!   master wrote under the same or a smaller number and the standby never got.
+//!
+//! So [`Position::of_mariadb`] keeps `gtid_slave_pos`, which covers every transaction of its domain up to its number,
+//! and beside it the binary log's position where that is the server's own, which covers only what
+//! this server committed itself. That the latter may run ahead does no harm: only a GTID that came in the OK of a
+//! commit is ever asked for, and a server sends that OK after its engines have committed.
+//!
+//! # MySQL
+//! `@@gtid_executed` is extended after the engines commit, and holds own and replicated transactions: it is
+//! the position. Tagged GTIDs (`uuid:tag:7`, MySQL 8.3 and later, only where a session sets
+//! `gtid_next = 'AUTOMATIC:tag'`) are not followed: [`Gtid::parse_mysql`] gives `None` for one, which callers must treat as
+//! "committed, position unknown", and [`Position::parse_mysql`] leaves them out, so that no untagged GTID is ever taken for
+//! covered because of a tagged one.
+
+use std::fmt;
 
 /// One commit's name, as the server reports it in the OK packet of the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gtid {
-    MariaDb {
-        domain: u32,
-        server: u32,
-        sequence: u64,
-    },
-    MySql {
-        source: [u8; 16],
-        transaction: u64,
-    },
+    MariaDb { domain: u32, server: u32, sequence: u64 },
+    MySql { source: [u8; 16], transaction: u64 },
 }
 
 /// Everything a server has committed.
+///
+/// One of the two lists is empty. A pair has one or two MariaDB domains or MySQL sources, so a search is a
+/// look at one or two entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {}
+pub struct Position {
+    mariadb: Vec<Reached>,
+    mysql: Vec<Executed>,
+}
+
+/// How far one MariaDB domain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reached {
+    domain: u32,
+    server: u32,
+    sequence: u64,
+    /// Covers only transactions of `server` itself.
+    own: bool,
+}
+
+/// The transactions of one MySQL source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Executed {
+    source: [u8; 16],
+    /// First and last of each run, ascending, apart from each other.
+    intervals: Vec<(u64, u64)>,
+}
+
+impl Gtid {
+    /// `0-1-123`, as `last_gtid` gives it. Empty (nothing was committed) is `None`.
+    pub fn parse_mariadb(text: &str) -> Option<Self> {
+        let mut parts = text.trim().split('-');
+        let gtid = Self::MariaDb {
+            domain: number(parts.next()?)?.try_into().ok()?,
+            server: number(parts.next()?)?.try_into().ok()?,
+            sequence: number(parts.next()?)?,
+        };
+        parts.next().is_none().then_some(gtid)
+    }
+
+    /// `uuid:7`, as `session_track_gtids=OWN_GTID` gives it. One command may commit more than once
+    /// (`uuid:5-7`, `uuid:5:7`): the last counts. A tagged GTID is `None`.
+    pub fn parse_mysql(text: &str) -> Option<Self> {
+        let (source, intervals) = text.trim().split_once(':')?;
+        let source = uuid(source)?;
+        let mut last = None;
+        for part in intervals.split(':') {
+            last = last.max(Some(interval(part)?.1));
+        }
+        last.map(|transaction| Self::MySql { source, transaction })
+    }
+}
+
+impl Position {
+    /// What a MariaDB server has committed and readers can see, from `@@gtid_slave_pos`, `@@gtid_binlog_pos`
+    /// and `@@server_id`.
+    pub fn of_mariadb(slave_pos: &str, binlog_pos: &str, server_id: u32) -> Option<Self> {
+        let mut position = Self::parse_mariadb(slave_pos)?;
+        for reached in Self::parse_mariadb(binlog_pos)?.mariadb {
+            if reached.server == server_id {
+                position.reach(Reached { own: true, ..reached });
+            }
+        }
+        Some(position)
+    }
+
+    /// A list such as `0-1-123,1-2-5`, each covering its whole domain up to its number.
+    pub fn parse_mariadb(text: &str) -> Option<Self> {
+        let mut position = Self::default();
+        for part in items(text) {
+            position.insert(&Gtid::parse_mariadb(part)?);
+        }
+        Some(position)
+    }
+
+    /// A set such as `uuid:1-100:105,uuid:7`. Intervals that follow a tag are left out.
+    pub fn parse_mysql(text: &str) -> Option<Self> {
+        let mut position = Self::default();
+        for part in items(text) {
+            let (source, intervals) = part.split_once(':')?;
+            let source = uuid(source)?;
+            for part in intervals.split(':').map(str::trim) {
+                // A tag begins with a letter or underscore, an interval with a digit.
+                if !part.starts_with(|c: char| c.is_ascii_digit()) {
+                    break;
+                }
+                let (first, last) = interval(part)?;
+                position.execute(source, first, last);
+            }
+        }
+        Some(position)
+    }
+
+    /// Whether this commit is in the position.
+    pub fn covers(&self, gtid: &Gtid) -> bool {
+        match *gtid {
+            Gtid::MariaDb { .. } => self.mariadb.iter().any(|reached| reached.covers(gtid)),
+            Gtid::MySql { source, transaction } => self.intervals(&source).is_some_and(|intervals| {
+                let after = intervals.partition_point(|&(first, _)| first <= transaction);
+                after > 0 && intervals[after - 1].1 >= transaction
+            }),
+        }
+    }
+
+    /// Whether everything in `other` is in this position.
+    pub fn includes(&self, other: &Self) -> bool {
+        let mariadb = other.mariadb.iter().all(|reached| self.covers(&reached.gtid()));
+        let mysql = other.mysql.iter().all(|executed| {
+            executed.intervals.iter().all(|&(first, last)| {
+                self.intervals(&executed.source).is_some_and(|intervals| {
+                    let after = intervals.partition_point(|&(start, _)| start <= first);
+                    after > 0 && intervals[after - 1].1 >= last
+                })
+            })
+        });
+        mariadb && mysql
+    }
+
+    /// Adds everything that `other` holds.
+    pub fn merge(&mut self, other: &Self) {
+        for &reached in &other.mariadb {
+            self.reach(reached);
+        }
+        for executed in &other.mysql {
+            for &(first, last) in &executed.intervals {
+                self.execute(executed.source, first, last);
+            }
+        }
+    }
+
+    /// Adds one commit; on MariaDB with all that precede it in its domain.
+    pub fn insert(&mut self, gtid: &Gtid) {
+        match *gtid {
+            Gtid::MariaDb {
+                domain,
+                server,
+                sequence,
+            } => self.reach(Reached {
+                domain,
+                server,
+                sequence,
+                own: false,
+            }),
+            Gtid::MySql { source, transaction } => self.execute(source, transaction, transaction),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.mariadb.is_empty() && self.mysql.is_empty()
+    }
+
+    fn intervals(&self, source: &[u8; 16]) -> Option<&[(u64, u64)]> {
+        self.mysql
+            .iter()
+            .find(|executed| executed.source == *source)
+            .map(|executed| executed.intervals.as_slice())
+    }
+
+    fn reach(&mut self, new: Reached) {
+        let same = |old: &&mut Reached| {
+            old.domain == new.domain && old.own == new.own && (!new.own || old.server == new.server)
+        };
+        match self.mariadb.iter_mut().find(same) {
+            Some(old) if old.sequence < new.sequence => *old = new,
+            Some(_) => {}
+            None => self.mariadb.push(new),
+        }
+    }
+
+    fn execute(&mut self, source: [u8; 16], first: u64, last: u64) {
+        let found = self.mysql.iter().position(|old| old.source == source);
+        let index = found.unwrap_or_else(|| {
+            self.mysql.push(Executed {
+                source,
+                intervals: Vec::new(),
+            });
+            self.mysql.len() - 1
+        });
+        add_interval(&mut self.mysql[index].intervals, first, last);
+    }
+}
+
+impl Reached {
+    /// In one domain the numbers form one history (`gtid_strict_mode`), so a larger number has all smaller ones before
+    /// it. The same number from another server is another transaction: not covered.
+    fn covers(&self, gtid: &Gtid) -> bool {
+        let Gtid::MariaDb {
+            domain,
+            server,
+            sequence,
+        } = *gtid
+        else {
+            return false;
+        };
+        self.domain == domain
+            && if self.server == server {
+                self.sequence >= sequence
+            } else {
+                !self.own && self.sequence > sequence
+            }
+    }
+
+    fn gtid(&self) -> Gtid {
+        Gtid::MariaDb {
+            domain: self.domain,
+            server: self.server,
+            sequence: self.sequence,
+        }
+    }
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MariaDb {
+                domain,
+                server,
+                sequence,
+            } => write!(f, "{domain}-{server}-{sequence}"),
+            Self::MySql { source, transaction } => {
+                write_uuid(f, source)?;
+                write!(f, ":{transaction}")
+            }
+        }
+    }
+}
+
+/// As a server writes it. A domain shows twice where the server has committed more of its own than replication has
+/// brought.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        let shown = |reached: &&Reached| {
+            let gtid = reached.gtid();
+            !reached.own || !self.mariadb.iter().any(|r| !r.own && r.covers(&gtid))
+        };
+        for reached in self.mariadb.iter().filter(shown) {
+            write!(f, "{comma}{}", reached.gtid())?;
+            comma = ",";
+        }
+        for executed in &self.mysql {
+            f.write_str(comma)?;
+            write_uuid(f, &executed.source)?;
+            for &(first, last) in &executed.intervals {
+                if first == last {
+                    write!(f, ":{first}")?;
+                } else {
+                    write!(f, ":{first}-{last}")?;
+                }
+            }
+            comma = ",";
+        }
+        Ok(())
+    }
+}
+
+/// The comma-separated parts of a list; the servers break long lists with newlines.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Digits only: `u64::from_str` also takes a sign.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// `7` or `5-7`. MySQL counts transactions from 1.
+fn interval(text: &str) -> Option<(u64, u64)> {
+    let text = text.trim();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    (first > 0 && first <= last).then_some((first, last))
+}
+
+fn add_interval(intervals: &mut Vec<(u64, u64)>, first: u64, last: u64) {
+    // The runs that overlap the new one or touch it become one run with it.
+    let start = intervals.partition_point(|run| run.1.saturating_add(1) < first);
+    let end = intervals.partition_point(|run| run.0 <= last.saturating_add(1));
+    if start == end {
+        intervals.insert(start, (first, last));
+        return;
+    }
+    let whole = (intervals[start].0.min(first), intervals[end - 1].1.max(last));
+    intervals.splice(start..end, [whole]);
+}
+
+/// With hyphens, as servers write it, or without.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let mut digits = 0;
+    for c in text.trim().chars().filter(|&c| c != '-') {
+        let byte: &mut u8 = bytes.get_mut(digits / 2)?;
+        *byte = *byte << 4 | u8::try_from(c.to_digit(16)?).ok()?;
+        digits += 1;
+    }
+    (digits == 32).then_some(bytes)
+}
+
+fn write_uuid(f: &mut fmt::Formatter<'_>, uuid: &[u8; 16]) -> fmt::Result {
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            f.write_str("-")?;
+        }
+        write!(f, "{byte:02x}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Watches the servers and publishes the topology.
+//!
+//! One task a server asks it every `monitor.interval` ([`probe`]); one task takes the answers in ([`health`]), derives the
+//! next topology ([`crate::topology::derive`]) and stores it where the data path reads it. Only that task stores.
+//!
+//! # The monitor's account
+//! The least that it needs, on both servers:
+//! ```sql
+//! -- MariaDB 10.5 and later
+//! CREATE USER 'tandem_monitor'@'%' IDENTIFIED BY '…';
+//! GRANT SLAVE MONITOR ON *.* TO 'tandem_monitor'@'%';
+//! -- MySQL 8.0.22 and later
+//! CREATE USER 'tandem_monitor'@'%' IDENTIFIED BY '…';
+//! GRANT REPLICATION CLIENT ON *.* TO 'tandem_monitor'@'%';
+//! ```
+//! `SLAVE MONITOR` is for `SHOW ALL SLAVES STATUS`; the variables that a probe reads need no privilege. Create it under
+//! `SET sql_log_bin = 0` on each server, or on one and let it replicate.
+
+mod announce;
+pub mod health;
+pub mod observation;
+mod probe;
+mod reading;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tracing::debug;
+
+use crate::config::Config;
+use crate::topology::{ServerId, Shared, derive};
+use health::{History, State};
+use observation::Observation;
+use probe::Probe;
+
+/// However many sessions report trouble, a server is not asked more often than this.
+const PROBE_GAP: Duration = Duration::from_millis(20);
+
+/// Observations that may wait to be taken in. Each server has one under way at a time.
+const OBSERVATIONS: usize = 16;
+
+/// The running monitor; dropping it stops the probes, and the last topology stays.
+pub struct Monitor {
+    topology: Shared,
+    signals: Signals,
+    complete: watch::Receiver<bool>,
+    _tasks: JoinSet<()>,
+}
+
+/// By which the data path tells what it met in band, so that the server is asked at once. Never blocks, never fails;
+/// reports that come while one waits are one.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    wakes: Arc<[Notify]>,
+}
+
+/// What the data path met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    ConnectRefused,
+    ConnectionLost,
+    /// 1290, 1792 or 1836 for a write: not executed, the server has become read-only.
+    ReadOnly,
+}
+
+/// Starts probing. Must be called within a tokio runtime, in which the monitor stays.
+pub fn start(config: &Config) -> Monitor {
+    let first = derive::unprobed(&config.servers);
+    let topology: Shared = Arc::new(ArcSwap::from_pointee(first));
+    let signals = Signals {
+        wakes: config.servers.iter().map(|_| Notify::new()).collect(),
+    };
+    let (observed, observations) = mpsc::channel(OBSERVATIONS);
+    let (completed, complete) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for (index, server) in config.servers.iter().enumerate() {
+        let id = ServerId(index);
+        let probe = Probe::new(id, server.address, &config.monitor);
+        let interval = config.monitor.interval;
+        tasks.spawn(ask_again_and_again(
+            probe,
+            interval,
+            id,
+            signals.clone(),
+            observed.clone(),
+        ));
+    }
+    let publisher = Publisher {
+        topology: topology.clone(),
+        histories: vec![History::default(); config.servers.len()],
+        told: vec![Vec::new(); config.servers.len()],
+        max_lag: config.monitor.max_lag,
+    };
+    tasks.spawn(publisher.run(observations, completed));
+    Monitor {
+        topology,
+        signals,
+        complete,
+        _tasks: tasks,
+    }
+}
+
+impl Monitor {
+    /// Where the newest topology is found.
+    pub fn topology(&self) -> Shared {
+        self.topology.clone()
+    }
+
+    pub fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+
+    /// Waits until each server has answered or failed once; false if that took longer than `deadline`.
+    pub async fn first_round(&self, deadline: Duration) -> bool {
+        let mut complete = self.complete.clone();
+        let round = complete.wait_for(|complete| *complete);
+        matches!(tokio::time::timeout(deadline, round).await, Ok(Ok(_)))
+    }
+}
+
+impl Signals {
+    pub fn report(&self, server: ServerId, trouble: Trouble) {
+        debug!(?server, ?trouble, "the data path met trouble");
+        if let Some(wake) = self.wakes.get(server.0) {
+            wake.notify_one();
+        }
+    }
+
+    async fn reported(&self, server: ServerId) {
+        match self.wakes.get(server.0) {
+            Some(wake) => wake.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn ask_again_and_again(
+    mut probe: Probe,
+    interval: Duration,
+    server: ServerId,
+    signals: Signals,
+    observed: mpsc::Sender<Observation>,
+) {
+    let mut tick = tokio::time::interval(interval);
+    // After a stall the next probe comes an interval later, not all missed ones at once.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = signals.reported(server) => {}
+        }
+        if observed.send(probe.ask().await).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(PROBE_GAP.min(interval)).await;
+    }
+}
+
+/// Takes observations in and publishes what follows from them.
+struct Publisher {
+    topology: Shared,
+    histories: Vec<History>,
+    /// What was already logged about each server's settings.
+    told: Vec<Vec<&'static str>>,
+    max_lag: Duration,
+}
+
+impl Publisher {
+    async fn run(mut self, mut observations: mpsc::Receiver<Observation>, completed: watch::Sender<bool>) {
+        while let Some(observation) = observations.recv().await {
+            self.take(observation);
+            let complete = self.histories.iter().all(|h| h.state() != State::Unprobed);
+            completed.send_if_modified(|was| complete && !std::mem::replace(was, true));
+        }
+    }
+
+    fn take(&mut self, observation: Observation) {
+        let index = observation.server.0;
+        self.histories[index].record(observation);
+        let old = self.topology.load();
+        let new = derive::derive(&old, &self.histories, self.max_lag, Instant::now());
+        announce::changes(&old, &new);
+        let name = &new.servers[index].name;
+        announce::unfitness(name, &mut self.told[index], &self.histories[index]);
+        self.topology.store(Arc::new(new));
+    }
+}

@@ -1,0 +1,76 @@
+//! What one probe saw: plain values, without judgement.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::topology::gtid::Position;
+use crate::topology::{ServerId, Version};
+
+/// The outcome of one probe of one server.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    pub server: ServerId,
+    /// Just before the question was sent: every commit acknowledged until then is in `Seen::position`.
+    pub asked_at: Instant,
+    pub took: Duration,
+    pub result: Result<Seen, ProbeError>,
+}
+
+/// What a server said about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub version: Version,
+    pub server_id: u32,
+    /// `read_only`; on MySQL also `super_read_only` or `offline_mode`.
+    pub read_only: bool,
+    pub position: Position,
+    /// One for each source that this server is set up to replicate from.
+    pub links: Vec<Link>,
+    /// Settings that a master of a pair should not have, in words.
+    pub unfit: Vec<&'static str>,
+}
+
+/// One replication channel, as the receiving server tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// `Master_Server_Id`: 0 until the receiver has been connected once since it was set up or the server started.
+    pub source_server_id: u32,
+    pub receiver: Receiver,
+    pub applying: bool,
+    /// `Seconds_Behind_Master`. The servers give NULL while either thread does not run or the receiver isn't connected.
+    pub lag: Option<Duration>,
+    pub error: Option<Arc<str>>,
+}
+
+/// `Slave_IO_Running`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    Connected,
+    /// Wants to be connected: `Connecting`, or `Preparing`.
+    Connecting,
+    Stopped,
+}
+
+/// Why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProbeError {
+    /// Nothing listens there, or no way leads there.
+    #[error("connection refused: {0}")]
+    Refused(String),
+    /// It did not answer in time, or not in a way that could be understood.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("unexpected answer: {0}")]
+    Unexpected(String),
+    /// The server answers, but not to this account.
+    #[error("{message}; {hint}")]
+    Denied { message: String, hint: &'static str },
+    /// The server answers that it is full: capacity, not death (DESIGN, The control path).
+    #[error("no connection left for the monitor: {0}")]
+    Full(String),
+    /// The connection broke, and so did a second one.
+    #[error("connection lost: {0}")]
+    Lost(String),
+}

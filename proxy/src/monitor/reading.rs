@@ -1,0 +1,282 @@
+//! Reads a server's answers to a probe: names and text in, [`Seen`] out.
+
+use std::time::Duration;
+
+use super::observation::{Link, Receiver, Seen};
+use crate::topology::gtid::Position;
+use crate::topology::{Flavor, Version};
+
+/// One row, as column name and value as text; `None` is NULL.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(pub(super) Vec<(String, Option<String>)>);
+
+/// The questions of a probe: the server's state, then a row for each replication channel, in one write.
+///
+/// Replication threads are asked for last: what is applied in between makes the position too small, never too large.
+pub(super) fn question(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MariaDb => {
+            "SELECT @@version, @@server_id, @@read_only, @@log_bin, @@log_slave_updates, \
+             @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos; \
+             SHOW ALL SLAVES STATUS"
+        }
+        Flavor::MySql => {
+            "SELECT @@version, @@server_id, @@read_only, @@super_read_only, @@offline_mode, \
+             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed; \
+             SHOW REPLICA STATUS"
+        }
+    }
+}
+
+/// Who made the server, from `@@version` and `@@version_comment`. Distributions put "MariaDB" in both.
+pub(super) fn flavor(version: &str, comment: &str) -> Flavor {
+    let says = |text: &str| text.to_ascii_lowercase().contains("mariadb");
+    if says(version) || says(comment) {
+        Flavor::MariaDb
+    } else {
+        Flavor::MySql
+    }
+}
+
+/// What the answers to [`question`] say, or the name of what is missing or unreadable.
+pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<Seen, String> {
+    let version = version(flavor, state.text("@@version")?)?;
+    let server_id = state.number("@@server_id")?;
+    let (read_only, position, mut unfit) = match flavor {
+        Flavor::MariaDb => (
+            // 12.0 gave it names: OFF, ON, NO_LOCK, NO_LOCK_NO_ADMIN.
+            state.on("@@read_only")?,
+            Position::of_mariadb(
+                state.text("@@gtid_slave_pos")?,
+                state.text("@@gtid_binlog_pos")?,
+                server_id,
+            )
+            .ok_or("a GTID position could not be read")?,
+            mariadb_unfit(state)?,
+        ),
+        Flavor::MySql => (
+            state.on("@@read_only")? || state.on("@@super_read_only")? || state.on("@@offline_mode")?,
+            Position::parse_mysql(state.text("@@gtid_executed")?).ok_or("gtid_executed could not be read")?,
+            mysql_unfit(state)?,
+        ),
+    };
+    let links = links
+        .iter()
+        .map(|fields| match flavor {
+            Flavor::MariaDb => link(fields, &MARIADB_LINK),
+            Flavor::MySql => link(fields, &MYSQL_LINK),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if links.iter().any(|(_, by_gtid)| !by_gtid) {
+        unfit.push("it replicates by file and offset, not by GTID");
+    }
+    Ok(Seen {
+        version,
+        server_id,
+        read_only,
+        position,
+        links: links.into_iter().map(|(link, _)| link).collect(),
+        unfit,
+    })
+}
+
+/// `10.11.14-MariaDB-log` → 101114, the form of versioned comments.
+fn version(flavor: Flavor, text: &str) -> Result<Version, String> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = numbers.map(str::parse::<u32>);
+    let mut number = 0_u32;
+    for _ in 0..3 {
+        let part = numbers.next().and_then(Result::ok).filter(|&n| n < 100);
+        number = number * 100 + part.ok_or_else(|| format!("version {text:?} could not be read"))?;
+    }
+    Ok(Version {
+        flavor,
+        number,
+        text: text.into(),
+    })
+}
+
+/// Without these a master can't take the other's place (FIELD §5f, durability).
+fn mariadb_unfit(state: &Fields) -> Result<Vec<&'static str>, String> {
+    let mut unfit = Vec::new();
+    if !state.on("@@log_bin")? {
+        unfit.push("log_bin is off: the other master can't replicate from it");
+    } else if !state.on("@@log_slave_updates")? {
+        unfit.push("log_slave_updates is off: its binary log lacks the other master's commits");
+    }
+    if !state.on("@@gtid_strict_mode")? {
+        unfit.push("gtid_strict_mode is off: commits out of order go unnoticed");
+    }
+    if !state.text("@@binlog_format")?.eq_ignore_ascii_case("ROW") {
+        unfit.push("binlog_format is not ROW: statements may change other rows on the other master");
+    }
+    Ok(unfit)
+}
+
+fn mysql_unfit(state: &Fields) -> Result<Vec<&'static str>, String> {
+    let mut unfit = Vec::new();
+    if !state.on("@@log_bin")? {
+        unfit.push("log_bin is off: the other master can't replicate from it");
+    } else if !state.on("@@log_replica_updates")? {
+        unfit.push("log_replica_updates is off: its binary log lacks the other master's commits");
+    }
+    if !state.text("@@gtid_mode")?.eq_ignore_ascii_case("ON") {
+        unfit.push("gtid_mode is not ON: its commits have no names");
+    }
+    Ok(unfit)
+}
+
+struct LinkColumns {
+    source_server_id: &'static str,
+    receiver: &'static str,
+    applier: &'static str,
+    lag: &'static str,
+    gtid: &'static str,
+}
+
+const MARIADB_LINK: LinkColumns = LinkColumns {
+    source_server_id: "Master_Server_Id",
+    receiver: "Slave_IO_Running",
+    applier: "Slave_SQL_Running",
+    lag: "Seconds_Behind_Master",
+    gtid: "Using_Gtid",
+};
+
+const MYSQL_LINK: LinkColumns = LinkColumns {
+    source_server_id: "Source_Server_Id",
+    receiver: "Replica_IO_Running",
+    applier: "Replica_SQL_Running",
+    lag: "Seconds_Behind_Source",
+    gtid: "Auto_Position",
+};
+
+/// The channel, and whether it goes by GTID.
+fn link(fields: &Fields, columns: &LinkColumns) -> Result<(Link, bool), String> {
+    let error = ["Last_SQL_Error", "Last_IO_Error"]
+        .into_iter()
+        .find_map(|name| fields.text(name).ok().filter(|text| !text.is_empty()));
+    let lag = match fields.get(columns.lag)? {
+        None => None,
+        Some(_) => Some(Duration::from_secs(fields.number(columns.lag)?.into())),
+    };
+    let link = Link {
+        source_server_id: fields.number(columns.source_server_id)?,
+        receiver: match fields.text(columns.receiver)? {
+            "Yes" => Receiver::Connected,
+            "No" => Receiver::Stopped,
+            _ => Receiver::Connecting,
+        },
+        applying: fields.text(columns.applier)? == "Yes",
+        lag,
+        error: error.map(Into::into),
+    };
+    let by_gtid = !matches!(fields.text(columns.gtid)?, "No" | "0");
+    Ok((link, by_gtid))
+}
+
+impl Fields {
+    fn get(&self, name: &str) -> Result<Option<&str>, String> {
+        self.0
+            .iter()
+            .find(|(column, _)| column == name)
+            .map(|(_, value)| value.as_deref())
+            .ok_or_else(|| format!("{name} is missing"))
+    }
+
+    /// NULL is empty: `gtid_slave_pos` and others say nothing that way.
+    pub(super) fn text(&self, name: &str) -> Result<&str, String> {
+        self.get(name).map(Option::unwrap_or_default)
+    }
+
+    fn number(&self, name: &str) -> Result<u32, String> {
+        let text = self.text(name)?;
+        text.parse()
+            .map_err(|_| format!("{name} is {text:?}, not a number"))
+    }
+
+    fn on(&self, name: &str) -> Result<bool, String> {
+        let text = self.text(name)?;
+        Ok(!(text == "0" || text.eq_ignore_ascii_case("OFF")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        let column = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap();
+            let value = (value != "NULL").then(|| value.to_owned());
+            (name.trim().to_owned(), value)
+        };
+        Fields(text.split(';').map(column).collect())
+    }
+
+    const STATE: &str = "@@version=10.11.14-MariaDB-0+deb12u2-log; @@server_id=2; @@read_only=0; @@log_bin=1; \
+        @@log_slave_updates=1; @@gtid_strict_mode=1; @@binlog_format=ROW; @@gtid_slave_pos=0-1-7; @@gtid_binlog_pos=0-1-7";
+    const LINK: &str = "Master_Server_Id=1; Slave_IO_Running=Yes; Slave_SQL_Running=Yes; \
+        Seconds_Behind_Master=3; Using_Gtid=Slave_Pos; Last_IO_Error=; Last_SQL_Error=";
+
+    fn read(state: &str, link: &str) -> Result<Seen, String> {
+        seen(Flavor::MariaDb, &fields(state), &[fields(link)])
+    }
+
+    #[test]
+    fn a_healthy_mariadb_is_read() {
+        let seen = read(STATE, LINK).unwrap();
+        assert_eq!(seen.version.number, 101_114);
+        assert_eq!((seen.server_id, seen.read_only), (2, false));
+        assert_eq!(seen.position.to_string(), "0-1-7");
+        assert_eq!(seen.links[0].lag, Some(Duration::from_secs(3)));
+        assert_eq!(seen.links[0].receiver, Receiver::Connected);
+        assert!(seen.links[0].applying && seen.links[0].error.is_none());
+        assert!(seen.unfit.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for read_only in ["1", "ON", "NO_LOCK_NO_ADMIN"] {
+            let state = STATE.replace("read_only=0", &format!("read_only={read_only}"));
+            assert!(read(&state, LINK).unwrap().read_only, "{read_only}");
+        }
+        let link = LINK
+            .replace("IO_Running=Yes", "IO_Running=Connecting")
+            .replace("Master=3", "Master=NULL")
+            .replace("IO_Error=", "IO_Error=error connecting")
+            .replace("Slave_Pos", "No");
+        let seen = read(&STATE.replace("log_bin=1", "log_bin=0"), &link).unwrap();
+        assert_eq!(seen.links[0].receiver, Receiver::Connecting);
+        assert_eq!(seen.links[0].lag, None);
+        assert_eq!(seen.links[0].error.as_deref(), Some("error connecting"));
+        assert_eq!(seen.unfit.len(), 2);
+        assert!(read(&STATE.replace("0-1-7", "x"), LINK).is_err());
+        assert!(read(&STATE.replace("10.11", "new"), LINK).is_err());
+        assert!(
+            read("@@version=10.11.14", LINK)
+                .unwrap_err()
+                .contains("@@server_id")
+        );
+    }
+
+    #[test]
+    fn mysql_is_read() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let state = format!(
+            "@@version=9.7.4; @@server_id=1; @@read_only=0; @@super_read_only=0; @@offline_mode=0; @@log_bin=1; \
+             @@log_replica_updates=1; @@gtid_mode=ON; @@gtid_executed={uuid}:1-7"
+        );
+        let link = "Source_Server_Id=2; Replica_IO_Running=No; Replica_SQL_Running=No; \
+            Seconds_Behind_Source=NULL; Auto_Position=1; Last_IO_Error=; Last_SQL_Error=duplicate key";
+        let seen = seen(Flavor::MySql, &fields(&state), &[fields(link)]).unwrap();
+        assert_eq!((seen.version.number, seen.read_only), (90_704, false));
+        assert_eq!(seen.links[0].receiver, Receiver::Stopped);
+        assert_eq!(seen.links[0].error.as_deref(), Some("duplicate key"));
+        assert_eq!(seen.position.to_string(), format!("{uuid}:1-7"));
+        assert_eq!(flavor("9.7.4", "MySQL Community Server - GPL"), Flavor::MySql);
+        assert_eq!(
+            flavor("10.11.14", "mariadb.org binary distribution"),
+            Flavor::MariaDb
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! Stories: a line is one probe, `server: what it saw → roles epoch`. The roles are those of a and b after it:
+//! A active, S standby, d detached, x down. A probe comes every 125 ms; `+5s` lets time pass before it.
+//!
+//! What a probe sees: `rw` or `ro`, then of its channel from the other server `lag N` or `lag ?`, `connecting`,
+//! `receiver stopped`, `applier stopped`, `alone` (no channel), `stranger` (a channel from another server);
+//! or `refused`, `lost`, `timeout`, `full`, `denied`, `nonsense`.
+
+use super::*;
+use crate::monitor::observation::{Observation, ProbeError, Seen};
+use crate::topology::gtid::Position;
+use crate::topology::{Flavor, Version};
+
+const MAX_LAG: Duration = Duration::from_secs(5);
+
+const STORIES: &[(&str, &str)] = &[
+    (
+        "b answers first, both are writable: the first in the file becomes active",
+        "b: rw lag 0 → xS 0
+         a: rw lag 0 → AS 1
+         b: rw lag 0 → AS 1",
+    ),
+    (
+        "the ordinary start: the writable one is active, wherever it stands",
+        "a: ro lag 0 → Sx 0
+         b: rw lag 0 → SA 1",
+    ),
+    (
+        "a fails at the start: b is taken, and stays active when a comes up (sticky)",
+        "a: timeout → xx 0
+         b: rw lag ? → xA 1
+         a: rw lag 0 → SA 1
+         b: rw lag 0 → SA 1",
+    ),
+    (
+        "the active master dies, the other is read-only: nobody is active, the other still reads",
+        "a: rw lag 0 → Sx 0
+         b: ro lag 0 → AS 1
+         a: refused → xS 2
+         b: ro lag ? connecting → xS 2
+         +60s b: ro lag ? connecting → xS 2
+         b: ro lag ? receiver stopped → xS 2
+         b: ro lag ? applier stopped → xd 2
+         a: rw lag ? connecting → Ad 3
+         b: ro lag 0 → AS 3",
+    ),
+    (
+        "the receiver notices the death before our probe does",
+        "a: rw lag 0 → Sx 0
+         b: ro lag 0 → AS 1
+         b: ro lag ? connecting → AS 1
+         a: lost → xS 2",
+    ),
+    (
+        "the active master dies, the other is writable: it takes over and keeps the role",
+        "a: rw lag 0 → Sx 0
+         b: rw lag 0 → AS 1
+         a: refused → xA 2
+         b: rw lag ? connecting → xA 2
+         a: refused → xA 2
+         a: rw lag ? connecting → dA 2
+         a: rw lag 40 → dA 2
+         a: rw lag 0 → SA 2",
+    ),
+    (
+        "a failover by hand: read_only on, then off on the other",
+        "a: rw lag 0 → Sx 0
+         b: ro lag 0 → AS 1
+         a: ro lag 0 → SS 2
+         b: rw lag 0 → SA 3
+         a: ro lag 0 → SA 3",
+    ),
+    (
+        "the active master's own replication and lag never matter for writes",
+        "a: rw alone → dx 0
+         b: rw lag 0 → AS 1
+         a: rw lag 9999 → AS 1
+         a: rw lag ? applier stopped → AS 1
+         a: rw lag ? receiver stopped → AS 1
+         a: rw stranger → AS 1",
+    ),
+    (
+        "one timeout changes nothing, two in a row do; an answer between starts again",
+        "a: rw lag 0 → Sx 0
+         b: rw lag 0 → AS 1
+         a: timeout → AS 1
+         a: rw lag 0 → AS 1
+         a: nonsense → AS 1
+         a: rw lag 0 → AS 1
+         b: timeout → AS 1
+         b: rw lag 0 → AS 1
+         a: timeout → AS 1
+         a: timeout → xA 2
+         a: timeout → xA 2",
+    ),
+    (
+        "too many connections and a refused account are not death",
+        "a: rw lag 0 → Sx 0
+         b: rw lag 0 → AS 1
+         a: full → AS 1
+         a: timeout → AS 1
+         a: full → AS 1
+         a: denied → AS 1
+         a: denied → AS 1
+         b: full → AS 1
+         +6s b: full → Ad 1
+         b: rw lag 0 → AS 1
+         a: lost → xA 2
+         a: full → xA 2
+         a: denied → xA 2",
+    ),
+    (
+        "a server that never let the monitor in is down",
+        "a: denied → xx 0
+         b: full → xx 0
+         a: rw alone → Ax 1",
+    ),
+    (
+        "reads need a running, near and known replication",
+        "a: rw lag 0 → Sx 0
+         b: ro alone → Ad 1
+         b: ro stranger → Ad 1
+         b: ro lag ? → Ad 1
+         b: ro lag ? connecting → Ad 1
+         b: ro lag 5 → AS 1
+         b: ro lag 6 → Ad 1
+         b: ro lag 0 → AS 1
+         b: ro lag ? applier stopped → Ad 1
+         b: ro lag 0 → AS 1
+         b: ro lag ? receiver stopped → Ad 1
+         b: ro lag 0 → AS 1
+         b: ro lag ? connecting → AS 1
+         +6s b: ro lag ? connecting → Ad 1",
+    ),
+    (
+        "a standby that comes back from the dead proves its lag anew",
+        "a: rw lag 0 → Sx 0
+         b: ro lag 0 → AS 1
+         b: refused → Ax 1
+         b: ro lag ? connecting → Ad 1
+         b: ro lag 0 → AS 1",
+    ),
+    (
+        "both down, then one read-only: nobody is active",
+        "a: refused → xx 0
+         b: refused → xx 0
+         b: ro lag ? connecting → xd 0
+         b: rw lag ? connecting → xA 1
+         b: refused → xx 2",
+    ),
+];
+
+struct Pair {
+    topology: Topology,
+    histories: Vec<History>,
+    now: Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let server = |name: &str| config::Server {
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], 3306).into(),
+            weight: 1,
+        };
+        Self {
+            topology: unprobed(&[server("a"), server("b")]),
+            histories: vec![History::default(); 2],
+            now: Instant::now(),
+        }
+    }
+
+    fn probe(&mut self, server: usize, what: &str) {
+        self.now += Duration::from_millis(125);
+        let observation = Observation {
+            server: ServerId(server),
+            asked_at: self.now,
+            took: Duration::from_millis(1),
+            result: result(server, what),
+        };
+        self.histories[server].record(observation);
+        let next = derive(&self.topology, &self.histories, MAX_LAG, self.now);
+        check(&self.topology, &next);
+        self.topology = next;
+    }
+
+    fn roles(&self) -> String {
+        let letter = |server: &Server| match server.role {
+            Role::Active => 'A',
+            Role::Standby => 'S',
+            Role::Detached => 'd',
+            Role::Down => 'x',
+        };
+        self.topology.servers.iter().map(letter).collect()
+    }
+}
+
+/// What holds between any two topologies that follow each other.
+fn check(old: &Topology, new: &Topology) {
+    let active: Vec<_> = new.servers.iter().filter(|s| s.role == Role::Active).collect();
+    assert!(active.len() <= 1, "two active masters");
+    assert_eq!(active.first().map(|s| s.id), new.active);
+    assert!(
+        active.iter().all(|s| !s.read_only),
+        "an active master that is read-only"
+    );
+    let changed = u64::from(old.active != new.active);
+    assert_eq!(new.epoch, old.epoch + changed);
+    assert!(new.servers.iter().all(|s| !s.why.is_empty()));
+}
+
+fn result(server: usize, what: &str) -> Result<Seen, ProbeError> {
+    let text = String::from("x");
+    Err(match what {
+        "refused" => ProbeError::Refused(text),
+        "lost" => ProbeError::Lost(text),
+        "timeout" => ProbeError::Timeout(MAX_LAG),
+        "full" => ProbeError::Full(text),
+        "denied" => ProbeError::Denied {
+            message: text,
+            hint: "",
+        },
+        "nonsense" => ProbeError::Unexpected(text),
+        _ => return Ok(seen(server, what)),
+    })
+}
+
+fn seen(server: usize, what: &str) -> Seen {
+    let id = u32::try_from(server + 1).unwrap();
+    let lag = what.split("lag ").nth(1).and_then(|lag| lag.split(' ').next());
+    let link = Link {
+        source_server_id: if what.contains("stranger") { 9 } else { 3 - id },
+        receiver: match what {
+            _ if what.contains("receiver stopped") => Receiver::Stopped,
+            _ if what.contains("connecting") => Receiver::Connecting,
+            _ => Receiver::Connected,
+        },
+        applying: !what.contains("applier stopped"),
+        lag: lag.and_then(|lag| lag.parse().ok()).map(Duration::from_secs),
+        error: None,
+    };
+    Seen {
+        version: Version {
+            flavor: Flavor::MariaDb,
+            number: 101_114,
+            text: "10.11.14-MariaDB".into(),
+        },
+        server_id: id,
+        read_only: match &what[..2] {
+            "rw" => false,
+            "ro" => true,
+            _ => panic!("{what}"),
+        },
+        position: Position::default(),
+        links: if what.contains("alone") {
+            vec![]
+        } else {
+            vec![link]
+        },
+        unfit: vec![],
+    }
+}
+
+#[test]
+fn stories() {
+    for (name, story) in STORIES {
+        let mut pair = Pair::new();
+        for line in story.lines().map(str::trim) {
+            let (probe, expected) = line.split_once(" → ").unwrap();
+            let (server, what) = probe.split_once(": ").unwrap();
+            let server = match server.split_once("s ") {
+                Some((wait, server)) => {
+                    pair.now += Duration::from_secs(wait[1..].parse().unwrap());
+                    server
+                }
+                None => server,
+            };
+            pair.probe(usize::from(server == "b"), what);
+            let got = format!("{} {}", pair.roles(), pair.topology.epoch);
+            let whys: Vec<_> = pair.topology.servers.iter().map(|s| &s.why).collect();
+            assert_eq!(got, expected, "{name}: {line}: {whys:?}");
+        }
+    }
+}
+
+#[test]
+fn the_reason_names_the_cause() {
+    for (what, why) in [
+        ("ro lag 0", "replicates from a"),
+        ("rw lag 0", "replicates from a; writable too"),
+        ("ro lag ?", "its lag behind a is unknown"),
+        ("ro lag 6", "more than max_lag (5s) behind a"),
+        ("ro alone", "does not replicate from a"),
+        ("ro lag ? applier stopped", "the applier has stopped"),
+        ("ro lag ? receiver stopped", "the receiver has stopped"),
+        ("refused", "connection refused: x"),
+    ] {
+        let mut pair = Pair::new();
+        assert_eq!(&*pair.topology.servers[1].why, "not probed yet");
+        pair.probe(0, "rw lag 0");
+        pair.probe(1, what);
+        assert_eq!(&*pair.topology.servers[1].why, why);
+    }
+}
+
+/// Long random sequences: [`check`] holds at each step, and one bad probe among good ones never changes the active master.
+#[test]
+fn any_sequence_keeps_one_writer() {
+    const ALL: &[&str] = &[
+        "rw lag 0",
+        "rw lag 0",
+        "ro lag 0",
+        "ro lag 9",
+        "rw lag ?",
+        "rw alone",
+        "ro stranger",
+        "ro lag ? connecting",
+        "rw lag ? applier stopped",
+        "ro lag ? receiver stopped",
+        "refused",
+        "lost",
+        "timeout",
+        "timeout",
+        "full",
+        "denied",
+        "nonsense",
+    ];
+    let mut random: u64 = 7;
+    let mut pick = |n: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % n
+    };
+    for _ in 0..200 {
+        let mut pair = Pair::new();
+        for _ in 0..100 {
+            pair.probe(pick(2), ALL[pick(ALL.len())]);
+        }
+        pair.probe(0, "rw lag 0");
+        pair.probe(1, "rw lag 0");
+        let before = (pair.topology.active, pair.topology.epoch);
+        for blip in ["timeout", "nonsense", "full", "denied"] {
+            let server = pick(2);
+            pair.probe(server, blip);
+            pair.probe(server, "rw lag 0");
+            assert_eq!((pair.topology.active, pair.topology.epoch), before);
+        }
+    }
+}
