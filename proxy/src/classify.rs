@@ -1,3 +1,74 @@
 //! Statement text → [`facts::Facts`], once for each shape of statement.
+//!
+//! A one-pass lexer makes the fingerprint of the statement's shape; its facts are found in a cache, or made once.
+//! What isn't proved a pure read is a write. Nothing here does I/O or knows of connections.
 
+mod analyse;
+mod body;
+mod cache;
 pub mod facts;
+mod fingerprint;
+mod functions;
+mod lexer;
+mod normalise;
+mod parsed;
+mod set;
+mod show;
+mod statement;
+mod variables;
+mod verbs;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use crate::topology::Flavor;
+use facts::Facts;
+
+pub use analyse::analyse;
+pub use cache::Classifier;
+pub use normalise::normalise;
+
+/// How the text must be read: the server's dialect and the session's settings that change lexing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    pub flavor: Flavor,
+    /// 10.11.14 is 101114: what versioned comments are compared with.
+    pub version: u32,
+    /// `"x"` is a name, not a string.
+    pub ansi_quotes: bool,
+    /// A backslash in a string is a backslash.
+    pub no_backslash_escapes: bool,
+    /// White space may stand between a function's name and its parenthesis.
+    pub ignore_space: bool,
+    /// `character_set_client` is one where a second byte may be a backslash or a backtick:
+    /// gbk, sjis, cp932, big5, gb18030.
+    pub multibyte: bool,
+}
+
+/// What statements that differ only in their values have in common; also the key of digests.
+///
+/// 0 is that of texts that can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub u64);
+
+/// A statement's facts, shared by all statements of its shape.
+#[derive(Clone, Debug)]
+pub struct Classified {
+    pub facts: Rc<Facts>,
+    pub fingerprint: Fingerprint,
+}
+
+/// How many bytes of a statement are looked at. A longer one is never a pure read.
+pub const LOOKED_AT: usize = 1 << 20;
+
+/// The part of `text` that is looked at, and whether that is all of it.
+fn looked_at(text: &[u8]) -> (&[u8], bool) {
+    match text.get(..LOOKED_AT) {
+        Some(seen) if text.len() > LOOKED_AT => (seen, false),
+        _ => (text, true),
+    }
+}

@@ -1,0 +1,112 @@
+//! The analysis of one packet's text, made once for each shape.
+
+use super::facts::{Facts, Kind, Links, Pins, Purity, Tables};
+use super::lexer::{self, Lexer, Token};
+use super::statement::{Findings, Statement};
+use super::{Dialect, looked_at, parsed, verbs};
+
+/// Everything the text says. Uncached: [`super::Classifier`] is filled with this.
+pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
+    let (seen, whole) = looked_at(text);
+    let mut lexer = Lexer::new(seen, dialect);
+    let tokens: Vec<Token> = lexer.by_ref().collect();
+    if whole && lexer.broken() {
+        return unreadable();
+    }
+    let statements = split(&Statement {
+        text: seen,
+        tokens: &tokens,
+        dialect,
+    });
+    let mut found = match statements.as_slice() {
+        [] => Findings::new(Kind::Empty),
+        [one] => verbs::read(one),
+        many => several(many),
+    };
+    if !whole {
+        cut_short(&mut found);
+    }
+    let tables = match statements.as_slice() {
+        [one] if whole => look_closer(one, &mut found),
+        _ => Tables::default(),
+    };
+    Facts {
+        kind: found.kind,
+        purity: found.reason.unwrap_or(Purity::Pure),
+        pins: found.pins,
+        unpins: found.unpins,
+        links: found.links,
+        tables,
+    }
+}
+
+/// What is assumed of a text that can't be read to its end.
+pub(crate) fn unreadable() -> Facts {
+    Facts {
+        kind: Kind::Unknown,
+        purity: Purity::Unreadable,
+        pins: Pins::UNKNOWN,
+        unpins: Pins::empty(),
+        links: Links::empty(),
+        tables: Tables::default(),
+    }
+}
+
+/// The packet's statements, without the empty ones.
+fn split<'a>(all: &Statement<'a>) -> Vec<Statement<'a>> {
+    let mut statements = Vec::new();
+    let mut rest = *all;
+    while rest.len() > 0 {
+        let end = (0..rest.len())
+            .find(|&at| rest.kind(at) == Some(lexer::Kind::Semicolon))
+            .unwrap_or(rest.len());
+        let one = rest.until(end);
+        if verbs::is_compound(&one) {
+            statements.push(rest);
+            break;
+        }
+        if one.len() > 0 {
+            statements.push(one);
+        }
+        rest = rest.rest(end + 1);
+    }
+    statements
+}
+
+fn several(statements: &[Statement<'_>]) -> Findings {
+    let mut found = Findings::new(Kind::Multi);
+    for one in statements {
+        found.add(&verbs::read(one));
+    }
+    found
+}
+
+/// Only the beginning was looked at: anything may follow, but a change of data ends in an OK that reports it.
+fn cut_short(found: &mut Findings) {
+    found.blame(Purity::Unreadable);
+    found.unpins = Pins::empty();
+    let is_change = matches!(
+        found.kind,
+        Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Load
+    );
+    if !is_change {
+        found.pins |= Pins::UNKNOWN;
+    }
+}
+
+/// Asks sqlparser for the tables, and for a second opinion of what our rules hold for a pure read.
+fn look_closer(one: &Statement<'_>, found: &mut Findings) -> Tables {
+    let parses = matches!(
+        found.kind,
+        Kind::Select | Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete
+    );
+    let Some(parsed) = parses.then(|| parsed::parse(one)).flatten() else {
+        return Tables::default();
+    };
+    if found.kind == Kind::Select && !parsed.plain_query {
+        found.blame(Purity::Disagreement);
+    }
+    let mut tables = parsed.tables;
+    tables.complete &= !found.calls_unknown;
+    tables
+}

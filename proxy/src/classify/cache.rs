@@ -1,0 +1,105 @@
+//! The bounded cache of facts, one for each worker.
+
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::analyse::{analyse, unreadable};
+use super::facts::Facts;
+use super::fingerprint::{Shape, shape};
+use super::{Classified, Dialect, Fingerprint, looked_at};
+
+/// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
+/// one, and what was not used for a whole generation is forgotten. A hit allocates nothing.
+pub struct Classifier {
+    young: FxHashMap<Shape, Rc<Facts>>,
+    old: FxHashMap<Shape, Rc<Facts>>,
+    generation: usize,
+    seed: u64,
+    unreadable: Rc<Facts>,
+    hits: u64,
+    misses: u64,
+}
+
+impl Classifier {
+    /// Keeps the facts of at most `capacity` shapes (two at least).
+    pub fn new(capacity: usize) -> Self {
+        let generation = (capacity / 2).max(1);
+        Self {
+            young: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
+            old: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
+            generation,
+            seed: RandomState::new().hash_one(0),
+            unreadable: Rc::new(unreadable()),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// What is known of `text` under `dialect`.
+    ///
+    /// Whoever holds only the beginning of a long statement passes more than [`super::LOOKED_AT`] bytes of it.
+    pub fn classify(&mut self, text: &[u8], dialect: Dialect) -> Classified {
+        let (seen, whole) = looked_at(text);
+        let Some(shape) = shape(seen, dialect, self.seed, whole) else {
+            self.misses += 1;
+            return Classified {
+                facts: Rc::clone(&self.unreadable),
+                fingerprint: Fingerprint(0),
+            };
+        };
+        let facts = match self.find(shape) {
+            Some(facts) => facts,
+            None => self.learn(shape, Rc::new(analyse(text, dialect))),
+        };
+        Classified {
+            facts,
+            fingerprint: shape.fingerprint,
+        }
+    }
+
+    fn find(&mut self, shape: Shape) -> Option<Rc<Facts>> {
+        if let Some(facts) = self.young.get(&shape) {
+            self.hits += 1;
+            return Some(Rc::clone(facts));
+        }
+        let facts = self.old.remove(&shape)?;
+        self.hits += 1;
+        self.keep(shape, Rc::clone(&facts));
+        Some(facts)
+    }
+
+    fn learn(&mut self, shape: Shape, facts: Rc<Facts>) -> Rc<Facts> {
+        self.misses += 1;
+        self.keep(shape, Rc::clone(&facts));
+        facts
+    }
+
+    fn keep(&mut self, shape: Shape, facts: Rc<Facts>) {
+        if self.young.len() >= self.generation {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(shape, facts);
+    }
+
+    /// How many shapes are kept.
+    pub fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Statements whose facts were in the cache.
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// Statements that had to be analysed, or could not be read.
+    pub fn misses(&self) -> u64 {
+        self.misses
+    }
+}

@@ -1,0 +1,155 @@
+//! Runs `cases.txt`, which anyone can extend: a row for each statement, what it is and where it may go.
+
+use super::facts::{Facts, Links, Pins, Purity};
+use super::{Dialect, analyse};
+use crate::topology::Flavor;
+
+#[test]
+fn every_case_of_the_file_is_read_as_it_says() {
+    let mut dialect = start();
+    let mut rows = 0;
+    let mut failures = Vec::new();
+    for (number, line) in include_str!("cases.txt").lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(words) = line.strip_prefix('!') {
+            dialect = directive(words);
+            continue;
+        }
+        rows += 1;
+        let columns: Vec<&str> = line.rsplitn(4, " | ").collect();
+        let [why, target, kind, statement] = columns[..] else {
+            panic!("line {}: not four columns: {line}", number + 1);
+        };
+        let facts = analyse(&bytes_of(statement), dialect);
+        let found = [
+            describe_kind(&facts),
+            describe_target(&facts),
+            describe_why(&facts),
+        ];
+        let wanted = [
+            kind.trim(),
+            target.trim(),
+            why.split(':').next().unwrap_or("").trim(),
+        ];
+        if found != wanted {
+            failures.push(format!(
+                "line {}: {statement}\n  wanted {}\n  found  {}",
+                number + 1,
+                wanted.join(" | "),
+                found.join(" | ")
+            ));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} wrong\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert!(rows >= 250, "only {rows} rows were found");
+}
+
+fn start() -> Dialect {
+    Dialect {
+        flavor: Flavor::MariaDb,
+        version: 101_114,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        ignore_space: false,
+        multibyte: false,
+    }
+}
+
+/// `!mysql 90700 ansi_quotes` begins anew from these; `!` alone is MariaDB 10.11.
+fn directive(words: &str) -> Dialect {
+    let mut dialect = start();
+    for word in words.split_whitespace() {
+        match word {
+            "mariadb" => dialect.flavor = Flavor::MariaDb,
+            "mysql" => dialect.flavor = Flavor::MySql,
+            "ansi_quotes" => dialect.ansi_quotes = true,
+            "no_backslash_escapes" => dialect.no_backslash_escapes = true,
+            "ignore_space" => dialect.ignore_space = true,
+            "multibyte" => dialect.multibyte = true,
+            number => dialect.version = number.parse().expect("a directive or a version"),
+        }
+    }
+    dialect
+}
+
+/// What can't be written in a line: ␤ is a line feed, ␉ a tab, ␀ a NUL, ⸨bf⸩ the byte 0xbf.
+fn bytes_of(statement: &str) -> Vec<u8> {
+    let plain = statement
+        .trim()
+        .replace('␤', "\n")
+        .replace('␉', "\t")
+        .replace('␀', "\0");
+    let mut bytes = Vec::new();
+    for (n, part) in plain.split(['⸨', '⸩']).enumerate() {
+        match n % 2 {
+            0 => bytes.extend_from_slice(part.as_bytes()),
+            _ => bytes.push(u8::from_str_radix(part, 16).expect("two hexadecimal digits")),
+        }
+    }
+    bytes
+}
+
+fn describe_kind(facts: &Facts) -> String {
+    format!("{:?}", facts.kind)
+}
+
+fn describe_target(facts: &Facts) -> String {
+    let any = facts.purity == Purity::Pure;
+    String::from(if any { "any" } else { "active" })
+}
+
+/// The reason, then pins, then what is unpinned, then links.
+fn describe_why(facts: &Facts) -> String {
+    let mut why = format!("{:?}", facts.purity);
+    let names = |pins: Pins| pins.iter_names().map(|(name, _)| name).collect::<Vec<_>>();
+    for name in names(facts.pins) {
+        why += &format!(" +{name}");
+    }
+    for name in names(facts.unpins) {
+        why += &format!(" -{name}");
+    }
+    for (name, _) in facts.links.iter_names() {
+        why += &format!(" ~{name}");
+    }
+    why
+}
+
+#[test]
+fn a_write_never_reads_as_pure_whatever_stands_before_it() {
+    let before = [
+        "",
+        " ",
+        "\n\t",
+        "/* a */",
+        "-- a\n",
+        "--\n",
+        "# a\n",
+        "/*! */",
+        "/*!40101 */",
+        "/**/",
+        ";",
+        "; ;",
+    ];
+    let writes = [
+        "DELETE FROM t",
+        "/*!50001 DELETE FROM t */",
+        "(SELECT 1 FOR UPDATE)",
+        "SELECT 1; DELETE FROM t",
+    ];
+    for prefix in before {
+        for write in writes {
+            let text = format!("{prefix}{write}");
+            let facts = analyse(text.as_bytes(), start());
+            assert_ne!(facts.purity, Purity::Pure, "{text}");
+            assert_eq!(facts.links, Links::empty(), "{text}");
+        }
+    }
+}

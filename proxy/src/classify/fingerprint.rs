@@ -1,0 +1,201 @@
+//! The fingerprint of a statement's shape, made while it is lexed.
+//!
+//! Statements that differ in literals only, or in how often one element of a list is repeated, have one shape:
+//! `IN (1,2,3)` is `IN (7)`, a hundred equal rows after `VALUES` are three. Names count as they are written, since
+//! [`super::facts::Tables`] keeps them so.
+
+use super::lexer::{Kind, Lexer, Token};
+use super::{Dialect, Fingerprint};
+
+/// What the cache is asked with: the public fingerprint, and 64 more bits under a secret seed, so that nobody
+/// can make a statement that is taken for another one's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) fingerprint: Fingerprint,
+    guard: u64,
+}
+
+/// The shape of `text`, or nothing where the text can't be read to its end.
+///
+/// `whole` is false where `text` is only the beginning of a longer statement.
+pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Option<Shape> {
+    let mut lexer = Lexer::new(text, dialect);
+    let mut builder = Builder::new(dialect, seed, whole);
+    for token in lexer.by_ref() {
+        builder.token(text, &token);
+    }
+    if whole && lexer.broken() {
+        return None;
+    }
+    Some(builder.finish())
+}
+
+/// Whether a word stands for a value at this place: rows that differ in their NULLs are still one shape.
+pub(crate) fn is_value_word(word: &[u8], before: Kind) -> bool {
+    matches!(before, Kind::Mark(b'(' | b','))
+        && matches!(word.len(), 4 | 5 | 7)
+        && VALUE_WORDS.iter().any(|value| word.eq_ignore_ascii_case(value))
+}
+
+const VALUE_WORDS: [&[u8]; 4] = [b"NULL", b"DEFAULT", b"TRUE", b"FALSE"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lanes {
+    open: u64,
+    secret: u64,
+}
+
+impl Lanes {
+    const START: Lanes = Lanes {
+        open: 0x9e37_79b9_7f4a_7c15,
+        secret: 0x2545_f491_4f6c_dd1d,
+    };
+
+    #[inline]
+    fn mix(&mut self, seed: u64, value: u64) {
+        self.open = fold(self.open ^ value, 0xa076_1d64_78bd_642f);
+        self.secret = fold(self.secret ^ value ^ seed, 0xe703_7ed1_a0b4_28db ^ seed);
+    }
+
+    fn lanes(&mut self, seed: u64, other: Lanes) {
+        self.open = fold(self.open ^ other.open, 0xa076_1d64_78bd_642f);
+        self.secret = fold(self.secret ^ other.secret ^ seed, 0xe703_7ed1_a0b4_28db ^ seed);
+    }
+}
+
+/// 64 × 64 → 128 bits, folded: every bit in reaches every bit out.
+#[inline]
+fn fold(value: u64, factor: u64) -> u64 {
+    let wide = u128::from(value.wrapping_add(0x1656_67b1_9e37_79f9)) * u128::from(factor | 1);
+    (wide as u64) ^ ((wide >> 64) as u64)
+}
+
+/// A comma-separated list that is being read: what it held so far, the element being read, the one before.
+#[derive(Clone, Copy)]
+struct List {
+    done: Lanes,
+    element: Lanes,
+    last: Option<Lanes>,
+}
+
+impl List {
+    const START: List = List {
+        done: Lanes::START,
+        element: Lanes::START,
+        last: None,
+    };
+
+    fn close_element(&mut self, seed: u64) {
+        if self.last != Some(self.element) {
+            self.done.lanes(seed, self.element);
+        }
+        self.last = Some(self.element);
+        self.element = Lanes::START;
+    }
+}
+
+/// Deeper parentheses than this are counted like any other token.
+const DEEPEST: usize = 24;
+
+struct Builder {
+    seed: u64,
+    outer: [List; DEEPEST],
+    depth: usize,
+    list: List,
+    before: Kind,
+}
+
+impl Builder {
+    fn new(dialect: Dialect, seed: u64, whole: bool) -> Self {
+        let mut list = List::START;
+        let flags = u64::from(dialect.flavor == crate::topology::Flavor::MySql)
+            | u64::from(dialect.ansi_quotes) << 1
+            | u64::from(dialect.no_backslash_escapes) << 2
+            | u64::from(dialect.ignore_space) << 3
+            | u64::from(dialect.multibyte) << 4
+            | u64::from(whole) << 5
+            | u64::from(dialect.version) << 8;
+        list.done.mix(seed, flags);
+        Self {
+            seed,
+            outer: [List::START; DEEPEST],
+            depth: 0,
+            list,
+            before: Kind::Semicolon,
+        }
+    }
+
+    #[inline]
+    fn token(&mut self, text: &[u8], token: &Token) {
+        match token.kind {
+            Kind::Word | Kind::Quoted => self.name(token.kind, token.bytes(text)),
+            // Strings side by side are one string.
+            Kind::Text if self.before == Kind::Text => {}
+            Kind::Text | Kind::Number | Kind::Param => self.mark(LITERAL),
+            Kind::UserVariable => self.mark(1),
+            Kind::SystemVariable => self.mark(2),
+            Kind::Assign => self.mark(3),
+            Kind::Semicolon => self.mark(4),
+            Kind::Mark(b',') if self.depth <= DEEPEST => self.list.close_element(self.seed),
+            Kind::Mark(b'(') => self.open(token.spaced),
+            Kind::Mark(b')') => self.close(),
+            Kind::Mark(byte) => self.mark(256 + u64::from(byte)),
+        }
+        self.before = token.kind;
+    }
+
+    fn mark(&mut self, code: u64) {
+        self.list.element.mix(self.seed, code);
+    }
+
+    fn name(&mut self, kind: Kind, name: &[u8]) {
+        if kind == Kind::Word && is_value_word(name, self.before) {
+            return self.mark(LITERAL);
+        }
+        let tag = if kind == Kind::Word { 1 << 32 } else { 1 << 33 };
+        self.mark(tag | name.len() as u64);
+        for chunk in name.chunks(8) {
+            let mut value = [0; 8];
+            value[..chunk.len()].copy_from_slice(chunk);
+            self.mark(u64::from_le_bytes(value));
+        }
+    }
+
+    fn open(&mut self, spaced: bool) {
+        // `COUNT (x)` may call another function than `COUNT(x)`.
+        let call = !spaced && self.before == Kind::Word;
+        self.mark(if call { 5 } else { 6 });
+        if let Some(slot) = self.outer.get_mut(self.depth) {
+            *slot = std::mem::replace(&mut self.list, List::START);
+        }
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        let Some(depth) = self.depth.checked_sub(1) else {
+            return self.mark(7);
+        };
+        self.depth = depth;
+        let Some(slot) = self.outer.get(depth) else {
+            return self.mark(8);
+        };
+        self.list.close_element(self.seed);
+        let inner = std::mem::replace(&mut self.list, *slot);
+        self.list.element.lanes(self.seed, inner.done);
+    }
+
+    fn finish(mut self) -> Shape {
+        let unclosed = self.depth as u64;
+        while self.depth > 0 {
+            self.close();
+        }
+        self.mark(unclosed);
+        self.list.close_element(self.seed);
+        Shape {
+            fingerprint: Fingerprint(self.list.done.open),
+            guard: self.list.done.secret,
+        }
+    }
+}
+
+const LITERAL: u64 = 9;

@@ -1,0 +1,163 @@
+//! `SET` in all its forms.
+
+use super::body;
+use super::facts::{Kind, Pins, Purity};
+use super::lexer;
+use super::statement::{Findings, Statement};
+use super::variables;
+
+/// `SET …`, with the verb at 0.
+pub(crate) fn set(all: &Statement<'_>) -> Findings {
+    let scope = Scope::at(all, 1);
+    let after_scope = if scope.is_some() { 2 } else { 1 };
+    if all.is(after_scope, "TRANSACTION") {
+        return transaction(scope);
+    }
+    match all.keyword(1).as_str() {
+        "PASSWORD" => Findings::because(Kind::Ddl, Purity::Writes),
+        "DEFAULT" if all.is(2, "ROLE") => Findings::because(Kind::Ddl, Purity::Writes),
+        "ROLE" => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::IDENTITY),
+        "SESSION" if all.is(2, "AUTHORIZATION") => {
+            Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::IDENTITY)
+        }
+        "RESOURCE" if all.is(2, "GROUP") => {
+            Findings::because(Kind::Admin, Purity::Writes).pinning(Pins::UNKNOWN)
+        }
+        "STATEMENT" if !is_assigned(all, 2) => for_statement(all),
+        _ => assignments(all, 1),
+    }
+}
+
+fn is_assigned(all: &Statement<'_>, at: usize) -> bool {
+    all.is_mark(at, b'=') || all.kind(at) == Some(lexer::Kind::Assign)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Global,
+    Session,
+}
+
+impl Scope {
+    fn at(all: &Statement<'_>, at: usize) -> Option<Scope> {
+        match all.keyword(at).as_str() {
+            "GLOBAL" | "PERSIST" | "PERSIST_ONLY" => Some(Scope::Global),
+            "SESSION" | "LOCAL" => Some(Scope::Session),
+            _ => None,
+        }
+    }
+}
+
+/// `SET TRANSACTION …`: without a scope it is for the next transaction only.
+fn transaction(scope: Option<Scope>) -> Findings {
+    match scope {
+        Some(Scope::Global) => Findings::because(Kind::Admin, Purity::Writes),
+        Some(Scope::Session) => Findings::because(Kind::Set, Purity::SessionState),
+        None => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::NEXT_TRANSACTION),
+    }
+}
+
+/// MariaDB's `SET STATEMENT a=1, b=2 FOR <statement>`: the statement counts, the values are gone after it.
+fn for_statement(all: &Statement<'_>) -> Findings {
+    let Some(at) = all.find_outside(2, &["FOR"]) else {
+        return Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::UNKNOWN);
+    };
+    let values = assignments(&all.until(at), 2);
+    let inner = all.rest(at + 1);
+    if inner.starts(0, &["SET", "STATEMENT"]) {
+        // Looked through once only: a long chain of them would need a deep stack.
+        return Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::UNKNOWN);
+    }
+    let mut found = super::verbs::read(&inner);
+    // Plain values change how a statement runs, not what it does; any other reason counts.
+    let tied = !values.pins.is_empty() || values.reason != Some(Purity::SessionState);
+    if tied {
+        found.blame(values.reason.unwrap_or(Purity::SessionState));
+    }
+    found.pins |= values.pins & Pins::USER_VARIABLE;
+    found.links |= values.links;
+    found.calls_unknown |= values.calls_unknown;
+    found
+}
+
+/// `a = 1, @b = 2, @@session.c = 3, NAMES utf8mb4`
+fn assignments(all: &Statement<'_>, from: usize) -> Findings {
+    let mut found = Findings::new(Kind::Set);
+    let mut global = false;
+    let mut scope = None;
+    let mut start = from;
+    while start < all.len() {
+        let end = end_of_assignment(all, start);
+        let one = all.until(end).rest(start);
+        global |= assignment(&one, &mut scope, &mut found) == Some(Scope::Global);
+        start = end + 1;
+    }
+    if global {
+        found.kind = Kind::Admin;
+        found.reason = Some(Purity::Writes);
+    }
+    if found.calls_unknown {
+        // The function's effects end with the SET's own OK, which tells what can be told.
+        found.reason = Some(Purity::UnknownFunction);
+    }
+    found.blame(Purity::SessionState);
+    found
+}
+
+fn end_of_assignment(all: &Statement<'_>, start: usize) -> usize {
+    let mut at = start;
+    while at < all.len() && !all.is_mark(at, b',') {
+        at = if all.is_mark(at, b'(') {
+            all.past_group(at)
+        } else {
+            at + 1
+        };
+    }
+    at.min(all.len())
+}
+
+/// One assignment: what it sets goes to `found`, and its scope comes back.
+///
+/// `carried` is the scope keyword before, which goes on for the assignments after it.
+fn assignment(one: &Statement<'_>, carried: &mut Option<Scope>, found: &mut Findings) -> Option<Scope> {
+    if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(one, 1) {
+        body_of(one, 1, found);
+        return None;
+    }
+    if one.kind(0) == Some(lexer::Kind::UserVariable) {
+        found.pins |= Pins::USER_VARIABLE;
+        found.blame(Purity::UserVariable);
+        body_of(one, 1, found);
+        return None;
+    }
+    let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
+    let mut at = usize::from(direct);
+    let mut scope = Scope::at(one, at);
+    if scope.is_some() {
+        at += if direct { 2 } else { 1 };
+        if !direct {
+            *carried = scope;
+        }
+    } else if !direct {
+        scope = *carried;
+    }
+    let name = one.name(at);
+    if scope != Some(Scope::Global) {
+        found.pins |= variables::setting(&name);
+    }
+    if direct && scope.is_none() && variables::is_transaction_characteristic(&name) {
+        found.pins |= Pins::NEXT_TRANSACTION;
+    }
+    body_of(one, at + 1, found);
+    scope
+}
+
+fn body_of(one: &Statement<'_>, at: usize, found: &mut Findings) {
+    let mut value = Findings::new(Kind::Set);
+    body::scan(&one.rest(at), &mut value);
+    // A value may be copied from any variable: what is read leaves no trace but the value.
+    if value.reason == Some(Purity::ServerLocal) {
+        value.reason = None;
+    }
+    found.add(&value);
+}
