@@ -4,8 +4,10 @@
 //! - data: `listener → session → classify → route → pool → backend`
 //! - control: `monitor → topology → failover`
 
+pub mod admin;
 pub mod classify;
 pub mod config;
 pub mod log;
+pub mod metrics;
 pub mod monitor;
 pub mod topology;

@@ -1,0 +1,402 @@
+//! The text of an admin statement → a [`Command`]: pure, and the only place that knows the admin port's language.
+//!
+//! It also answers what clients ask unbidden when they connect: the `mariadb` client `select @@version_comment limit 1`,
+//! PyMySQL `SET AUTOCOMMIT = 0`, mysql_async `SELECT @@max_allowed_packet,@@wait_timeout`, and so on.
+
+/// What an administrator wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Servers,
+    Sessions,
+    Pools,
+    Counters,
+    /// The list of commands.
+    Commands,
+    /// The statement to explain, as written.
+    ExplainRoute(String),
+    Kill(u32),
+    Databases,
+    /// The admin port has no tables; clients ask all the same.
+    Tables,
+    Warnings,
+    Select(Vec<Item>),
+    Use(String),
+    /// `SET …`, `BEGIN` and their like: nothing to do, nothing to say.
+    Nothing,
+}
+
+/// One expression of a `SELECT` without tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// The column's name: the alias, or the expression as written.
+    pub(crate) name: String,
+    pub(crate) value: Expression,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expression {
+    Number(u64),
+    Text(String),
+    Null,
+    /// `@@name`, without its scope, in lower case.
+    Variable(String),
+    /// `NAME()`, in lower case.
+    Function(String),
+}
+
+/// Why a text is no command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("Query was empty")]
+    Empty,
+    #[error(
+        "Tandem's admin port does not know this statement, near '{near}'; it knows {}",
+        known()
+    )]
+    Unknown { near: String },
+    #[error("EXPLAIN ROUTE needs a statement, for instance EXPLAIN ROUTE SELECT 1")]
+    NothingToExplain,
+    #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
+    NoSessionId,
+}
+
+/// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
+pub(crate) const COMMANDS: [(&str, &str); 7] = [
+    (
+        "SHOW SERVERS",
+        "The servers as the last probes saw them, and the role each one has",
+    ),
+    (
+        "SHOW SESSIONS",
+        "Every client connection, what it does and what ties it",
+    ),
+    (
+        "SHOW POOLS",
+        "Connections to the servers, for each worker and server",
+    ),
+    ("SHOW COUNTERS", "What has been counted since Tandem started"),
+    ("SHOW COMMANDS", "This list"),
+    (
+        "EXPLAIN ROUTE <statement>",
+        "Where the statement would go, and why; it is not run",
+    ),
+    ("KILL <id>", "End a session"),
+];
+
+fn known() -> String {
+    COMMANDS.map(|(name, _)| name).join(", ")
+}
+
+/// How much of a refused statement the error repeats.
+const NEAR: usize = 60;
+
+/// Words that ask for nothing that an admin port could do, and that clients send unasked.
+const IGNORED: [&str; 6] = ["SET", "BEGIN", "START", "COMMIT", "ROLLBACK", "FLUSH"];
+
+/// Reads one statement. Case does not matter; comments and a closing `;` are looked through.
+pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
+    let text = skip(text);
+    let (verb, rest) = word(text);
+    let command = match verb.to_ascii_uppercase().as_str() {
+        "" if ended(text) => return Err(Refusal::Empty),
+        "SHOW" => show(rest),
+        "EXPLAIN" => match expect(rest, "ROUTE") {
+            Some(statement) => return explained(statement),
+            None => None,
+        },
+        "KILL" => return session_id(rest),
+        "HELP" => Some(Command::Commands),
+        "SELECT" => select(rest).map(Command::Select),
+        "USE" => name(rest).map(Command::Use),
+        ignored if IGNORED.contains(&ignored) => Some(Command::Nothing),
+        _ => None,
+    };
+    command.ok_or_else(|| Refusal::Unknown {
+        near: text.chars().take(NEAR).collect(),
+    })
+}
+
+fn show(text: &str) -> Option<Command> {
+    let text = expect(text, "FULL").unwrap_or(text);
+    let (noun, rest) = word(text);
+    let command = match noun.to_ascii_uppercase().as_str() {
+        "SERVERS" => Command::Servers,
+        "SESSIONS" | "PROCESSLIST" => Command::Sessions,
+        "POOLS" => Command::Pools,
+        "COUNTERS" | "STATS" => Command::Counters,
+        "COMMANDS" | "HELP" => Command::Commands,
+        "DATABASES" | "SCHEMAS" => return Some(Command::Databases),
+        "TABLES" => return Some(Command::Tables),
+        "WARNINGS" | "ERRORS" => return Some(Command::Warnings),
+        _ => return None,
+    };
+    ended(rest).then_some(command)
+}
+
+fn explained(statement: &str) -> Result<Command, Refusal> {
+    // The statement's own comments stay: hints are comments.
+    let statement = statement
+        .trim()
+        .trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    if statement.is_empty() {
+        return Err(Refusal::NothingToExplain);
+    }
+    Ok(Command::ExplainRoute(statement.to_owned()))
+}
+
+fn session_id(text: &str) -> Result<Command, Refusal> {
+    let text = expect(text, "CONNECTION").unwrap_or(text);
+    let (id, rest) = word(text);
+    match id.parse() {
+        Ok(id) if ended(rest) => Ok(Command::Kill(id)),
+        _ => Err(Refusal::NoSessionId),
+    }
+}
+
+fn select(mut text: &str) -> Option<Vec<Item>> {
+    let mut items = Vec::new();
+    loop {
+        let (item, rest) = item(text)?;
+        items.push(item);
+        match rest.strip_prefix(',') {
+            Some(next) => text = skip(next),
+            None => return limited(rest).then_some(items),
+        }
+    }
+}
+
+/// What may follow the expressions: nothing, or `LIMIT n`.
+fn limited(text: &str) -> bool {
+    match expect(text, "LIMIT") {
+        Some(text) => {
+            let (count, rest) = word(text);
+            count.parse::<u64>().is_ok() && ended(rest)
+        }
+        None => ended(text),
+    }
+}
+
+fn item(text: &str) -> Option<(Item, &str)> {
+    let (value, rest) = expression(text)?;
+    let written = text[..text.len() - rest.len()].trim_end();
+    let rest = skip(rest);
+    let (name, rest) = match expect(rest, "AS") {
+        Some(rest) => {
+            let (alias, rest) = quoted(rest).or_else(|| nonempty(word(rest)))?;
+            (alias, skip(rest))
+        }
+        None => (written, rest),
+    };
+    let name = name.to_owned();
+    Some((Item { name, value }, rest))
+}
+
+fn expression(text: &str) -> Option<(Expression, &str)> {
+    if let Some((literal, rest)) = quoted(text) {
+        return Some((Expression::Text(literal.to_owned()), rest));
+    }
+    if let Some(variable) = text.strip_prefix("@@") {
+        let (first, rest) = nonempty(word_only(variable))?;
+        let (name, rest) = match rest.strip_prefix('.') {
+            Some(scoped) => nonempty(word_only(scoped))?,
+            None => (first, rest),
+        };
+        return Some((Expression::Variable(name.to_ascii_lowercase()), rest));
+    }
+    let (name, rest) = nonempty(word_only(text))?;
+    if let Some(arguments) = skip(rest).strip_prefix('(') {
+        let rest = skip(arguments).strip_prefix(')')?;
+        return Some((Expression::Function(name.to_ascii_lowercase()), rest));
+    }
+    if name.eq_ignore_ascii_case("NULL") {
+        return Some((Expression::Null, rest));
+    }
+    Some((Expression::Number(name.parse().ok()?), rest))
+}
+
+fn name(text: &str) -> Option<String> {
+    let (name, rest) = quoted(text).or_else(|| nonempty(word(text)))?;
+    ended(skip(rest)).then(|| name.to_owned())
+}
+
+/// A literal or name in quotes; none of the admin port's has an escape in it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| "'\"`".contains(*c))?;
+    text[1..].split_once(quote)
+}
+
+/// The text after `keyword`, if it starts with it.
+fn expect<'a>(text: &'a str, keyword: &str) -> Option<&'a str> {
+    let (found, rest) = word(text);
+    found.eq_ignore_ascii_case(keyword).then_some(rest)
+}
+
+/// The word at the start, and what follows it, blanks and comments skipped.
+fn word(text: &str) -> (&str, &str) {
+    let (word, rest) = word_only(text);
+    (word, skip(rest))
+}
+
+fn word_only(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn nonempty<'a>(found: (&'a str, &'a str)) -> Option<(&'a str, &'a str)> {
+    (!found.0.is_empty()).then_some(found)
+}
+
+/// Whether only what closes a statement is left.
+fn ended(text: &str) -> bool {
+    skip(text.trim_start_matches(';')).is_empty()
+}
+
+/// Skips blanks and comments. `--` needs a blank after it, as in the server:
+/// <https://mariadb.com/kb/en/comment-syntax/>.
+fn skip(mut text: &str) -> &str {
+    loop {
+        text = text.trim_start();
+        let line = text.starts_with('#')
+            || text == "--"
+            || text
+                .strip_prefix("--")
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace));
+        text = if line {
+            text.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, rest)| rest)
+        } else {
+            return text;
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_known_in_any_dress() {
+        for (text, command) in [
+            ("SHOW SERVERS", Command::Servers),
+            ("  show\tservers ; ", Command::Servers),
+            ("/* a */ Show -- b\n Sessions # c", Command::Sessions),
+            ("show full processlist;", Command::Sessions),
+            ("SHOW POOLS;;", Command::Pools),
+            ("show stats", Command::Counters),
+            ("SHOW COUNTERS", Command::Counters),
+            ("help", Command::Commands),
+            ("SHOW COMMANDS /* done */;", Command::Commands),
+            ("KILL 17;", Command::Kill(17)),
+            ("kill connection 4294967295", Command::Kill(u32::MAX)),
+            ("SHOW DATABASES LIKE '%'", Command::Databases),
+            ("show tables", Command::Tables),
+            ("use `tandem`;", Command::Use("tandem".to_owned())),
+            ("USE tandem", Command::Use("tandem".to_owned())),
+            ("SET NAMES utf8mb4", Command::Nothing),
+            ("SET AUTOCOMMIT = 0", Command::Nothing),
+            ("set\nautocommit=1", Command::Nothing),
+            ("COMMIT", Command::Nothing),
+        ] {
+            assert_eq!(parse(text), Ok(command), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_explained_as_written() {
+        let explain = |text: &str| parse(text);
+        assert_eq!(
+            explain("explain  route\nSELECT /* hint */ 'a;' ; "),
+            Ok(Command::ExplainRoute("SELECT /* hint */ 'a;'".to_owned()))
+        );
+        assert_eq!(explain("EXPLAIN ROUTE ;"), Err(Refusal::NothingToExplain));
+        assert!(matches!(
+            explain("EXPLAIN SELECT 1"),
+            Err(Refusal::Unknown { .. })
+        ));
+    }
+
+    #[test]
+    fn clients_get_what_they_select() {
+        let select = |text: &str| match parse(text) {
+            Ok(Command::Select(items)) => items
+                .into_iter()
+                .map(|item| (item.name, item.value))
+                .collect::<Vec<_>>(),
+            other => panic!("{text}: {other:?}"),
+        };
+        let variable = |name: &str| Expression::Variable(name.to_owned());
+        assert_eq!(
+            select("select @@version_comment limit 1"),
+            [("@@version_comment".to_owned(), variable("version_comment"))]
+        );
+        assert_eq!(
+            select("SELECT @@max_allowed_packet,@@SESSION.wait_timeout AS w;"),
+            [
+                ("@@max_allowed_packet".to_owned(), variable("max_allowed_packet")),
+                ("w".to_owned(), variable("wait_timeout")),
+            ]
+        );
+        assert_eq!(
+            select("SELECT DATABASE(), USER( ), 1, 'x' as `y z`, null"),
+            [
+                (
+                    "DATABASE()".to_owned(),
+                    Expression::Function("database".to_owned())
+                ),
+                ("USER( )".to_owned(), Expression::Function("user".to_owned())),
+                ("1".to_owned(), Expression::Number(1)),
+                ("y z".to_owned(), Expression::Text("x".to_owned())),
+                ("null".to_owned(), Expression::Null),
+            ]
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        for text in ["", " ; ", "/* only a comment", "-- nothing"] {
+            assert_eq!(parse(text), Err(Refusal::Empty), "{text:?}");
+        }
+        for text in ["KILL", "KILL x", "KILL 1 2", "KILL -1", "kill 4294967296"] {
+            assert_eq!(parse(text), Err(Refusal::NoSessionId), "{text}");
+        }
+        for text in [
+            "SHOW",
+            "SHOW SERVERS please",
+            "SELECT",
+            "SELECT 1 FROM t",
+            "SELECT @@",
+            "SELECT @@a.",
+            "SELECT f(1)",
+            "SELECT 'open",
+            "SELECT 1,",
+            "SELECT 1 AS",
+            "DELETE FROM t",
+            "é",
+            "'é",
+            "@@",
+            "--x",
+        ] {
+            assert!(
+                matches!(parse(text), Err(Refusal::Unknown { .. })),
+                "{text}: {:?}",
+                parse(text)
+            );
+        }
+        let error = parse("DROP TABLE t").map_err(|refusal| refusal.to_string());
+        let error = error.expect_err("refused");
+        assert!(error.contains("near 'DROP TABLE t'"), "{error}");
+        assert!(error.contains("SHOW SERVERS, SHOW SESSIONS"), "{error}");
+    }
+
+    #[test]
+    fn no_prefix_panics() {
+        let text = "SELECT @@session.a AS 'b', VERSION ( ) , 'é' LIMIT 1 ; -- x\n/* y */ #z";
+        for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let _ = parse(&text[..end]);
+            let _ = parse(&text[end..]);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One admin connection: login, then a command at a time, with opensrv-mysql for the wire.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use opensrv_mysql::{
+    AsyncMysqlIntermediary, AsyncMysqlShim, ErrorKind, InitWriter, IntermediaryOptions, OkResponse,
+    ParamParser, QueryResultWriter, StatementMetaWriter,
+};
+use tandem_protocol::auth::native;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::command::{self, Command, Refusal};
+use super::show;
+use super::stream::{Gate, Input, Output};
+use super::table::Table;
+use super::view::{DataPath, WorkerView};
+use crate::topology;
+
+/// A client that has not logged in after this time is disconnected.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the workers; one that is stuck must not hide the rest from the operator.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every admin connection has in common.
+pub(super) struct Shared {
+    pub(super) user: String,
+    /// SHA1(SHA1(password)); none if the configured password is empty, and then nobody logs in.
+    pub(super) password: Option<[u8; 20]>,
+    pub(super) topology: topology::Shared,
+    pub(super) data: Arc<dyn DataPath>,
+}
+
+/// Serves one client until it leaves, breaks the protocol, or fails to log in.
+pub(super) async fn serve<R, W>(
+    shared: Arc<Shared>,
+    id: u32,
+    peer: SocketAddr,
+    reader: R,
+    writer: W,
+) -> io::Result<()>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
+{
+    let gate = Gate::new();
+    let refusal = format!("Access denied to Tandem's admin port from {peer}");
+    let input = Input::new(reader, Arc::clone(&gate));
+    let output = Output::new(writer, Arc::clone(&gate), refusal);
+    let shim = Handler {
+        shared,
+        id,
+        salt: salt()?,
+        gate: Arc::clone(&gate),
+        schema: None,
+    };
+    let options = IntermediaryOptions {
+        process_use_statement_on_query: true,
+        reject_connection_on_dbname_absence: false,
+    };
+    let session = AsyncMysqlIntermediary::run_with_options(shim, input, output, &options);
+    with_login_timeout(&gate, session).await
+}
+
+/// Runs the session, and drops it if the login takes too long.
+async fn with_login_timeout(gate: &Gate, session: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::pin!(session);
+    match tokio::time::timeout(LOGIN_TIMEOUT, &mut session).await {
+        Ok(ended) => ended,
+        Err(_) if gate.is_logged_in() => session.await,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client did not log in in time",
+        )),
+    }
+}
+
+/// A fresh nonce. As the servers do it, it has seven-bit characters without NUL, which would end it, and `$`.
+fn salt() -> io::Result<[u8; 20]> {
+    let mut salt = [0; 20];
+    getrandom::fill(&mut salt).map_err(io::Error::other)?;
+    for byte in &mut salt {
+        *byte &= 0x7f;
+        if *byte == 0 || *byte == b'$' {
+            *byte += 1;
+        }
+    }
+    Ok(salt)
+}
+
+struct Handler {
+    shared: Arc<Shared>,
+    id: u32,
+    salt: [u8; 20],
+    gate: Arc<Gate>,
+    schema: Option<&'static str>,
+}
+
+/// What a command comes to.
+enum Reply {
+    Table(Table),
+    Ok,
+    Error(ErrorKind, String),
+}
+
+impl Handler {
+    async fn answer(&mut self, text: &str) -> Reply {
+        match command::parse(text) {
+            Ok(command) => self.execute(command).await,
+            Err(refusal) => {
+                let kind = match refusal {
+                    Refusal::Empty => ErrorKind::ER_EMPTY_QUERY,
+                    _ => ErrorKind::ER_PARSE_ERROR,
+                };
+                Reply::Error(kind, refusal.to_string())
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> Reply {
+        let table = match command {
+            Command::Servers => show::servers(&self.shared.topology.load(), Instant::now()),
+            Command::Sessions => return self.of_views(show::sessions).await,
+            Command::Pools => return self.of_views(show::pools).await,
+            Command::Counters => return self.of_views(show::counters).await,
+            Command::Commands => show::commands(),
+            Command::ExplainRoute(statement) => return self.explain(statement).await,
+            Command::Kill(session) => return self.kill(session).await,
+            Command::Databases => show::databases(),
+            Command::Tables => show::tables(),
+            Command::Warnings => show::warnings(),
+            Command::Select(items) => return self.select(&items),
+            Command::Use(schema) => return self.enter(&schema),
+            Command::Nothing => return Reply::Ok,
+        };
+        Reply::Table(table)
+    }
+
+    async fn of_views(&self, render: fn(&[WorkerView]) -> Table) -> Reply {
+        match within(self.shared.data.views()).await {
+            Ok(views) => Reply::Table(render(&views)),
+            Err(late) => late,
+        }
+    }
+
+    async fn explain(&self, statement: String) -> Reply {
+        let explained = self.shared.data.explain("", "", statement.into_bytes());
+        match within(explained).await {
+            Ok(explanation) => Reply::Table(show::explanation(explanation)),
+            Err(late) => late,
+        }
+    }
+
+    async fn kill(&self, session: u32) -> Reply {
+        match within(self.shared.data.kill(session)).await {
+            Ok(true) => {
+                tracing::info!(session, admin = self.id, "session killed from the admin port");
+                Reply::Ok
+            }
+            Ok(false) => Reply::Error(
+                ErrorKind::ER_NO_SUCH_THREAD,
+                format!("Unknown session id: {session}"),
+            ),
+            Err(late) => late,
+        }
+    }
+
+    fn select(&self, items: &[command::Item]) -> Reply {
+        let client = show::Client {
+            id: self.id,
+            user: &self.shared.user,
+            schema: self.schema,
+        };
+        match show::selected(items, &client) {
+            Ok(table) => Reply::Table(table),
+            Err(unknown) => Reply::Error(
+                ErrorKind::ER_PARSE_ERROR,
+                format!("Tandem's admin port has no value for '{unknown}'"),
+            ),
+        }
+    }
+
+    fn enter(&mut self, schema: &str) -> Reply {
+        if schema.eq_ignore_ascii_case(show::SCHEMA) {
+            self.schema = Some(show::SCHEMA);
+            return Reply::Ok;
+        }
+        Reply::Error(
+            ErrorKind::ER_BAD_DB_ERROR,
+            format!(
+                "Unknown database '{schema}'; Tandem's admin port has one, '{}'",
+                show::SCHEMA
+            ),
+        )
+    }
+}
+
+/// The data path's answer, or the error that says that there is none.
+async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Reply> {
+    let late = |_| {
+        Reply::Error(
+            ErrorKind::ER_LOCK_WAIT_TIMEOUT,
+            format!(
+                "The workers did not answer within {} seconds",
+                ANSWER_TIMEOUT.as_secs()
+            ),
+        )
+    };
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(late)
+}
+
+#[async_trait]
+impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
+    type Error = io::Error;
+
+    fn version(&self) -> String {
+        show::VERSION.to_owned()
+    }
+
+    fn connect_id(&self) -> u32 {
+        self.id
+    }
+
+    fn salt(&self) -> [u8; 20] {
+        self.salt
+    }
+
+    async fn authenticate(&self, _plugin: &str, user: &[u8], _salt: &[u8], proof: &[u8]) -> bool {
+        // The password is checked for an unknown user too, so that time does not tell which of the two was wrong.
+        let proved = self
+            .shared
+            .password
+            .is_some_and(|stored| native::verify(&stored, &self.salt, proof));
+        if proved && user == self.shared.user.as_bytes() {
+            self.gate.admit();
+            return true;
+        }
+        self.gate.deny();
+        false
+    }
+
+    /// PDO falls back to its own preparing when it sees this error, other drivers show it.
+    async fn on_prepare<'a>(
+        &'a mut self,
+        _query: &'a str,
+        info: StatementMetaWriter<'a, W>,
+    ) -> io::Result<()> {
+        info.error(
+            ErrorKind::ER_UNSUPPORTED_PS,
+            b"Tandem's admin port has no prepared statements",
+        )
+        .await
+    }
+
+    async fn on_execute<'a>(
+        &'a mut self,
+        _id: u32,
+        _params: ParamParser<'a>,
+        results: QueryResultWriter<'a, W>,
+    ) -> io::Result<()> {
+        results
+            .error(
+                ErrorKind::ER_UNSUPPORTED_PS,
+                b"Tandem's admin port has no prepared statements",
+            )
+            .await
+    }
+
+    async fn on_close<'a>(&'a mut self, _statement: u32)
+    where
+        W: 'async_trait,
+    {
+    }
+
+    async fn on_query<'a>(&'a mut self, query: &'a str, results: QueryResultWriter<'a, W>) -> io::Result<()> {
+        match self.answer(query).await {
+            Reply::Table(table) => table.send(results).await,
+            Reply::Ok => results.completed(OkResponse::default()).await,
+            Reply::Error(kind, message) => results.error(kind, message.as_bytes()).await,
+        }
+    }
+
+    async fn on_init<'a>(&'a mut self, schema: &'a str, init: InitWriter<'a, W>) -> io::Result<()> {
+        match self.enter(schema) {
+            Reply::Error(kind, message) => init.error(kind, message.as_bytes()).await,
+            Reply::Ok | Reply::Table(_) => init.ok().await,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Snapshots → tables: pure functions, with the time as an argument.
+
+use std::time::{Duration, Instant};
+
+use super::command::{COMMANDS, Expression, Item};
+use super::table::{Cell, Shape, Table};
+use super::view::{self, Explanation, WorkerView};
+use crate::topology::{Flavor, Role, Server, Topology, Version};
+
+use Shape::{Number, Text};
+
+/// The one schema that the admin port has, for clients that must name one.
+pub(super) const SCHEMA: &str = "tandem";
+
+/// What the greeting and `SELECT VERSION()` say. The number is that of a dialect old enough that no client
+/// expects more than the admin port has.
+pub(super) const VERSION: &str = concat!("5.7.0-tandem-", env!("CARGO_PKG_VERSION"));
+
+/// `SHOW SERVERS`
+pub(super) fn servers(topology: &Topology, now: Instant) -> Table {
+    let mut table = Table::new([
+        ("name", Text),
+        ("address", Text),
+        ("role", Text),
+        ("why", Text),
+        ("version", Text),
+        ("read_only", Text),
+        ("receiving", Text),
+        ("applying", Text),
+        ("lag_ms", Number),
+        ("position", Text),
+        ("probe_ms", Number),
+        ("age_ms", Number),
+        ("weight", Number),
+        ("error", Text),
+    ]);
+    table.rows = topology
+        .servers
+        .iter()
+        .map(|server| server_row(server, now))
+        .collect();
+    table
+}
+
+fn server_row(server: &Server, now: Instant) -> Vec<Cell> {
+    let replication = server.replication.as_ref();
+    let age = server
+        .position_asked
+        .map(|asked| now.saturating_duration_since(asked));
+    // The probe's own failure says more than what replication last said.
+    let error = server
+        .error
+        .as_ref()
+        .or_else(|| replication.and_then(|replication| replication.error.as_ref()));
+    vec![
+        server.name.to_string().into(),
+        server.address.to_string().into(),
+        role(server.role).into(),
+        server.why.to_string().into(),
+        server.version.as_ref().map(version).into(),
+        yes_no(server.read_only).into(),
+        replication.map(|it| yes_no(it.receiving)).into(),
+        replication.map(|it| yes_no(it.applying)).into(),
+        replication.and_then(|it| it.lag).map(milliseconds).into(),
+        server.position.to_string().into(),
+        server.probe_time.map(milliseconds).into(),
+        age.map(milliseconds).into(),
+        server.weight.into(),
+        error.map(|error| error.to_string()).into(),
+    ]
+}
+
+/// `SHOW SESSIONS`, by id.
+pub(super) fn sessions(views: &[WorkerView]) -> Table {
+    let mut table = Table::new([
+        ("id", Number),
+        ("worker", Number),
+        ("user", Text),
+        ("client", Text),
+        ("schema", Text),
+        ("command", Text),
+        ("since_ms", Number),
+        ("transaction", Text),
+        ("target", Text),
+        ("backend_id", Number),
+        ("pins", Text),
+        ("statements", Number),
+        ("last_reason", Text),
+    ]);
+    let mut sessions: Vec<_> = views.iter().flat_map(|view| &view.sessions).collect();
+    sessions.sort_by_key(|session| session.id);
+    table.rows = sessions
+        .into_iter()
+        .map(|session| {
+            vec![
+                session.id.into(),
+                session.worker.into(),
+                session.user.clone().into(),
+                session.client.clone().into(),
+                session.schema.clone().into(),
+                session.command.into(),
+                milliseconds(session.since).into(),
+                yes_no(session.transaction).into(),
+                session.target.clone().into(),
+                session.backend_id.into(),
+                session.pins.clone().into(),
+                session.statements.into(),
+                session.last_reason.into(),
+            ]
+        })
+        .collect();
+    table
+}
+
+/// `SHOW POOLS`, by server and worker.
+pub(super) fn pools(views: &[WorkerView]) -> Table {
+    let mut table = Table::new([
+        ("server", Text),
+        ("worker", Number),
+        ("limit", Number),
+        ("open", Number),
+        ("idle", Number),
+        ("leased", Number),
+        ("pinned", Number),
+        ("waiting", Number),
+        ("waits", Number),
+        ("refused", Number),
+        ("longest_wait_ms", Number),
+        ("connects", Number),
+        ("connect_errors", Number),
+    ]);
+    let mut pools: Vec<_> = views.iter().flat_map(|view| &view.pools).collect();
+    pools.sort_by(|a, b| (&a.server, a.worker).cmp(&(&b.server, b.worker)));
+    table.rows = pools
+        .into_iter()
+        .map(|pool| {
+            vec![
+                pool.server.clone().into(),
+                pool.worker.into(),
+                pool.limit.into(),
+                pool.open.into(),
+                pool.idle.into(),
+                pool.leased.into(),
+                pool.pinned.into(),
+                pool.waiting.into(),
+                pool.waits.into(),
+                pool.refused.into(),
+                milliseconds(pool.longest_wait).into(),
+                pool.connects.into(),
+                pool.connect_errors.into(),
+            ]
+        })
+        .collect();
+    table
+}
+
+/// `SHOW COUNTERS`: the workers' sum, then the routing reasons as `routed: reason`.
+pub(super) fn counters(views: &[WorkerView]) -> Table {
+    let mut table = Table::new([("counter", Text), ("value", Number), ("meaning", Text)]);
+    let total = view::total(views);
+    table.rows = total
+        .each()
+        .into_iter()
+        .map(|counter| vec![counter.name.into(), counter.value.into(), counter.help.into()])
+        .collect();
+    table.rows.extend(total.reasons.iter().map(|(name, value)| {
+        vec![
+            format!("routed: {name}").into(),
+            value.into(),
+            "Statements routed for this reason".into(),
+        ]
+    }));
+    table
+}
+
+/// `SHOW COMMANDS`
+pub(super) fn commands() -> Table {
+    let mut table = Table::new([("command", Text), ("meaning", Text)]);
+    table.rows = COMMANDS
+        .iter()
+        .map(|(command, meaning)| vec![(*command).into(), (*meaning).into()])
+        .collect();
+    table
+}
+
+/// `EXPLAIN ROUTE …`
+pub(super) fn explanation(explanation: Explanation) -> Table {
+    let mut table = Table::new([("property", Text), ("value", Text)]);
+    table.rows = explanation
+        .rows
+        .into_iter()
+        .map(|(property, value)| vec![property.into(), value.into()])
+        .collect();
+    table
+}
+
+/// `SHOW DATABASES`
+pub(super) fn databases() -> Table {
+    let mut table = Table::new([("Database", Text)]);
+    table.rows.push(vec![SCHEMA.into()]);
+    table
+}
+
+/// `SHOW TABLES`: none.
+pub(super) fn tables() -> Table {
+    Table::new([("Tables_in_tandem", Text)])
+}
+
+/// `SHOW WARNINGS`: none.
+pub(super) fn warnings() -> Table {
+    Table::new([("Level", Text), ("Code", Number), ("Message", Text)])
+}
+
+/// What a client may ask about its own connection.
+#[derive(Clone, Debug)]
+pub(super) struct Client<'a> {
+    pub(super) id: u32,
+    pub(super) user: &'a str,
+    pub(super) schema: Option<&'static str>,
+}
+
+/// `SELECT …` without tables; an expression that has no value here is named in the error.
+pub(super) fn selected(items: &[Item], client: &Client<'_>) -> Result<Table, String> {
+    let mut table = Table::default();
+    let mut row = Vec::with_capacity(items.len());
+    for item in items {
+        let cell = evaluate(&item.value, client).ok_or_else(|| item.name.clone())?;
+        let shape = match cell {
+            Cell::Number(_) => Number,
+            Cell::Text(_) | Cell::Null => Text,
+        };
+        table.columns.push((item.name.clone().into(), shape));
+        row.push(cell);
+    }
+    table.rows.push(row);
+    Ok(table)
+}
+
+fn evaluate(expression: &Expression, client: &Client<'_>) -> Option<Cell> {
+    let cell = match expression {
+        Expression::Number(number) => (*number).into(),
+        Expression::Text(text) => text.clone().into(),
+        Expression::Null => Cell::Null,
+        Expression::Function(name) => match name.as_str() {
+            "version" => VERSION.into(),
+            "database" | "schema" => client.schema.into(),
+            "user" | "current_user" | "session_user" => client.user.to_owned().into(),
+            "connection_id" => client.id.into(),
+            _ => return None,
+        },
+        Expression::Variable(name) => return variable(name),
+    };
+    Some(cell)
+}
+
+/// The variables that drivers read at connect: mysql_async, JDBC, mysql-connector-python, the `mariadb` client.
+fn variable(name: &str) -> Option<Cell> {
+    let cell = match name {
+        "version" => VERSION.into(),
+        "version_comment" => "Tandem admin".into(),
+        "max_allowed_packet" => super::stream::MAX_STATEMENT.into(),
+        "wait_timeout" | "interactive_timeout" => 28_800_u64.into(),
+        "autocommit" | "auto_increment_increment" => 1_u64.into(),
+        "lower_case_table_names" => 0_u64.into(),
+        "character_set_client"
+        | "character_set_connection"
+        | "character_set_results"
+        | "character_set_server"
+        | "character_set_database" => "utf8mb4".into(),
+        "collation_connection" | "collation_server" | "collation_database" => "utf8mb4_general_ci".into(),
+        "sql_mode" | "init_connect" => "".into(),
+        "time_zone" | "system_time_zone" => "SYSTEM".into(),
+        "tx_isolation" | "transaction_isolation" => "REPEATABLE-READ".into(),
+        "socket" => Cell::Null,
+        _ => return None,
+    };
+    Some(cell)
+}
+
+/// A role as operators read it.
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Active => "active",
+        Role::Standby => "standby",
+        Role::Detached => "detached",
+        Role::Down => "down",
+    }
+}
+
+fn version(version: &Version) -> String {
+    let flavor = match version.flavor {
+        Flavor::MariaDb => "MariaDB",
+        Flavor::MySql => "MySQL",
+    };
+    // MariaDB names itself in its version, MySQL does not.
+    if version.text.contains(flavor) {
+        version.text.to_string()
+    } else {
+        format!("{} {flavor}", version.text)
+    }
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! The admin port over real sockets, with mysql_async as the client.
+
+use std::sync::Mutex;
+
+use arc_swap::ArcSwap;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder, Row};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::view::{Answer, Explanation, SessionRow, WorkerView};
+use super::*;
+use crate::topology::gtid::Position;
+use crate::topology::{Role, Server, ServerId, Topology};
+
+/// A data path with one session that can be killed.
+#[derive(Default)]
+struct Fake {
+    killed: Mutex<Vec<u32>>,
+    panics: bool,
+}
+
+impl DataPath for Fake {
+    fn views(&self) -> Answer<Vec<WorkerView>> {
+        assert!(!self.panics, "a bug in a handler");
+        let session = SessionRow {
+            id: 7,
+            worker: 0,
+            user: "app".to_owned(),
+            client: "127.0.0.1:40000".to_owned(),
+            schema: "shop".to_owned(),
+            command: "Query",
+            target: Some("a".to_owned()),
+            backend_id: Some(33),
+            pins: "user variable".to_owned(),
+            transaction: true,
+            since: Duration::from_millis(12),
+            statements: 3,
+            last_reason: "write",
+        };
+        let view = WorkerView {
+            sessions: vec![session],
+            ..WorkerView::default()
+        };
+        Box::pin(async move { vec![view] })
+    }
+
+    fn explain(&self, _user: &str, _schema: &str, statement: Vec<u8>) -> Answer<Explanation> {
+        let statement = String::from_utf8_lossy(&statement).into_owned();
+        let rows = vec![("statement".to_owned(), statement)];
+        Box::pin(async move { Explanation { rows } })
+    }
+
+    fn kill(&self, session: u32) -> Answer<bool> {
+        self.killed.lock().expect("not poisoned").push(session);
+        Box::pin(async move { session == 7 })
+    }
+}
+
+fn topology() -> topology::Shared {
+    let server = Server {
+        id: ServerId(0),
+        name: Arc::from("a"),
+        address: ([127, 0, 0, 1], 3306).into(),
+        weight: 1,
+        role: Role::Active,
+        why: Arc::from("the first that is writable"),
+        version: None,
+        read_only: false,
+        replication: None,
+        position: Position::default(),
+        position_asked: None,
+        probe_time: Some(Duration::from_millis(1)),
+        error: None,
+    };
+    Arc::new(ArcSwap::from_pointee(Topology {
+        epoch: 1,
+        servers: vec![server],
+        active: Some(ServerId(0)),
+    }))
+}
+
+async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
+    let admin = Admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+    let address = admin.local_address().expect("address");
+    let config = config::Admin {
+        address,
+        user: "admin".to_owned(),
+        password: config::Secret::new("s3cret"),
+    };
+    let data = Arc::new(data);
+    let (stop, shutdown) = watch::channel(false);
+    let path: Arc<dyn DataPath> = Arc::clone(&data) as _;
+    tokio::spawn(admin.run(config, topology(), path, shutdown));
+    (address, data, stop)
+}
+
+async fn connect(address: SocketAddr, user: &str, password: &str) -> mysql_async::Result<Conn> {
+    let options = OptsBuilder::default()
+        .ip_or_hostname(address.ip().to_string())
+        .tcp_port(address.port())
+        .user(Some(user))
+        .pass(Some(password))
+        .db_name(Some("tandem"))
+        .prefer_socket(false);
+    Conn::new(options).await
+}
+
+fn server_error(error: mysql_async::Error) -> (u16, String) {
+    match error {
+        mysql_async::Error::Server(error) => (error.code, error.message),
+        other => panic!("not from the server: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_sees_and_acts() {
+    let (address, data, _stop) = start(Fake::default()).await;
+    let mut conn = connect(address, "admin", "s3cret").await.expect("login");
+    conn.ping().await.expect("ping");
+
+    let row: Row = conn
+        .query_first("SHOW SERVERS;")
+        .await
+        .expect("servers")
+        .expect("a row");
+    assert_eq!(row.get::<String, _>("name").as_deref(), Some("a"));
+    assert_eq!(row.get::<String, _>("role").as_deref(), Some("active"));
+    assert_eq!(row.get::<u64, _>("probe_ms"), Some(1));
+    assert_eq!(row.get::<Option<u64>, _>("lag_ms"), Some(None));
+
+    let row: Row = conn
+        .query_first("show sessions")
+        .await
+        .expect("sessions")
+        .expect("a row");
+    assert_eq!(row.get::<u32, _>("id"), Some(7));
+    assert_eq!(row.get::<String, _>("pins").as_deref(), Some("user variable"));
+
+    let explained: Vec<(String, String)> = conn
+        .query("EXPLAIN ROUTE SELECT /* hint */ 1;")
+        .await
+        .expect("explained");
+    assert_eq!(
+        explained,
+        [("statement".to_owned(), "SELECT /* hint */ 1".to_owned())]
+    );
+    let pools: Vec<Row> = conn.query("SHOW POOLS").await.expect("pools");
+    assert!(pools.is_empty());
+
+    conn.query_drop("KILL 7").await.expect("killed");
+    let unknown = conn.query_drop("KILL 8").await.expect_err("no such session");
+    assert_eq!(server_error(unknown).0, 1094);
+    assert_eq!(*data.killed.lock().expect("not poisoned"), [7, 8]);
+
+    let (code, message) = server_error(conn.query_drop("DROP TABLE t").await.expect_err("refused"));
+    assert_eq!(code, 1064);
+    assert!(message.contains("SHOW SERVERS"), "{message}");
+    let prepared = conn.prep("SHOW SERVERS").await.expect_err("refused");
+    assert_eq!(server_error(prepared).0, 1295);
+    conn.query_drop("SET NAMES utf8mb4").await.expect("still there");
+    conn.disconnect().await.expect("quit");
+}
+
+#[tokio::test]
+async fn a_wrong_login_is_1045() {
+    let (address, _, _stop) = start(Fake::default()).await;
+    for (user, password) in [("admin", "wrong"), ("admin", ""), ("root", "s3cret")] {
+        let refused = connect(address, user, password).await.expect_err("refused");
+        let (code, message) = server_error(refused);
+        assert_eq!(code, 1045, "{user} {password}");
+        assert!(message.starts_with("Access denied"), "{message}");
+        assert!(!message.contains("native"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn nonces_differ_and_garbage_hurts_nobody() {
+    let (address, _, _stop) = start(Fake::default()).await;
+    let mut greetings = Vec::new();
+    for garbage in [&b""[..], b"\xff\xff\xff\x01", b"GET / HTTP/1.1\r\n\r\n", &[0; 64]] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let mut greeting = [0; 60];
+        stream.read_exact(&mut greeting).await.expect("greeting");
+        greetings.push(greeting);
+        stream.write_all(garbage).await.expect("sent");
+    }
+    greetings.dedup_by(|a, b| a[20..] == b[20..]);
+    assert_eq!(greetings.len(), 4);
+    connect(address, "admin", "s3cret").await.expect("login");
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_connection() {
+    let (address, _, _stop) = start(Fake {
+        panics: true,
+        ..Fake::default()
+    })
+    .await;
+    let mut first = connect(address, "admin", "s3cret").await.expect("login");
+    let mut second = connect(address, "admin", "s3cret").await.expect("login");
+    first.query_drop("SHOW SESSIONS").await.expect_err("panicked");
+    second.query_drop("SHOW SERVERS").await.expect("goes on");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_end_with_the_port() {
+    let (address, _, stop) = start(Fake::default()).await;
+    let mut open = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.read_u8().await.expect("greeting");
+        open.push(stream);
+    }
+    let refused = connect(address, "admin", "s3cret").await.expect_err("refused");
+    assert!(refused.to_string().contains("1040"), "{refused}");
+    stop.send(true).expect("running");
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(5), open[0].read_to_end(&mut rest))
+        .await
+        .expect("closed")
+        .expect("closed cleanly");
+}
+
+/// The `mariadb` client itself, where it is installed.
+#[tokio::test]
+async fn the_mariadb_client_connects() {
+    let (address, _, _stop) = start(Fake::default()).await;
+    let client = |password: &str, statement: &str| {
+        tokio::process::Command::new("mariadb")
+            .args(["--no-defaults", "-h127.0.0.1", "-uadmin"])
+            .arg(format!("-P{}", address.port()))
+            .arg(format!("-p{password}"))
+            .args(["-t", "-e", statement])
+            .output()
+    };
+    let Ok(shown) = client("s3cret", "SHOW SERVERS; USE tandem; SELECT DATABASE()").await else {
+        eprintln!("skipped: no mariadb client");
+        return;
+    };
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(text.contains("| a    | 127.0.0.1:3306 | active |"), "{text}");
+    assert!(text.contains("| tandem     |"), "{text}");
+    let refused = client("wrong", "SHOW SERVERS").await.expect("runs");
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("ERROR 1045 (28000)"), "{text}");
+}

@@ -1,0 +1,243 @@
+//! What the control path may know of the data path: plain owned data, copied out by the workers on request.
+//!
+//! Sessions and pools live on their worker's thread and are never shared; admin and metrics ask for a
+//! [`WorkerView`] over a channel and look at the copy.
+
+use std::future::Future;
+use std::ops::AddAssign;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// One session, as `SHOW SESSIONS` shows it.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    pub id: u32,
+    pub worker: usize,
+    pub user: String,
+    /// The client's address.
+    pub client: String,
+    pub schema: String,
+    /// What it does now: `Sleep`, `Query`, …
+    pub command: &'static str,
+    /// The server's name, while a statement runs there or the session is pinned.
+    pub target: Option<String>,
+    /// The connection's thread id on that server, as its `SHOW PROCESSLIST` has it.
+    pub backend_id: Option<u32>,
+    /// Why it is pinned: reasons, separated by commas; empty if it isn't.
+    pub pins: String,
+    pub transaction: bool,
+    /// How long it has been in this state.
+    pub since: Duration,
+    pub statements: u64,
+    /// Why its last statement went where it went.
+    pub last_reason: &'static str,
+}
+
+/// One worker's connections to one server, as `SHOW POOLS` shows them.
+#[derive(Clone, Debug)]
+pub struct PoolRow {
+    pub worker: usize,
+    pub server: String,
+    /// Most connections that this worker may have to the server.
+    pub limit: usize,
+    pub open: usize,
+    pub idle: usize,
+    pub leased: usize,
+    pub pinned: usize,
+    /// Statements that wait for a connection now.
+    pub waiting: usize,
+    /// Statements that had to wait.
+    pub waits: u64,
+    /// Statements refused since too many waited, or one waited too long.
+    pub refused: u64,
+    pub longest_wait: Duration,
+    pub connects: u64,
+    pub connect_errors: u64,
+}
+
+/// Room for routing reasons; the router has fewer.
+pub const MAX_REASONS: usize = 32;
+
+/// How many statements were routed for each reason.
+///
+/// The names are the router's: a worker is given them once and counts by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons {
+    names: &'static [&'static str],
+    counts: [u64; MAX_REASONS],
+}
+
+impl Reasons {
+    /// Names beyond [`MAX_REASONS`] are not counted.
+    pub fn new(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            counts: [0; MAX_REASONS],
+        }
+    }
+
+    /// Counts one statement; `index` is the reason's place among the names.
+    pub fn count(&mut self, index: usize) {
+        if let Some(count) = self.counts.get_mut(index) {
+            *count += 1;
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.names.iter().copied().zip(self.counts.iter().copied())
+    }
+}
+
+impl AddAssign<&Reasons> for Reasons {
+    fn add_assign(&mut self, other: &Reasons) {
+        if self.names.is_empty() {
+            self.names = other.names;
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// One counter with its name and what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: u64,
+}
+
+/// Declares the counters once: the field, its place in `SHOW COUNTERS` and metrics, and its help text,
+/// which is its doc comment.
+macro_rules! counters {
+    ($( #[doc = $help:literal] $name:ident, )*) => {
+        /// What one worker has counted since it started. Counters only grow.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $( #[doc = $help] pub $name: u64, )*
+            /// Statements routed, for each reason.
+            pub reasons: Reasons,
+        }
+
+        impl Counters {
+            /// Every counter but the reasons, in the order of declaration.
+            pub fn each(&self) -> Vec<Counter> {
+                vec![$( Counter { name: stringify!($name), help: $help.trim_ascii(), value: self.$name }, )*]
+            }
+        }
+
+        impl AddAssign<&Counters> for Counters {
+            fn add_assign(&mut self, other: &Counters) {
+                $( self.$name += other.$name; )*
+                self.reasons += &other.reasons;
+            }
+        }
+    };
+}
+
+counters! {
+    /// Client connections accepted
+    sessions_opened,
+    /// Client connections ended
+    sessions_closed,
+    /// Logins refused: wrong password, unknown user or database, too many sessions
+    logins_refused,
+    /// Commands that clients sent, of every kind
+    commands,
+    /// Reads sent to the active master
+    reads_active,
+    /// Reads sent to the standby
+    reads_standby,
+    /// Statements that are not pure reads, sent to the active master
+    writes,
+    /// Commands that Tandem answered itself
+    answered,
+    /// Statements streamed without being read whole
+    streamed,
+    /// Errors that servers returned and Tandem passed on
+    server_errors,
+    /// Errors that Tandem itself returned
+    own_errors,
+    /// Bytes of commands received from clients
+    client_received_bytes,
+    /// Bytes of servers' replies sent to clients
+    client_sent_bytes,
+    /// Statements that clients prepared
+    prepared,
+    /// Statements prepared again on another connection
+    reprepared,
+    /// Session state brought to a connection ahead of a statement
+    state_syncs,
+    /// Connections reset before another session used them
+    resets,
+    /// Times a session became tied to its connection
+    pins,
+    /// Statement shapes found in the cache
+    statement_cache_hits,
+    /// Statement shapes that had to be analysed
+    statement_cache_misses,
+    /// Statements sent again to another connection or server
+    retries,
+    /// Server connections lost while a session needed them
+    connections_lost,
+}
+
+/// Everything one worker tells.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerView {
+    pub sessions: Vec<SessionRow>,
+    pub pools: Vec<PoolRow>,
+    pub counters: Counters,
+}
+
+/// The sum of all workers' counters.
+pub fn total(views: &[WorkerView]) -> Counters {
+    let mut sum = Counters::default();
+    for view in views {
+        sum += &view.counters;
+    }
+    sum
+}
+
+/// What the router would do with a statement, as pairs of property and value:
+/// kind, purity, target, reason, tables read and written, pins, fingerprint, …
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    pub rows: Vec<(String, String)>,
+}
+
+/// An answer from another thread.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What admin and metrics can ask of the data path.
+pub trait DataPath: Send + Sync + 'static {
+    /// One view for each worker that answers.
+    fn views(&self) -> Answer<Vec<WorkerView>>;
+
+    /// How `statement` would be routed for a new session of `user` in `schema`; nothing is run. Both are empty where
+    /// the administrator named none.
+    fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation>;
+
+    /// Ends a session; false if there is none with that id.
+    fn kill(&self, session: u32) -> Answer<bool>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_add_up() {
+        const NAMES: &[&str] = &["a", "b"];
+        let mut one = WorkerView::default();
+        one.counters.writes = 2;
+        one.counters.reasons = Reasons::new(NAMES);
+        one.counters.reasons.count(1);
+        one.counters.reasons.count(MAX_REASONS);
+        let sum = total(&[one.clone(), WorkerView::default(), one]);
+        assert_eq!(sum.writes, 4);
+        assert_eq!(sum.reasons.iter().collect::<Vec<_>>(), [("a", 0), ("b", 2)]);
+        let writes = sum.each().into_iter().find(|counter| counter.name == "writes");
+        assert_eq!(writes.map(|counter| counter.value), Some(4));
+    }
+}

@@ -1,0 +1,205 @@
+//! Snapshots → metrics. Names are stable: dashboards depend on them.
+//!
+//! The workers keep the counts, so counters are set to absolute values. Labels are bounded: the servers of the
+//! configuration, the roles and the router's reasons.
+
+use std::time::{Duration, Instant};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::admin::show;
+use crate::admin::view::{self, Counters, PoolRow, WorkerView};
+use crate::topology::{Role, Server, Topology};
+
+const ROLES: [Role; 4] = [Role::Active, Role::Standby, Role::Detached, Role::Down];
+
+/// The gauges, with their help texts.
+const GAUGES: [(&str, &str); 19] = [
+    ("tandem_build_info", "1; the version is the label"),
+    ("tandem_workers", "Worker threads that answered this scrape"),
+    (
+        "tandem_topology_epoch",
+        "Grows by one each time the active master changes",
+    ),
+    ("tandem_sessions", "Client connections open now"),
+    (
+        "tandem_sessions_in_transaction",
+        "Client connections in a transaction now",
+    ),
+    (
+        "tandem_sessions_pinned",
+        "Client connections tied to one server connection now",
+    ),
+    (
+        "tandem_server_role",
+        "1 for the role that the server has, 0 for the others",
+    ),
+    (
+        "tandem_server_read_only",
+        "1 if the server said that it is read-only",
+    ),
+    (
+        "tandem_server_replicating",
+        "1 if the server's receiver and applier run, 0 if not or unknown",
+    ),
+    (
+        "tandem_server_lag_seconds",
+        "Replication lag; +Inf while it is unknown, for it may be any",
+    ),
+    (
+        "tandem_server_probe_seconds",
+        "How long the last successful probe took",
+    ),
+    (
+        "tandem_server_position_age_seconds",
+        "Time since the server's position was asked for",
+    ),
+    ("tandem_pool_limit", "Most connections to the server"),
+    ("tandem_pool_open_connections", "Connections to the server"),
+    (
+        "tandem_pool_idle_connections",
+        "Connections to the server that no session holds",
+    ),
+    (
+        "tandem_pool_leased_connections",
+        "Connections to the server that a session holds",
+    ),
+    (
+        "tandem_pool_pinned_connections",
+        "Connections to the server that a session can't give back",
+    ),
+    ("tandem_pool_waiting", "Statements that wait for a connection now"),
+    (
+        "tandem_pool_longest_wait_seconds",
+        "Longest time that a statement waited for a connection",
+    ),
+];
+
+/// The counters that are not each a field of [`Counters`].
+const LABELLED: [(&str, &str); 5] = [
+    ("tandem_routed_total", "Statements routed, by reason"),
+    (
+        "tandem_pool_waits_total",
+        "Statements that had to wait for a connection",
+    ),
+    (
+        "tandem_pool_refused_total",
+        "Statements refused for want of a connection",
+    ),
+    ("tandem_pool_connects_total", "Connections made to the server"),
+    (
+        "tandem_pool_connect_errors_total",
+        "Connections to the server that failed",
+    ),
+];
+
+/// Gives the current recorder the help texts.
+pub(super) fn describe() {
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    for (name, help) in LABELLED {
+        describe_counter!(name, help);
+    }
+    for count in Counters::default().each() {
+        describe_counter!(total_name(count.name), count.help);
+    }
+}
+
+/// Sets the current recorder's metrics to what the snapshots say.
+pub(super) fn record(topology: &Topology, views: &[WorkerView], now: Instant) {
+    gauge!("tandem_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("tandem_workers").set(views.len() as f64);
+    gauge!("tandem_topology_epoch").set(topology.epoch as f64);
+    record_counters(&view::total(views));
+    record_sessions(views);
+    for server in &topology.servers {
+        record_server(server, now);
+        let pools = views.iter().flat_map(|view| &view.pools);
+        record_pools(server, pools.filter(|pool| *pool.server == *server.name));
+    }
+}
+
+fn record_counters(total: &Counters) {
+    for count in total.each() {
+        counter!(total_name(count.name)).absolute(count.value);
+    }
+    for (reason, value) in total.reasons.iter() {
+        counter!("tandem_routed_total", "reason" => reason).absolute(value);
+    }
+}
+
+fn record_sessions(views: &[WorkerView]) {
+    let sessions = || views.iter().flat_map(|view| &view.sessions);
+    let in_transaction = sessions().filter(|session| session.transaction);
+    let pinned = sessions().filter(|session| !session.pins.is_empty());
+    gauge!("tandem_sessions").set(sessions().count() as f64);
+    gauge!("tandem_sessions_in_transaction").set(in_transaction.count() as f64);
+    gauge!("tandem_sessions_pinned").set(pinned.count() as f64);
+}
+
+fn record_server(server: &Server, now: Instant) {
+    let name = server.name.to_string();
+    for role in ROLES {
+        gauge!("tandem_server_role", "server" => name.clone(), "role" => show::role(role))
+            .set(truth(server.role == role));
+    }
+    let replication = server.replication.as_ref();
+    let replicating = replication.is_some_and(|it| it.receiving && it.applying);
+    let lag = replication
+        .and_then(|it| it.lag)
+        .map_or(f64::INFINITY, |lag| lag.as_secs_f64());
+    let age = server
+        .position_asked
+        .map(|asked| now.saturating_duration_since(asked));
+    gauge!("tandem_server_read_only", "server" => name.clone()).set(truth(server.read_only));
+    gauge!("tandem_server_replicating", "server" => name.clone()).set(truth(replicating));
+    gauge!("tandem_server_lag_seconds", "server" => name.clone()).set(lag);
+    gauge!("tandem_server_probe_seconds", "server" => name.clone()).set(seconds(server.probe_time));
+    gauge!("tandem_server_position_age_seconds", "server" => name).set(seconds(age));
+}
+
+/// One server's pools of all workers as one.
+fn record_pools<'a>(server: &Server, pools: impl Iterator<Item = &'a PoolRow>) {
+    let name = server.name.to_string();
+    let pools: Vec<_> = pools.collect();
+    let sum = |field: fn(&PoolRow) -> usize| pools.iter().map(|pool| field(pool)).sum::<usize>();
+    let count = |field: fn(&PoolRow) -> u64| pools.iter().map(|pool| field(pool)).sum::<u64>();
+    let longest = pools.iter().map(|pool| pool.longest_wait).max();
+    for (metric, value) in [
+        ("tandem_pool_limit", sum(|pool| pool.limit)),
+        ("tandem_pool_open_connections", sum(|pool| pool.open)),
+        ("tandem_pool_idle_connections", sum(|pool| pool.idle)),
+        ("tandem_pool_leased_connections", sum(|pool| pool.leased)),
+        ("tandem_pool_pinned_connections", sum(|pool| pool.pinned)),
+        ("tandem_pool_waiting", sum(|pool| pool.waiting)),
+    ] {
+        gauge!(metric, "server" => name.clone()).set(value as f64);
+    }
+    gauge!("tandem_pool_longest_wait_seconds", "server" => name.clone())
+        .set(longest.unwrap_or_default().as_secs_f64());
+    for (metric, value) in [
+        ("tandem_pool_waits_total", count(|pool| pool.waits)),
+        ("tandem_pool_refused_total", count(|pool| pool.refused)),
+        ("tandem_pool_connects_total", count(|pool| pool.connects)),
+        (
+            "tandem_pool_connect_errors_total",
+            count(|pool| pool.connect_errors),
+        ),
+    ] {
+        counter!(metric, "server" => name.clone()).absolute(value);
+    }
+}
+
+fn total_name(name: &str) -> String {
+    format!("tandem_{name}_total")
+}
+
+/// A gauge that was set keeps its value, so "not known" needs one of its own.
+fn seconds(duration: Option<Duration>) -> f64 {
+    duration.map_or(f64::NAN, |duration| duration.as_secs_f64())
+}
+
+fn truth(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}

@@ -1,0 +1,132 @@
+//! The metrics port asked as a scraper asks it.
+
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::admin::view::{Answer, Explanation, PoolRow, Reasons, WorkerView};
+use crate::topology::gtid::Position;
+use crate::topology::{Server, ServerId};
+
+/// Two workers that have counted the same.
+struct Fake;
+
+impl DataPath for Fake {
+    fn views(&self) -> Answer<Vec<WorkerView>> {
+        let pool = PoolRow {
+            worker: 0,
+            server: "a".to_owned(),
+            limit: 10,
+            open: 3,
+            idle: 1,
+            leased: 2,
+            pinned: 0,
+            waiting: 4,
+            waits: 5,
+            refused: 0,
+            longest_wait: Duration::from_millis(250),
+            connects: 6,
+            connect_errors: 0,
+        };
+        let mut view = WorkerView {
+            pools: vec![pool],
+            ..WorkerView::default()
+        };
+        view.counters.reads_standby = 21;
+        view.counters.client_sent_bytes = 500;
+        view.counters.reasons = Reasons::new(&["write", "pure read"]);
+        view.counters.reasons.count(1);
+        Box::pin(async move { vec![view.clone(), view] })
+    }
+
+    fn explain(&self, _: &str, _: &str, _: Vec<u8>) -> Answer<Explanation> {
+        Box::pin(async { Explanation::default() })
+    }
+
+    fn kill(&self, _: u32) -> Answer<bool> {
+        Box::pin(async { false })
+    }
+}
+
+fn topology(role: Role) -> Topology {
+    let server = Server {
+        id: ServerId(0),
+        name: Arc::from("a"),
+        address: ([127, 0, 0, 1], 3306).into(),
+        weight: 1,
+        role,
+        why: Arc::from("connection refused"),
+        version: None,
+        read_only: false,
+        replication: None,
+        position: Position::default(),
+        position_asked: None,
+        probe_time: Some(Duration::from_millis(2)),
+        error: None,
+    };
+    Topology {
+        epoch: 3,
+        servers: vec![server],
+        active: (role == Role::Active).then_some(ServerId(0)),
+    }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    answer
+}
+
+#[tokio::test]
+async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
+    let shared = Arc::new(ArcSwap::from_pointee(topology(Role::Active)));
+    let (stop, shutdown) = watch::channel(false);
+    let port = Metrics::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+    let address = port.local_address().expect("address");
+    let running = tokio::spawn(port.run(Arc::clone(&shared), Arc::new(Fake), shutdown));
+
+    let text = ask(address, "/metrics").await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("text/plain; version=0.0.4"), "{text}");
+    for line in [
+        "# HELP tandem_reads_standby_total Reads sent to the standby",
+        "# TYPE tandem_reads_standby_total counter",
+        "tandem_reads_standby_total 42",
+        "tandem_client_sent_bytes_total 1000",
+        "tandem_routed_total{reason=\"pure read\"} 2",
+        "tandem_server_role{server=\"a\",role=\"active\"} 1",
+        "tandem_server_role{server=\"a\",role=\"down\"} 0",
+        "tandem_server_lag_seconds{server=\"a\"} inf",
+        "tandem_server_probe_seconds{server=\"a\"} 0.002",
+        "# TYPE tandem_pool_open_connections gauge",
+        "tandem_pool_leased_connections{server=\"a\"} 4",
+        "tandem_pool_waiting{server=\"a\"} 8",
+        "tandem_pool_longest_wait_seconds{server=\"a\"} 0.25",
+        "tandem_pool_connects_total{server=\"a\"} 12",
+        "tandem_topology_epoch 3",
+        "tandem_sessions 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
+    }
+
+    let healthy = ask(address, "/health").await;
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
+    let ready = ask(address, "/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    shared.store(Arc::new(topology(Role::Down)));
+    let ready = ask(address, "/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    assert!(ready.contains("a: down: connection refused"), "{ready}");
+    let lost = ask(address, "/else").await;
+    assert!(lost.starts_with("HTTP/1.1 404"), "{lost}");
+
+    let idle = TcpStream::connect(address).await.expect("connected");
+    stop.send(true).expect("running");
+    let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
+    ended.expect("ended").expect("no panic").expect("no error");
+    drop(idle);
+}
