@@ -5,9 +5,17 @@
 //! - control: `monitor → topology → failover`
 
 pub mod admin;
+pub mod app;
+pub mod backend;
 pub mod classify;
 pub mod config;
+pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod monitor;
+pub mod net;
+pub mod pool;
+pub mod route;
+pub mod session;
 pub mod topology;
+pub mod worker;

@@ -1,0 +1,202 @@
+//! The one place where the parts are put together: both the program and the tests start this.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::monitor::{self, Monitor};
+use crate::worker::Parts;
+use crate::worker::accounts::Accounts;
+use crate::worker::remote::{Remote, Workers};
+
+/// How long the first look at the servers may take before clients are served without it.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Why Tandem could not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot listen on {address} ({key}): {error}; is another program using it?")]
+    Bind {
+        key: &'static str,
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
+    #[error("cannot start a worker thread: {0}")]
+    Worker(#[source] io::Error),
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// A running Tandem. It stops when [`App::stop`] is awaited.
+pub struct App {
+    listener: SocketAddr,
+    admin: SocketAddr,
+    metrics: Option<SocketAddr>,
+    monitor: Monitor,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    workers: Arc<Vec<Remote>>,
+    drain: Duration,
+}
+
+impl App {
+    /// Binds everything, looks at the servers once, and serves.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing keeps running after one.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        let bind = |key, address| move |error| Error::Bind { key, address, error };
+        let address = config.listener.address;
+        let listener = Listener::bind(address).map_err(bind("listener.address", address))?;
+        let listening = listener.address().map_err(bind("listener.address", address))?;
+        let address = config.admin.address;
+        let admin = Admin::bind(address)
+            .await
+            .map_err(bind("admin.address", address))?;
+        let administrating = admin.local_address().map_err(bind("admin.address", address))?;
+        let metrics = match config.metrics.address {
+            Some(address) => Some(
+                Metrics::bind(address)
+                    .await
+                    .map_err(bind("metrics.address", address))?,
+            ),
+            None => None,
+        };
+        let measuring = metrics.as_ref().and_then(|metrics| metrics.local_address().ok());
+
+        let (stop, stopped) = watch::channel(false);
+        let monitor = monitor::start(&config);
+        let topology = monitor.topology();
+        if !monitor.first_round(FIRST_LOOK).await {
+            tracing::warn!("a server has not answered within {FIRST_LOOK:?}; serving without it");
+        }
+
+        let count = config.worker_count(cores());
+        let parts = Parts {
+            accounts: Arc::new(Accounts::new(&config.users)),
+            config: Arc::clone(&config),
+            topology: Arc::clone(&topology),
+            signals: monitor.signals(),
+            workers: count,
+        };
+        let workers: Result<Vec<_>, _> = (0..count)
+            .map(|index| Remote::start(index, parts.clone()))
+            .collect();
+        let workers = Arc::new(workers.map_err(Error::Worker)?);
+        let data = Arc::new(Workers::new(&workers));
+
+        let mut tasks = Vec::new();
+        let accepting = Arc::clone(&workers);
+        let limit = config.listener.max_connections;
+        let stopping = stopped.clone();
+        tasks.push(tokio::spawn(async move {
+            listener.accept(&accepting, limit, stopping).await;
+        }));
+        let shared = Arc::clone(&topology);
+        let (account, source, stopping) = (config.admin.clone(), Arc::clone(&data), stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            admin.run(account, shared, source, stopping).await;
+        }));
+        if let Some(metrics) = metrics {
+            let shared = Arc::clone(&topology);
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = metrics.run(shared, data, stopped).await {
+                    tracing::error!("the metrics port ended: {error}");
+                }
+            }));
+        }
+        tracing::info!(
+            listener = %listening,
+            admin = %administrating,
+            metrics = measuring.map(tracing::field::display),
+            workers = count,
+            active = active_name(&topology),
+            "ready"
+        );
+        Ok(Self {
+            listener: listening,
+            admin: administrating,
+            metrics: measuring,
+            monitor,
+            stop,
+            tasks,
+            workers,
+            drain: config.listener.shutdown_timeout,
+        })
+    }
+
+    pub fn listener_address(&self) -> SocketAddr {
+        self.listener
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// The newest picture of the pair.
+    pub fn topology(&self) -> Arc<crate::topology::Topology> {
+        self.monitor.topology().load_full()
+    }
+
+    /// Takes no new clients, lets running statements finish within `listener.shutdown_timeout`, and stops.
+    pub async fn stop(self) {
+        tracing::info!("stopping: running statements may finish within {:?}", self.drain);
+        let _ = self.stop.send(true);
+        for worker in self.workers.iter() {
+            worker.drain(self.drain);
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        // The accept task has ended, so this is the last owner.
+        if let Ok(mut workers) = Arc::try_unwrap(self.workers) {
+            let joined = tokio::task::spawn_blocking(move || workers.iter_mut().for_each(Remote::join));
+            let _ = joined.await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(config: Config) -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let app = App::start(config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    app.stop().await;
+    Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn active_name(topology: &ArcSwap<crate::topology::Topology>) -> String {
+    let topology = topology.load();
+    topology
+        .active
+        .map_or_else(|| "none".to_owned(), |id| topology.server(id).name.to_string())
+}

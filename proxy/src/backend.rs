@@ -1,0 +1,111 @@
+//! Connections to the servers: opening one, knowing what state it is in, bringing it into the wanted state.
+
+pub mod connect;
+pub mod prepared;
+pub mod sync;
+
+use std::rc::Rc;
+
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame;
+
+use crate::net::Stream;
+use crate::net::buffer::Inbox;
+use crate::session::insert_id::InsertId;
+use crate::session::settings::Settings;
+use crate::topology::{Flavor, ServerId};
+use prepared::{PreparedStatements, StatementId};
+
+/// Index of an account in the configuration's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserId(pub usize);
+
+/// What two sessions must have in common to use the same connection: the account, and the handshake flags
+/// that change what replies look like or what statements mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub user: UserId,
+    pub flags: Capabilities,
+}
+
+/// Names a connection within its worker; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// One connection to a server, logged in, and what is known of its state.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub server: ServerId,
+    pub flavor: Flavor,
+    pub key: Key,
+    /// The server's own id of this connection, as `SHOW PROCESSLIST` shows it.
+    pub thread_id: u32,
+    /// What was agreed on at login: it decides how replies are read.
+    pub capabilities: Capabilities,
+    pub stream: Stream,
+    pub inbox: Inbox,
+    pub settings: Rc<Settings>,
+    /// The collation it logged in with, which a reset brings back.
+    pub login_collation: u16,
+    /// Tandem's trackers are switched on.
+    pub tracking: bool,
+    /// State was left that only a reset takes away.
+    pub soiled: bool,
+    /// A reply is outstanding or was lost half-way: the connection can't be used again.
+    pub broken: bool,
+    pub prepared: PreparedStatements,
+    /// Commands without a reply that go out with the next statement.
+    pub farewells: Vec<u8>,
+    /// The session that used it last; 0 is none.
+    pub last_session: u32,
+    /// The session whose `LAST_INSERT_ID()` this connection holds.
+    pub insert_id_of: Option<Rc<InsertId>>,
+}
+
+impl Connection {
+    pub fn known(&self) -> sync::Known<'_> {
+        sync::Known {
+            settings: &self.settings,
+            login_collation: self.login_collation,
+            tracking: self.tracking,
+            soiled: self.soiled,
+        }
+    }
+
+    /// Notes that the commands of `plan` have been sent and `wanted` is what the connection has now.
+    pub fn assume(&mut self, plan: &sync::Plan, wanted: &Rc<Settings>) {
+        if plan.reset {
+            self.soiled = false;
+            // The manual of COM_RESET_CONNECTION: prepared statements are released.
+            self.prepared.clear();
+            self.last_session = 0;
+        }
+        self.tracking = true;
+        self.settings = Rc::clone(wanted);
+    }
+
+    /// Notes that a statement is prepared here under the server's `id`; what has to go for it is closed.
+    pub fn add_prepared(&mut self, statement: StatementId, id: u32) {
+        let double = self.prepared.remove(statement);
+        let evicted = self.prepared.add(statement, id);
+        for id in double.into_iter().chain(evicted) {
+            self.say_close(id);
+        }
+    }
+
+    /// Closes a statement on the server, with whatever is open in it.
+    pub fn close_prepared(&mut self, statement: StatementId) {
+        if let Some(id) = self.prepared.remove(statement) {
+            self.say_close(id);
+        }
+    }
+
+    fn say_close(&mut self, id: u32) {
+        let start = frame::begin(&mut self.farewells);
+        self.farewells.push(CommandCode::StmtClose as u8);
+        self.farewells.extend_from_slice(&id.to_le_bytes());
+        frame::end(&mut self.farewells, start, 0);
+    }
+}

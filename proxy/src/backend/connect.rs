@@ -1,0 +1,170 @@
+//! Opening and logging in a connection to a server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tandem_protocol::error::DecodeError;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame::{HEADER_LEN, Header};
+use tandem_protocol::handshake::connect::{Connect, ConnectError, ConnectOptions, Progress, ServerInfo};
+use tandem_protocol::version::ServerVersion;
+use thiserror::Error;
+
+use super::prepared::PreparedStatements;
+use super::{Connection, ConnectionId, Key};
+use crate::config::User;
+use crate::net::buffer::{Inbox, Slab};
+use crate::net::{self, Stream};
+use crate::session::settings::Settings;
+use crate::topology::{Flavor, ServerId};
+
+/// No packet of a login is larger; a peer that claims one is not a server.
+const LOGIN_PACKET_LIMIT: usize = 64 * 1024;
+
+/// Flags that every connection to a server has, whatever the client asked for.
+const ALWAYS: Capabilities = Capabilities::LONG_PASSWORD
+    .union(Capabilities::PROTOCOL_41)
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::CONNECT_ATTRS)
+    .union(Capabilities::SESSION_TRACK);
+
+/// Flags that the client's own choice decides, because they change replies or the meaning of statements.
+const AS_CLIENT: Capabilities = Capabilities::LONG_FLAG
+    .union(Capabilities::FOUND_ROWS)
+    .union(Capabilities::ODBC)
+    .union(Capabilities::NO_SCHEMA)
+    .union(Capabilities::IGNORE_SPACE)
+    .union(Capabilities::MULTI_STATEMENTS)
+    .union(Capabilities::MULTI_RESULTS)
+    .union(Capabilities::PS_MULTI_RESULTS)
+    .union(Capabilities::DEPRECATE_EOF);
+
+/// The handshake flags of the pool key for a client that negotiated `client`.
+pub fn flags_for(client: Capabilities) -> Capabilities {
+    client & AS_CLIENT
+}
+
+/// Why a server could not be logged in to.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("not reached: {0}")]
+    Io(#[from] io::Error),
+    #[error("refused the login: {code} ({state}) {message}")]
+    Refused {
+        code: u16,
+        state: String,
+        message: String,
+    },
+    #[error("asks for the authentication method '{0}', which Tandem does not speak yet")]
+    Plugin(String),
+    #[error("broke the protocol during login: {0}")]
+    Protocol(#[from] DecodeError),
+    #[error("sent a login packet of {0} bytes")]
+    TooLarge(usize),
+    #[error("did not finish the login within {0} ms (pool.connect_timeout)")]
+    Timeout(u128),
+    #[error("did not offer session tracking, which Tandem needs (MariaDB 10.2, MySQL 5.7 or newer)")]
+    NoTracking,
+}
+
+/// What to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    pub id: ConnectionId,
+    pub server: ServerId,
+    pub address: SocketAddr,
+    pub key: Key,
+    pub user: &'a User,
+    pub collation: u16,
+    pub max_prepared: usize,
+}
+
+/// Connects and logs in, without a default schema: a schema is set by the state sync, whose error the client sees.
+///
+/// # Errors
+/// Every way in which a server can't be logged in to; see [`Error`]. The caller bounds the time.
+pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Error> {
+    let mut stream = Stream::connect(target.address).await?;
+    let mut inbox = Inbox::new(Rc::clone(slab));
+    // The handshake carries one byte; a collation beyond it is set by the state sync.
+    let collation = u8::try_from(target.collation).unwrap_or(0);
+    let info = log_in(&mut stream, &mut inbox, &target, collation).await?;
+    if !info.capabilities.contains(Capabilities::SESSION_TRACK) {
+        return Err(Error::NoTracking);
+    }
+    let flavor = match ServerVersion::parse(&info.version) {
+        Ok(version) if version.mariadb => Flavor::MariaDb,
+        _ => Flavor::MySql,
+    };
+    Ok(Connection {
+        id: target.id,
+        server: target.server,
+        flavor,
+        key: target.key,
+        thread_id: info.connection_id,
+        capabilities: info.capabilities,
+        stream,
+        inbox,
+        settings: Rc::new(Settings::new(u16::from(collation), None)),
+        login_collation: u16::from(collation),
+        tracking: false,
+        soiled: false,
+        broken: false,
+        prepared: PreparedStatements::new(target.max_prepared),
+        farewells: Vec::new(),
+        last_session: 0,
+        insert_id_of: None,
+    })
+}
+
+async fn log_in(
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+    target: &Target<'_>,
+    collation: u8,
+) -> Result<ServerInfo, Error> {
+    let mut login = Connect::new(ConnectOptions {
+        user: target.user.name.as_bytes(),
+        password: target.user.password.reveal().as_bytes(),
+        schema: None,
+        capabilities: ALWAYS | target.key.flags,
+        charset: collation,
+        attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
+    });
+    let mut out = Vec::new();
+    loop {
+        net::fill(stream, inbox, HEADER_LEN).await?;
+        let Some(header) = Header::peek(inbox.bytes()) else {
+            continue;
+        };
+        if header.len > LOGIN_PACKET_LIMIT {
+            return Err(Error::TooLarge(header.len));
+        }
+        let total = HEADER_LEN + header.len;
+        net::fill(stream, inbox, total).await?;
+        out.clear();
+        let progress = login.receive(header.seq, &inbox.bytes()[HEADER_LEN..total], &mut out);
+        inbox.consume(total);
+        match progress.map_err(Error::from)? {
+            Progress::Done(info) => return Ok(info),
+            Progress::Continue => stream.write_all(&out).await?,
+        }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused(refusal) => Self::Refused {
+                code: refusal.code,
+                state: refusal.state,
+                message: refusal.message,
+            },
+            ConnectError::UnsupportedPlugin(plugin) => Self::Plugin(plugin),
+            ConnectError::Protocol(error) => Self::Protocol(error),
+        }
+    }
+}

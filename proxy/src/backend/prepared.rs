@@ -1,0 +1,86 @@
+//! The prepared statements that live on one server connection, the least recently used one going first.
+
+use std::num::NonZeroUsize;
+
+/// Names a statement text (with the settings it was prepared under) within a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StatementId(pub u64);
+
+#[derive(Debug)]
+struct Entry {
+    statement: StatementId,
+    /// The id the server gave it on this connection.
+    server_id: u32,
+}
+
+/// Which statements are prepared on a connection, most recently used last.
+#[derive(Debug)]
+pub struct PreparedStatements {
+    entries: Vec<Entry>,
+    limit: NonZeroUsize,
+}
+
+impl PreparedStatements {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            limit: NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The server's id of a statement, which becomes the most recently used one.
+    pub fn find(&mut self, statement: StatementId) -> Option<u32> {
+        let index = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.statement == statement)?;
+        self.entries[index..].rotate_left(1);
+        self.entries.last().map(|entry| entry.server_id)
+    }
+
+    /// Adds a statement; returns the server's id of one that has to be closed to make room.
+    pub fn add(&mut self, statement: StatementId, server_id: u32) -> Option<u32> {
+        let evicted = (self.entries.len() >= self.limit.get()).then(|| self.entries.remove(0).server_id);
+        self.entries.push(Entry { statement, server_id });
+        evicted
+    }
+
+    /// Forgets a statement; returns the server's id, to be closed.
+    pub fn remove(&mut self, statement: StatementId) -> Option<u32> {
+        let index = self
+            .entries
+            .iter()
+            .position(|entry| entry.statement == statement)?;
+        Some(self.entries.remove(index).server_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_statement_makes_room() {
+        let mut prepared = PreparedStatements::new(2);
+        assert_eq!(prepared.add(StatementId(1), 11), None);
+        assert_eq!(prepared.add(StatementId(2), 12), None);
+        assert_eq!(prepared.find(StatementId(1)), Some(11));
+        assert_eq!(prepared.add(StatementId(3), 13), Some(12));
+        assert_eq!(prepared.find(StatementId(2)), None);
+        assert_eq!(prepared.find(StatementId(1)), Some(11));
+        assert_eq!(prepared.remove(StatementId(3)), Some(13));
+        assert_eq!(prepared.len(), 1);
+    }
+}

@@ -1,0 +1,311 @@
+//! The difference between what a session wants and what a connection has, as commands.
+//!
+//! Pure: settings in, a [`Plan`] out. The commands travel in the same write as the statement.
+
+use tandem_protocol::charset;
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::frame;
+
+use crate::session::settings::{Settings, Variable};
+use crate::topology::Flavor;
+
+/// Makes MariaDB say in OK packets what changed; `*` includes `last_gtid`, the commit's position.
+const TRACKERS_MARIADB: &str = "session_track_system_variables='*',session_track_state_change=1,\
+     session_track_transaction_info='CHARACTERISTICS'";
+
+/// The same for MySQL, where the commit's position has a tracker of its own.
+const TRACKERS_MYSQL: &str = "session_track_system_variables='*',session_track_state_change=1,\
+     session_track_transaction_info='CHARACTERISTICS',session_track_gtids=OWN_GTID";
+
+/// What a connection is known to have.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    pub settings: &'a Settings,
+    /// The collation it logged in with, which a reset brings back.
+    pub login_collation: u16,
+    /// Tandem's trackers are switched on.
+    pub tracking: bool,
+    /// Something that can't be undone by setting variables was left on the connection.
+    pub soiled: bool,
+}
+
+/// What to send before a statement so that the connection has what the session wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub reset: bool,
+    /// One `SET` statement, or none.
+    pub set: Option<String>,
+    pub schema: Option<Box<[u8]>>,
+}
+
+/// The connection has a default schema and the session wants none: no command takes one away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaInTheWay;
+
+impl Plan {
+    /// Compares `known` with `wanted`.
+    ///
+    /// `clear` asks for a reset even where the settings agree: the statement must not see what the
+    /// statement of another session left in the diagnostics area.
+    ///
+    /// # Errors
+    /// [`SchemaInTheWay`]: another connection is needed.
+    pub fn between(
+        known: &Known<'_>,
+        wanted: &Settings,
+        flavor: Flavor,
+        clear: bool,
+    ) -> Result<Self, SchemaInTheWay> {
+        if known.settings.schema.is_some() && wanted.schema.is_none() {
+            return Err(SchemaInTheWay);
+        }
+        let reset = known.soiled || clear || has_variable_to_forget(known.settings, wanted);
+        let emptied;
+        let (have, tracking) = if reset {
+            emptied = known.settings.after_reset(known.login_collation);
+            (&emptied, false)
+        } else {
+            (known.settings, known.tracking)
+        };
+        let schema = if have.schema == wanted.schema {
+            None
+        } else {
+            wanted.schema.clone()
+        };
+        Ok(Self {
+            reset,
+            set: assignments(have, tracking, wanted, flavor),
+            schema,
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.reset && self.set.is_none() && self.schema.is_none()
+    }
+
+    /// Appends the commands to `out`; returns how many replies they will get.
+    pub fn write(&self, out: &mut Vec<u8>) -> usize {
+        let mut replies = 0;
+        let mut command = |code: CommandCode, argument: &[u8]| {
+            let start = frame::begin(out);
+            out.push(code as u8);
+            out.extend_from_slice(argument);
+            frame::end(out, start, 0);
+            replies += 1;
+        };
+        if self.reset {
+            command(CommandCode::ResetConnection, &[]);
+        }
+        if let Some(set) = &self.set {
+            command(CommandCode::Query, set.as_bytes());
+        }
+        if let Some(schema) = &self.schema {
+            command(CommandCode::InitDb, schema);
+        }
+        replies
+    }
+}
+
+/// A variable that was set on the connection and not by this session goes back to its default only by a reset.
+fn has_variable_to_forget(have: &Settings, wanted: &Settings) -> bool {
+    have.variables()
+        .iter()
+        .any(|variable| wanted.variable(&variable.name).is_none())
+}
+
+fn assignments(have: &Settings, tracking: bool, wanted: &Settings, flavor: Flavor) -> Option<String> {
+    let mut list = String::new();
+    let names = have.collation != wanted.collation;
+    if names && let Some(collation) = charset::by_id(wanted.collation) {
+        separate(&mut list);
+        list.push_str("NAMES ");
+        list.push_str(collation.charset);
+        list.push_str(" COLLATE ");
+        list.push_str(collation.name);
+    }
+    let mut charset_changed = names;
+    for variable in wanted.variables() {
+        let is_charset = is_charset_variable(&variable.name);
+        let differs = have.variable(&variable.name) != Some(&variable.value);
+        if differs || (is_charset && charset_changed) {
+            charset_changed |= is_charset;
+            separate(&mut list);
+            assign(&mut list, variable);
+        }
+    }
+    if !tracking {
+        // Last: what stands before it in the same SET is not reported (measured), so the reply stays short.
+        separate(&mut list);
+        list.push_str(match flavor {
+            Flavor::MariaDb => TRACKERS_MARIADB,
+            Flavor::MySql => TRACKERS_MYSQL,
+        });
+    }
+    (!list.is_empty()).then(|| format!("SET {list}"))
+}
+
+fn separate(list: &mut String) {
+    if !list.is_empty() {
+        list.push(',');
+    }
+}
+
+/// `SET NAMES` and `character_set_connection` change others of these, so they are set again together.
+fn is_charset_variable(name: &[u8]) -> bool {
+    name.starts_with(b"character_set_") || name.starts_with(b"collation_")
+}
+
+fn assign(list: &mut String, variable: &Variable) {
+    let name = String::from_utf8_lossy(&variable.name);
+    list.push('`');
+    list.push_str(&name.replace('`', "``"));
+    list.push_str("`=");
+    let value = &variable.value;
+    if value.is_empty() && &*variable.name == b"character_set_results" {
+        // `SET character_set_results = NULL` (no conversion) is reported as an empty value.
+        list.push_str("NULL");
+    } else if is_number(value) {
+        // A numeric variable refuses a quoted number: error 1232.
+        list.push_str(&String::from_utf8_lossy(value));
+    } else {
+        quote(list, value);
+    }
+}
+
+fn is_number(value: &[u8]) -> bool {
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let mut dots = 0;
+    !digits.is_empty()
+        && digits[0] != b'.'
+        && digits.iter().all(|byte| {
+            dots += usize::from(*byte == b'.');
+            byte.is_ascii_digit() || (*byte == b'.' && dots == 1)
+        })
+}
+
+/// Writes a string literal that reads the same with and without `NO_BACKSLASH_ESCAPES`.
+fn quote(list: &mut String, value: &[u8]) {
+    if value.contains(&b'\\') || !value.is_ascii() {
+        // A hexadecimal literal has neither escapes nor a character set to convert from.
+        list.push_str("0x");
+        for byte in value {
+            list.push_str(&format!("{byte:02x}"));
+        }
+        return;
+    }
+    list.push('\'');
+    list.push_str(&String::from_utf8_lossy(value).replace('\'', "''"));
+    list.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(settings: &Settings) -> Known<'_> {
+        Known {
+            settings,
+            login_collation: 8,
+            tracking: true,
+            soiled: false,
+        }
+    }
+
+    fn settings(schema: Option<&str>, variables: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::new(45, schema.map(str::as_bytes));
+        for (name, value) in variables {
+            settings.set_variable(name.as_bytes(), value.as_bytes());
+        }
+        settings
+    }
+
+    fn plan(have: &Settings, wanted: &Settings) -> Plan {
+        Plan::between(&known(have), wanted, Flavor::MariaDb, false).expect("no schema in the way")
+    }
+
+    #[test]
+    fn equal_settings_send_nothing() {
+        let same = settings(Some("shop"), &[("sql_mode", "")]);
+        assert!(plan(&same, &same.clone()).is_empty());
+    }
+
+    #[test]
+    fn only_what_differs_is_set() {
+        let have = settings(Some("shop"), &[("sql_mode", "")]);
+        let wanted = settings(
+            Some("shop"),
+            &[
+                ("sql_mode", ""),
+                ("sql_select_limit", "10"),
+                ("time_zone", "+00:00"),
+            ],
+        );
+        let plan = plan(&have, &wanted);
+        assert_eq!(
+            plan.set.as_deref(),
+            Some("SET `sql_select_limit`=10,`time_zone`='+00:00'")
+        );
+        assert!(!plan.reset && plan.schema.is_none());
+    }
+
+    #[test]
+    fn a_variable_the_session_never_set_forces_a_reset_and_everything_is_set_again() {
+        let have = settings(Some("shop"), &[("time_zone", "+00:00")]);
+        let wanted = settings(Some("shop"), &[("sql_mode", "it's")]);
+        let plan = plan(&have, &wanted);
+        assert!(plan.reset);
+        let set = plan.set.expect("a SET");
+        assert!(
+            set.starts_with("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci,`sql_mode`='it''s'"),
+            "{set}"
+        );
+        assert!(set.contains(",session_track_system_variables='*'"), "{set}");
+        assert_eq!(plan.schema, None, "a reset keeps the schema");
+    }
+
+    #[test]
+    fn a_schema_can_be_changed_but_not_taken_away() {
+        let have = settings(Some("shop"), &[]);
+        let other = settings(Some("blog"), &[]);
+        assert_eq!(plan(&have, &other).schema.as_deref(), Some(&b"blog"[..]));
+        let none = settings(None, &[]);
+        let refused = Plan::between(&known(&have), &none, Flavor::MariaDb, false);
+        assert_eq!(refused, Err(SchemaInTheWay));
+    }
+
+    #[test]
+    fn changing_one_charset_variable_sets_those_after_it_again() {
+        let have = settings(
+            None,
+            &[
+                ("character_set_connection", "latin1"),
+                ("collation_connection", "latin1_bin"),
+            ],
+        );
+        let wanted = settings(
+            None,
+            &[
+                ("character_set_connection", "utf8mb4"),
+                ("collation_connection", "latin1_bin"),
+            ],
+        );
+        let set = plan(&have, &wanted).set.expect("a SET");
+        assert!(set.contains("`collation_connection`"), "{set}");
+    }
+
+    #[test]
+    fn no_value_can_break_out_of_its_literal() {
+        let wanted = settings(None, &[("init", "\\' OR 1"), ("x", "a'b")]);
+        let set = plan(&settings(None, &[]), &wanted).set.expect("a SET");
+        assert_eq!(set, "SET `init`=0x5c27204f522031,`x`='a''b'");
+    }
+
+    #[test]
+    fn commands_are_counted_as_they_are_written() {
+        let have = settings(Some("shop"), &[("time_zone", "+00:00")]);
+        let wanted = settings(Some("blog"), &[]);
+        let mut out = Vec::new();
+        assert_eq!(plan(&have, &wanted).write(&mut out), 3);
+        assert_eq!(&out[..5], &[1, 0, 0, 0, CommandCode::ResetConnection as u8]);
+    }
+}

@@ -1,0 +1,146 @@
+//! Receive buffers that belong to a worker and are lent to a connection only while bytes are in them.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::Stream;
+
+/// Size of a lent buffer. Large enough that a big result costs few reads, small enough for a core's cache.
+const BUFFER_SIZE: usize = 32 * 1024;
+
+/// Buffers kept for reuse by one worker; more than this are freed.
+const KEPT: usize = 256;
+
+/// A worker's stock of buffers.
+#[derive(Default)]
+pub struct Slab {
+    free: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Slab {
+    fn take(&self) -> Vec<u8> {
+        self.free
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| vec![0; BUFFER_SIZE])
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        // One that has grown for a large statement is not kept: memory goes back when the need is over.
+        if buffer.len() == BUFFER_SIZE && free.len() < KEPT {
+            free.push(buffer);
+        }
+    }
+}
+
+/// What has arrived on one connection and is not yet dealt with.
+///
+/// An empty inbox owns no memory: a sleeping session costs none.
+pub struct Inbox {
+    slab: Rc<Slab>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    pub fn new(slab: Rc<Slab>) -> Self {
+        Self {
+            slab,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.end]
+    }
+
+    /// Takes the first `count` bytes away.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start += count;
+        if self.start == self.end {
+            self.release();
+        }
+    }
+
+    /// Cuts `count` bytes out at `offset`, moving what follows to the front.
+    pub fn cut(&mut self, offset: usize, count: usize) {
+        let from = self.start + offset;
+        self.buffer.copy_within(from + count..self.end, from);
+        self.end -= count;
+    }
+
+    fn release(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        if !self.buffer.is_empty() {
+            self.slab.give_back(std::mem::take(&mut self.buffer));
+        }
+    }
+
+    /// Reads once; room for at least `missing` more bytes is made first.
+    ///
+    /// Returns the number of bytes read, 0 when the peer has closed.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        missing: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.make_room(missing);
+        let result = stream.poll_read(cx, &mut self.buffer[self.end..]);
+        if let Poll::Ready(Ok(count)) = &result {
+            self.end += count;
+        }
+        if self.is_empty() {
+            self.release();
+        }
+        result
+    }
+
+    fn make_room(&mut self, missing: usize) {
+        if self.buffer.is_empty() {
+            self.buffer = self.slab.take();
+        }
+        if self.buffer.len() - self.end >= missing {
+            return;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.len() - self.end < missing {
+            self.buffer.resize(self.end + missing, 0);
+        }
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inbox({} bytes)", self.len())
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

@@ -1,0 +1,333 @@
+//! A worker's connections to one server: lent to sessions, at most `limit` of them, waiting sessions served in turn.
+//!
+//! The process-wide limit for a server is divided among the workers, so that lending takes no lock and
+//! wakes no other core. A released connection stays with the session that used it as a soft lease: it is
+//! idle, anybody may take it, and the session finds it unchanged if nobody did.
+
+pub mod lease;
+pub mod share;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::backend::{Connection, ConnectionId, Key, connect};
+use crate::session::settings::Settings;
+use crate::topology::ServerId;
+use lease::{Grant, Lease, Permit};
+
+/// Why no connection could be had.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(
+        "no connection to server '{server}' became free within {waited} ms (pool.queue_timeout): all {limit} of this \
+         worker's share of pool.max_connections are in use and {waiting} statements wait"
+    )]
+    Timeout {
+        server: String,
+        waited: u128,
+        limit: usize,
+        waiting: usize,
+    },
+    #[error(
+        "{waiting} statements wait for server '{server}' already, which is this worker's share of pool.queue_limit; \
+         all {limit} of its connections are in use"
+    )]
+    QueueFull {
+        server: String,
+        waiting: usize,
+        limit: usize,
+    },
+    #[error("server '{server}' {error}")]
+    Connect {
+        server: String,
+        #[source]
+        error: connect::Error,
+    },
+    #[error("Tandem is stopping")]
+    Stopping,
+}
+
+/// Bounds of one worker's pool for one server.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    pub connections: usize,
+    pub queue: usize,
+    pub queue_timeout: Duration,
+    pub idle_timeout: Duration,
+}
+
+/// Numbers that `SHOW POOLS` and the metrics tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers {
+    pub waits: u64,
+    pub refused: u64,
+    pub longest_wait: Duration,
+    pub connects: u64,
+    pub connect_errors: u64,
+}
+
+struct Idle {
+    connection: Box<Connection>,
+    since: Instant,
+}
+
+struct Waiter {
+    key: Key,
+    grant: oneshot::Sender<Grant>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of their release, the longest idle first.
+    idle: Vec<Idle>,
+    waiting: VecDeque<Waiter>,
+    /// Connections that exist or are being opened.
+    open: usize,
+    numbers: Numbers,
+}
+
+/// One worker's connections to one server.
+pub struct Pool {
+    pub server: ServerId,
+    pub name: Rc<str>,
+    pub address: SocketAddr,
+    bounds: Bounds,
+    state: RefCell<State>,
+    /// Leased connections that a session keeps beyond one statement.
+    pub held: Cell<usize>,
+    /// Statements the server is working on for this worker.
+    pub outstanding: Cell<usize>,
+}
+
+impl Pool {
+    pub fn new(server: ServerId, name: Rc<str>, address: SocketAddr, bounds: Bounds) -> Rc<Self> {
+        Rc::new(Self {
+            server,
+            name,
+            address,
+            bounds,
+            state: RefCell::default(),
+            held: Cell::new(0),
+            outstanding: Cell::new(0),
+        })
+    }
+
+    pub fn limit(&self) -> usize {
+        self.bounds.connections
+    }
+
+    pub fn open(&self) -> usize {
+        self.state.borrow().open
+    }
+
+    pub fn idle(&self) -> usize {
+        self.state.borrow().idle.len()
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.state.borrow().waiting.len()
+    }
+
+    pub fn numbers(&self) -> Numbers {
+        self.state.borrow().numbers
+    }
+
+    pub fn note_connect(&self, succeeded: bool) {
+        let numbers = &mut self.state.borrow_mut().numbers;
+        numbers.connects += u64::from(succeeded);
+        numbers.connect_errors += u64::from(!succeeded);
+    }
+
+    /// Lends a connection: the session's last one if it is still there, else one whose settings fit, else any,
+    /// else the permit to open one, else whatever is released first.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`] and [`Error::Timeout`] when the bounds are reached.
+    pub async fn acquire(
+        self: &Rc<Self>,
+        key: Key,
+        last: Option<ConnectionId>,
+        wanted: &Rc<Settings>,
+    ) -> Result<Grant, Error> {
+        if let Some(grant) = self.acquire_now(key, last, wanted) {
+            return Ok(grant);
+        }
+        let receiver = self.enqueue(key)?;
+        let started = Instant::now();
+        let granted = tokio::time::timeout(self.bounds.queue_timeout, receiver).await;
+        let waited = started.elapsed();
+        let mut state = self.state.borrow_mut();
+        state.numbers.longest_wait = state.numbers.longest_wait.max(waited);
+        match granted {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(_)) => Err(Error::Stopping),
+            Err(_) => {
+                state.numbers.refused += 1;
+                state.waiting.retain(|waiter| !waiter.grant.is_closed());
+                Err(Error::Timeout {
+                    server: self.name.to_string(),
+                    waited: waited.as_millis(),
+                    limit: self.bounds.connections,
+                    waiting: state.waiting.len(),
+                })
+            }
+        }
+    }
+
+    /// Takes exactly the connection that is named, if it is idle.
+    pub fn take_back(self: &Rc<Self>, connection: ConnectionId) -> Option<Lease> {
+        let found = {
+            let mut state = self.state.borrow_mut();
+            let index = state
+                .idle
+                .iter()
+                .rposition(|idle| idle.connection.id == connection)?;
+            state.idle.remove(index).connection
+        };
+        let lease = Lease::new(found, Rc::clone(self));
+        // One that the server has closed is dropped here, which frees its place.
+        (!lease.connection().stream.is_disturbed()).then_some(lease)
+    }
+
+    fn acquire_now(
+        self: &Rc<Self>,
+        key: Key,
+        last: Option<ConnectionId>,
+        wanted: &Rc<Settings>,
+    ) -> Option<Grant> {
+        // Who waits goes first: a newcomer must not overtake.
+        if !self.state.borrow().waiting.is_empty() {
+            return None;
+        }
+        while let Some(connection) = self.take_idle(key, last, wanted) {
+            let lease = Lease::new(connection, Rc::clone(self));
+            if !lease.connection().stream.is_disturbed() {
+                return Some(Grant::Lease(lease));
+            }
+        }
+        let victim = {
+            let mut state = self.state.borrow_mut();
+            if state.open < self.bounds.connections {
+                state.open += 1;
+                return Some(Grant::Permit(Permit::new(Rc::clone(self))));
+            }
+            // What is idle now belongs to other accounts, or has a schema in the way.
+            if state.idle.is_empty() {
+                return None;
+            }
+            state.idle.remove(0)
+        };
+        drop(victim);
+        Some(Grant::Permit(Permit::new(Rc::clone(self))))
+    }
+
+    fn take_idle(
+        &self,
+        key: Key,
+        last: Option<ConnectionId>,
+        wanted: &Rc<Settings>,
+    ) -> Option<Box<Connection>> {
+        let mut state = self.state.borrow_mut();
+        let mut usable = None;
+        let mut fitting = None;
+        for (index, idle) in state.idle.iter().enumerate() {
+            let connection = &idle.connection;
+            if connection.key != key {
+                continue;
+            }
+            if Some(connection.id) == last {
+                fitting = Some(index);
+                break;
+            }
+            let settings = &connection.settings;
+            if fitting.is_none() && (Rc::ptr_eq(settings, wanted) || settings == wanted) {
+                fitting = Some(index);
+            }
+            let schema_fits = settings.schema.is_none() || wanted.schema.is_some();
+            if usable.is_none() && schema_fits {
+                usable = Some(index);
+            }
+        }
+        // Bringing settings along costs half a query; opening a connection costs many.
+        let chosen = fitting.or(usable)?;
+        Some(state.idle.remove(chosen).connection)
+    }
+
+    fn enqueue(&self, key: Key) -> Result<oneshot::Receiver<Grant>, Error> {
+        let mut state = self.state.borrow_mut();
+        if state.waiting.len() >= self.bounds.queue {
+            state.numbers.refused += 1;
+            return Err(Error::QueueFull {
+                server: self.name.to_string(),
+                waiting: state.waiting.len(),
+                limit: self.bounds.connections,
+            });
+        }
+        state.numbers.waits += 1;
+        let (grant, receiver) = oneshot::channel();
+        state.waiting.push_back(Waiter { key, grant });
+        Ok(receiver)
+    }
+
+    /// Gives a connection to the first who waits, or keeps it.
+    fn give_back(self: &Rc<Self>, connection: Box<Connection>) {
+        let mut grant = Grant::Lease(Lease::new(connection, Rc::clone(self)));
+        while let Some(waiter) = self.next_waiter() {
+            if let Grant::Lease(lease) = grant {
+                grant = if lease.connection().key == waiter.key {
+                    Grant::Lease(lease)
+                } else {
+                    Grant::Permit(lease.into_permit())
+                };
+            }
+            match waiter.grant.send(grant) {
+                Ok(()) => return,
+                Err(back) => grant = back,
+            }
+        }
+        if let Grant::Lease(lease) = grant {
+            let connection = lease.into_connection();
+            let since = Instant::now();
+            self.state.borrow_mut().idle.push(Idle { connection, since });
+        }
+    }
+
+    /// A connection is gone: its place goes to the first who waits.
+    fn free_place(self: &Rc<Self>) {
+        while let Some(waiter) = self.next_waiter() {
+            match waiter.grant.send(Grant::Permit(Permit::new(Rc::clone(self)))) {
+                Ok(()) => return,
+                Err(Grant::Permit(permit)) => permit.forget(),
+                Err(Grant::Lease(_)) => return,
+            }
+        }
+        self.state.borrow_mut().open -= 1;
+    }
+
+    fn next_waiter(&self) -> Option<Waiter> {
+        self.state.borrow_mut().waiting.pop_front()
+    }
+
+    /// Closes connections that have been idle too long or that the server has closed.
+    pub fn tidy(self: &Rc<Self>, now: Instant) {
+        let gone: Vec<Idle> = {
+            let mut state = self.state.borrow_mut();
+            let timeout = self.bounds.idle_timeout;
+            state
+                .idle
+                .extract_if(.., |idle| {
+                    now.duration_since(idle.since) > timeout || idle.connection.stream.is_disturbed()
+                })
+                .collect()
+        };
+        for idle in gone {
+            drop(Lease::new(idle.connection, Rc::clone(self)));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Where a statement goes, and why: a pure decision over facts, session and topology.
+
+pub mod balance;
+pub mod explain;
+
+use std::time::Instant;
+
+use crate::classify::facts::{Facts, Purity};
+use crate::topology::gtid::Gtid;
+use crate::topology::{ServerId, Topology};
+
+/// Why a statement went where it went. Metrics, `SHOW SESSIONS` and `EXPLAIN ROUTE` name it the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// A pure read, balanced over both servers.
+    Balanced,
+    /// A pure read, and no standby takes reads now.
+    NoStandby,
+    /// A pure read, but the standby has not applied this session's last write yet.
+    OwnWrite,
+    /// Inside a transaction.
+    Transaction,
+    /// `autocommit=0`: every statement belongs to a transaction.
+    AutocommitOff,
+    /// The session's state can't leave its connection.
+    Pinned,
+    /// The statement asks for what the one before it left on the connection.
+    PreviousStatement,
+    /// Reads under `SERIALIZABLE` lock.
+    Serializable,
+    Writes,
+    LockingRead,
+    SelectInto,
+    UnknownFunction,
+    UserLock,
+    Sequence,
+    UserVariable,
+    ServerLocal,
+    SessionState,
+    Executes,
+    Disagreement,
+    Unreadable,
+}
+
+impl Reason {
+    pub const ALL: [Self; 20] = [
+        Self::Balanced,
+        Self::NoStandby,
+        Self::OwnWrite,
+        Self::Transaction,
+        Self::AutocommitOff,
+        Self::Pinned,
+        Self::PreviousStatement,
+        Self::Serializable,
+        Self::Writes,
+        Self::LockingRead,
+        Self::SelectInto,
+        Self::UnknownFunction,
+        Self::UserLock,
+        Self::Sequence,
+        Self::UserVariable,
+        Self::ServerLocal,
+        Self::SessionState,
+        Self::Executes,
+        Self::Disagreement,
+        Self::Unreadable,
+    ];
+
+    /// The names in the order of the reasons, for counters.
+    pub const NAMES: [&str; 20] = {
+        let mut names = [""; 20];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = Self::ALL[index].name();
+            index += 1;
+        }
+        names
+    };
+
+    /// The name that operators and dashboards see; stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Balanced => "balanced",
+            Self::NoStandby => "no_standby",
+            Self::OwnWrite => "own_write_not_applied",
+            Self::Transaction => "transaction",
+            Self::AutocommitOff => "autocommit_off",
+            Self::Pinned => "pinned",
+            Self::PreviousStatement => "previous_statement",
+            Self::Serializable => "serializable",
+            Self::Writes => "writes",
+            Self::LockingRead => "locking_read",
+            Self::SelectInto => "select_into",
+            Self::UnknownFunction => "unknown_function",
+            Self::UserLock => "user_lock",
+            Self::Sequence => "sequence",
+            Self::UserVariable => "user_variable",
+            Self::ServerLocal => "server_local",
+            Self::SessionState => "session_state",
+            Self::Executes => "executes",
+            Self::Disagreement => "disagreement",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    fn of(purity: Purity) -> Option<Self> {
+        Some(match purity {
+            Purity::Pure => return None,
+            Purity::Writes => Self::Writes,
+            Purity::LockingRead => Self::LockingRead,
+            Purity::SelectInto => Self::SelectInto,
+            Purity::UnknownFunction => Self::UnknownFunction,
+            Purity::UserLock => Self::UserLock,
+            Purity::Sequence => Self::Sequence,
+            Purity::UserVariable => Self::UserVariable,
+            Purity::PreviousStatement => Self::PreviousStatement,
+            Purity::ServerLocal => Self::ServerLocal,
+            Purity::SessionState => Self::SessionState,
+            Purity::Executes => Self::Executes,
+            Purity::Disagreement => Self::Disagreement,
+            Purity::Unreadable => Self::Unreadable,
+        })
+    }
+}
+
+/// The position of a session's last write: what a server must have applied before the session may read there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Written {
+    #[default]
+    Nothing,
+    At(Gtid),
+    /// Something may have been written at this moment, and no position was reported for it.
+    Somewhere(Instant),
+}
+
+/// What the decision needs to know of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// The connection the session can't leave, and whose server therefore answers.
+    pub held: Option<Held>,
+    /// `autocommit=0`: a read begins a transaction.
+    pub autocommit_off: bool,
+    /// Its reads lock: isolation level `SERIALIZABLE`.
+    pub serializable: bool,
+    /// The default schema is one that each server has of its own, such as `information_schema`.
+    pub system_schema: bool,
+    pub written: Written,
+}
+
+/// Why a session has a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub server: ServerId,
+    pub reason: Reason,
+}
+
+/// A target and a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub server: ServerId,
+    pub reason: Reason,
+}
+
+/// No server may take the statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoActive;
+
+/// Decides where a statement goes.
+///
+/// `balance` chooses between the active master and a standby that is fresh enough.
+///
+/// # Errors
+/// [`NoActive`] when the statement needs the active master and there is none.
+pub fn decide(
+    facts: &Facts,
+    situation: &Situation,
+    topology: &Topology,
+    balance: impl FnOnce(ServerId, ServerId) -> ServerId,
+) -> Result<Decision, NoActive> {
+    if let Some(Held { server, reason }) = situation.held {
+        return Ok(Decision { server, reason });
+    }
+    let on_active = |reason| {
+        let server = topology.active.ok_or(NoActive)?;
+        Ok(Decision { server, reason })
+    };
+    if let Some(reason) = Reason::of(facts.purity) {
+        return on_active(reason);
+    }
+    if situation.autocommit_off {
+        return on_active(Reason::AutocommitOff);
+    }
+    if situation.serializable {
+        return on_active(Reason::Serializable);
+    }
+    if situation.system_schema {
+        return on_active(Reason::ServerLocal);
+    }
+    let Some(standby) = topology.standby().filter(|standby| standby.weight > 0) else {
+        return on_active(Reason::NoStandby);
+    };
+    if !has_applied(situation.written, topology, standby.id) {
+        return on_active(Reason::OwnWrite);
+    }
+    let server = match topology.active {
+        Some(active) => balance(active, standby.id),
+        // Reads go on while the pair has no writer: a standby that has this session's writes is not stale to it.
+        None => standby.id,
+    };
+    let reason = Reason::Balanced;
+    Ok(Decision { server, reason })
+}
+
+/// Whether `server` has applied what the session wrote, as far as the last probe knows.
+fn has_applied(written: Written, topology: &Topology, server: ServerId) -> bool {
+    match written {
+        Written::Nothing => true,
+        Written::At(gtid) => topology.server(server).position.covers(&gtid),
+        Written::Somewhere(moment) => has_spread(moment, topology),
+    }
+}
+
+/// Whether a write of unknown position at `moment` is on every server that takes reads.
+///
+/// It is when the active master was asked for its position after the write, and the standby's position,
+/// also asked for after the write, includes all of it.
+fn has_spread(moment: Instant, topology: &Topology) -> bool {
+    let (Some(active), Some(standby)) = (topology.active, topology.standby()) else {
+        return false;
+    };
+    let active = topology.server(active);
+    let asked_after = active.position_asked.is_some_and(|asked| asked > moment);
+    asked_after && standby.position.includes(&active.position)
+}
+
+#[cfg(test)]
+mod tests;

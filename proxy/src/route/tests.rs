@@ -1,0 +1,191 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::classify::facts::{Kind, Links, Pins, Tables};
+use crate::topology::gtid::Position;
+use crate::topology::{Role, Server};
+
+fn facts(purity: Purity) -> Facts {
+    Facts {
+        kind: Kind::Select,
+        purity,
+        pins: Pins::empty(),
+        unpins: Pins::empty(),
+        links: Links::empty(),
+        tables: Tables::default(),
+    }
+}
+
+fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Server {
+    Server {
+        id: ServerId(id),
+        name: Arc::from(if id == 0 { "a" } else { "b" }),
+        address: ([127, 0, 0, 1], 3306).into(),
+        weight: 1,
+        role,
+        why: Arc::from(""),
+        version: None,
+        read_only: role != Role::Active,
+        replication: None,
+        position: Position::parse_mariadb(position).expect("a position"),
+        position_asked: asked,
+        probe_time: None,
+        error: None,
+    }
+}
+
+fn pair(standby: Role, standby_position: &str) -> Topology {
+    Topology {
+        epoch: 1,
+        servers: vec![
+            server(0, Role::Active, "0-1-10", None),
+            server(1, standby, standby_position, None),
+        ],
+        active: Some(ServerId(0)),
+    }
+}
+
+fn free() -> Situation {
+    Situation {
+        held: None,
+        autocommit_off: false,
+        serializable: false,
+        system_schema: false,
+        written: Written::Nothing,
+    }
+}
+
+fn to_standby(_: ServerId, standby: ServerId) -> ServerId {
+    standby
+}
+
+fn decided(facts: &Facts, situation: &Situation, topology: &Topology) -> (usize, Reason) {
+    let decision = decide(facts, situation, topology, to_standby).expect("a target");
+    (decision.server.0, decision.reason)
+}
+
+#[test]
+fn a_pure_read_is_balanced_and_everything_else_goes_to_the_active_master() {
+    let topology = pair(Role::Standby, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &free(), &topology),
+        (1, Reason::Balanced)
+    );
+    assert_eq!(
+        decided(&facts(Purity::Writes), &free(), &topology),
+        (0, Reason::Writes)
+    );
+    assert_eq!(
+        decided(&facts(Purity::LockingRead), &free(), &topology),
+        (0, Reason::LockingRead)
+    );
+}
+
+#[test]
+fn a_session_reads_its_own_write_on_the_active_master_until_the_standby_has_it() {
+    let wrote = Situation {
+        written: Written::At(Gtid::parse_mariadb("0-1-10").expect("a gtid")),
+        ..free()
+    };
+    let behind = pair(Role::Standby, "0-1-9");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &wrote, &behind),
+        (0, Reason::OwnWrite)
+    );
+    let applied = pair(Role::Standby, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &wrote, &applied),
+        (1, Reason::Balanced)
+    );
+}
+
+#[test]
+fn a_held_connection_takes_every_statement() {
+    let held = Situation {
+        held: Some(Held {
+            server: ServerId(0),
+            reason: Reason::Transaction,
+        }),
+        ..free()
+    };
+    let topology = pair(Role::Standby, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &held, &topology),
+        (0, Reason::Transaction)
+    );
+}
+
+#[test]
+fn without_a_standby_reads_go_to_the_active_master() {
+    let topology = pair(Role::Detached, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &free(), &topology),
+        (0, Reason::NoStandby)
+    );
+}
+
+#[test]
+fn without_an_active_master_reads_go_on_and_writes_are_refused() {
+    let mut topology = pair(Role::Standby, "0-1-10");
+    topology.active = None;
+    topology.servers[0].role = Role::Down;
+    assert_eq!(
+        decided(&facts(Purity::Pure), &free(), &topology),
+        (1, Reason::Balanced)
+    );
+    assert_eq!(
+        decide(&facts(Purity::Writes), &free(), &topology, to_standby),
+        Err(NoActive)
+    );
+}
+
+#[test]
+fn serializable_reads_lock_and_so_go_to_the_active_master() {
+    let serializable = Situation {
+        serializable: true,
+        ..free()
+    };
+    let topology = pair(Role::Standby, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &serializable, &topology),
+        (0, Reason::Serializable)
+    );
+}
+
+#[test]
+fn without_autocommit_a_read_begins_a_transaction_and_so_goes_to_the_active_master() {
+    let off = Situation {
+        autocommit_off: true,
+        ..free()
+    };
+    let topology = pair(Role::Standby, "0-1-10");
+    assert_eq!(
+        decided(&facts(Purity::Pure), &off, &topology),
+        (0, Reason::AutocommitOff)
+    );
+}
+
+#[test]
+fn a_write_of_unknown_position_has_spread_once_both_servers_were_asked_after_it() {
+    let wrote = Instant::now();
+    let later = wrote + Duration::from_millis(1);
+    let mut topology = pair(Role::Standby, "0-1-10");
+    assert!(
+        !has_spread(wrote, &topology),
+        "the active master was not asked since"
+    );
+    topology.servers[0].position_asked = Some(later);
+    assert!(has_spread(wrote, &topology));
+    topology.servers[1].position = Position::parse_mariadb("0-1-9").expect("a position");
+    assert!(!has_spread(wrote, &topology), "the standby is behind");
+}
+
+#[test]
+fn every_reason_has_its_own_name_and_place() {
+    let names: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+    for (index, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, index);
+    }
+}

@@ -1,0 +1,296 @@
+//! One client's session: it reads a command, has it answered, and reads the next.
+//!
+//! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
+//! `binary` (classify) → `run` (decide, lease, bring the state along, send) → `relay` (the reply) →
+//! `settle` (what it changed). The files named after state — `settings`, `hold`, `insert_id`,
+//! `statements`, `tail` — are pure.
+
+mod binary;
+mod bring;
+mod change_user;
+mod commands;
+mod complaint;
+pub mod hold;
+pub mod insert_id;
+mod lease;
+mod login;
+mod read_back;
+mod reading;
+pub mod registry;
+mod relay;
+mod run;
+mod send;
+pub mod settings;
+mod settle;
+pub mod statements;
+mod tail;
+mod text;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
+use tandem_protocol::reply;
+use thiserror::Error;
+
+use crate::backend::{ConnectionId, UserId};
+use crate::net::{self, Stream};
+use crate::pool::lease::Lease;
+use crate::route::Written;
+use crate::topology::ServerId;
+use crate::worker::Worker;
+use complaint::Complaint;
+use hold::Ties;
+use insert_id::InsertId;
+use reading::Reading;
+use registry::{Handle, Signal};
+use relay::Client;
+pub(crate) use relay::swallow;
+use settings::Settings;
+use statements::Statements;
+use tail::Tail;
+
+/// Why a session is over.
+#[derive(Debug, Error)]
+pub(crate) enum End {
+    #[error("the client said goodbye")]
+    Quit,
+    #[error("the client closed the connection")]
+    Closed,
+    #[error("Tandem is stopping")]
+    Drained,
+    #[error("ended from outside")]
+    Killed,
+    #[error("the login failed: {0}")]
+    Login(String),
+    #[error("{0}")]
+    Relay(#[from] relay::Error),
+    #[error("{0}")]
+    Complaint(Complaint),
+    #[error("the client broke the protocol: {0}")]
+    Protocol(String),
+}
+
+/// A command as it stands in the client's inbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    /// Bytes of it that are there: all of it, or the beginning of one that is too long to be held.
+    head: usize,
+    /// Follows the rest of a long one.
+    tail: Option<Tail>,
+}
+
+/// One logged-in client.
+pub(crate) struct Session {
+    worker: Rc<Worker>,
+    handle: Rc<Handle>,
+    client: Client,
+    user: UserId,
+    /// The nonce of the login, which a `COM_CHANGE_USER` proves itself against.
+    nonce: [u8; 20],
+    /// The handshake flags that its server connections must have.
+    flags: Capabilities,
+    settings: Rc<Settings>,
+    /// What follows from them.
+    reading: Reading,
+    ties: Ties,
+    written: Written,
+    insert_id: Rc<InsertId>,
+    statements: Statements,
+    /// The connection it keeps, while something ties it.
+    lease: Option<Lease>,
+    /// The connections it used last, one a server: soft leases.
+    last: [Option<ConnectionId>; 2],
+    last_server: Option<ServerId>,
+}
+
+/// Serves one accepted client to its end. Every end is logged with its cause.
+pub(crate) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, address: SocketAddr, id: u32) {
+    let handle = Handle::new(id, address);
+    let _entry = worker.registry.enter(&handle);
+    worker.count(|counters| counters.sessions_opened += 1);
+    let end = match Stream::from_std(socket) {
+        Err(error) => End::Login(error.to_string()),
+        Ok(stream) => match Box::pin(login::log_in(&worker, &handle, stream, id)).await {
+            Err(end) => {
+                worker.count(|counters| counters.logins_refused += 1);
+                end
+            }
+            Ok(mut session) => {
+                let end = session.serve().await;
+                session.finish(&end).await;
+                end
+            }
+        },
+    };
+    worker.count(|counters| counters.sessions_closed += 1);
+    log_end(&handle, &end);
+}
+
+fn log_end(handle: &Handle, end: &End) {
+    let (session, client, user) = (handle.id, handle.client, handle.user.borrow());
+    match end {
+        End::Quit | End::Drained => tracing::debug!(session, %client, %user, "session ended: {end}"),
+        End::Closed if handle.statements.get() > 0 || user.is_empty() => {
+            tracing::debug!(session, %client, %user, "session ended: {end}");
+        }
+        _ => tracing::info!(session, %client, %user, "session ended: {end}"),
+    }
+}
+
+impl Session {
+    async fn serve(&mut self) -> End {
+        loop {
+            let command = match self.next_command().await {
+                Ok(command) => command,
+                Err(end) => return end,
+            };
+            if let Err(end) = self.dispatch(command).await {
+                return end;
+            }
+            if self.handle.signal() == Signal::Drain && !self.ties.in_transaction() {
+                return End::Drained;
+            }
+        }
+    }
+
+    /// Says goodbye where the protocol allows it, and leaves the connection clean for others.
+    async fn finish(&mut self, end: &End) {
+        let complaint = match end {
+            End::Complaint(complaint) => Some(complaint.clone()),
+            End::Drained => Some(Complaint::stopping()),
+            End::Killed => Some(Complaint::killed()),
+            _ => None,
+        };
+        if let Some(complaint) = complaint {
+            let mut out = Vec::new();
+            complaint.write(&mut out, 1, self.client.capabilities);
+            // The client may be gone; there is nobody else to tell.
+            let _ = self.client.write(&out).await;
+        }
+        self.let_go_dirty();
+    }
+
+    /// Waits for the next command; while it waits the session owns no buffer.
+    async fn next_command(&mut self) -> Result<Command, End> {
+        self.handle.enter("Sleep");
+        while self.client.inbox.len() < HEADER_LEN {
+            self.fill_idle().await?;
+        }
+        let Some(header) = Header::peek(self.client.inbox.bytes()) else {
+            return Err(End::Protocol("no packet header".to_owned()));
+        };
+        if header.seq != 0 {
+            // The server calls this "Got packets out of order" and hangs up.
+            return Err(End::Protocol(format!(
+                "a command with the sequence number {}",
+                header.seq
+            )));
+        }
+        let limits = self.worker.config.limits.clone();
+        let total = HEADER_LEN + header.len;
+        if header.len <= limits.statement_bytes && header.len < MAX_PAYLOAD {
+            self.fill_client(total).await?;
+            return Ok(Command {
+                head: total,
+                tail: None,
+            });
+        }
+        let Ok(mut tail) = Tail::new(header, limits.command_bytes) else {
+            return Err(End::Complaint(Complaint::too_long(limits.command_bytes)));
+        };
+        self.fill_client(HEADER_LEN + limits.statement_bytes.min(header.len))
+            .await?;
+        let Ok(head) = tail.advance(self.client.inbox.bytes()) else {
+            return Err(End::Complaint(Complaint::too_long(limits.command_bytes)));
+        };
+        let tail = (!tail.is_done()).then_some(tail);
+        Ok(Command { head, tail })
+    }
+
+    /// Reads at least `wanted` bytes of a command that has begun.
+    async fn fill_client(&mut self, wanted: usize) -> Result<(), End> {
+        if self.client.inbox.len() >= wanted {
+            return Ok(());
+        }
+        let bound = self.client.write_timeout;
+        let filling = net::fill(&mut self.client.stream, &mut self.client.inbox, wanted);
+        match tokio::time::timeout(bound, filling).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(End::Protocol("half a packet, then the end".to_owned()))
+            }
+            Ok(Err(error)) => Err(relay::Error::Client(error).into()),
+            Err(_) => Err(End::Protocol(format!(
+                "a packet that was begun and not finished within {bound:?} (listener.write_timeout)"
+            ))),
+        }
+    }
+
+    /// Waits for the client's next bytes, or for a signal from outside.
+    async fn fill_idle(&mut self) -> Result<(), End> {
+        loop {
+            let event = poll_fn(|cx| {
+                match self.handle.signal() {
+                    Signal::Kill => return Poll::Ready(Event::End(End::Killed)),
+                    Signal::Drain if !self.ties.in_transaction() => {
+                        return Poll::Ready(Event::End(End::Drained));
+                    }
+                    Signal::Drain | Signal::None => {}
+                }
+                if self.handle.take_let_go() {
+                    return Poll::Ready(Event::LetGo);
+                }
+                self.handle.watch(cx);
+                let Client { stream, inbox, .. } = &mut self.client;
+                inbox.poll_fill(cx, stream, 1).map(|result| match result {
+                    Ok(0) if inbox.is_empty() => Event::End(End::Closed),
+                    Ok(0) => Event::End(End::Protocol("half a packet, then the end".to_owned())),
+                    Ok(_) => Event::Bytes,
+                    Err(error) => Event::End(relay::Error::Client(error).into()),
+                })
+            })
+            .await;
+            match event {
+                Event::Bytes => return Ok(()),
+                Event::LetGo => self.let_go_of_diagnostics(),
+                Event::End(end) => return Err(end),
+            }
+        }
+    }
+
+    /// Answers OK in the session's own name.
+    async fn say_ok(&mut self) -> Result<(), End> {
+        let mut out = Vec::new();
+        reply::ok(&mut out, 1, self.ties.status, self.client.capabilities);
+        Ok(self.client.write(&out).await?)
+    }
+
+    /// Answers with an error; the session goes on.
+    async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
+        self.worker.count(|counters| counters.own_errors += 1);
+        tracing::debug!(session = self.handle.id, "{complaint}");
+        let mut out = Vec::new();
+        complaint.write(&mut out, 1, self.client.capabilities);
+        Ok(self.client.write(&out).await?)
+    }
+}
+
+enum Event {
+    Bytes,
+    /// The connection kept for `SHOW WARNINGS` is wanted elsewhere.
+    LetGo,
+    End(End),
+}
+
+/// The packet for a client that is one too many.
+pub(crate) fn too_many_connections(limit: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Before the handshake nothing is negotiated: the error has no state field (protocol 4.1 is not agreed on yet).
+    Complaint::too_many_connections(limit).write(&mut out, 0, Capabilities::empty());
+    out
+}

@@ -1,0 +1,144 @@
+//! Bringing a session's state to the connection that its statement will run on.
+
+use std::rc::Rc;
+
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::frame;
+use tandem_protocol::packet::prepare_ok::PrepareOk;
+use tandem_protocol::response::Expect;
+
+use super::Session;
+use super::complaint::Complaint;
+use super::hold::READS;
+use super::insert_id::Place;
+use super::relay::{self, swallow};
+use super::run::Failed;
+use super::send::Preamble;
+use super::settings::Settings;
+use super::statements::Prepared;
+use crate::backend::Connection;
+use crate::backend::sync::Plan;
+use crate::classify::facts::{Facts, Links};
+
+/// Why the state could not be brought along.
+pub(super) enum FailedSync {
+    Refused(Complaint),
+    Lost(relay::Error),
+}
+
+impl Session {
+    /// Makes the commands that give the connection this session's state. A change of schema is awaited at
+    /// once: a statement must never run in the schema of another session because its own is gone.
+    pub(super) async fn bring_state(
+        &mut self,
+        connection: &mut Connection,
+        facts: &Facts,
+    ) -> Result<Preamble, FailedSync> {
+        let mut preamble = Preamble::default();
+        preamble.bytes.append(&mut connection.farewells);
+        if let Some(owner) = connection.insert_id_of.take() {
+            if Rc::ptr_eq(&owner, &self.insert_id) {
+                connection.insert_id_of = Some(owner);
+            } else if Rc::strong_count(&owner) > 1 {
+                preamble.fetch_insert_id(owner);
+            }
+        }
+        // What the statement asks for is not here: nor must it find what another session left.
+        let foreign = connection.last_session != self.handle.id;
+        let clear = foreign && facts.links.intersects(READS);
+        connection.last_session = self.handle.id;
+        let wanted = Rc::clone(&self.settings);
+        self.sync(connection, &wanted, clear, &mut preamble).await?;
+        if facts.links.contains(Links::READS_INSERT_ID) && connection.insert_id_of.is_none() {
+            let value = match self.insert_id.settled().await {
+                Place::Here(value) => value,
+                Place::On(_) | Place::OnItsWay => self.insert_id.guess(),
+            };
+            preamble.give_insert_id(value);
+            self.insert_id.made_on(connection.id, value);
+            connection.insert_id_of = Some(Rc::clone(&self.insert_id));
+        }
+        Ok(preamble)
+    }
+
+    async fn sync(
+        &mut self,
+        connection: &mut Connection,
+        wanted: &Rc<Settings>,
+        clear: bool,
+        preamble: &mut Preamble,
+    ) -> Result<(), FailedSync> {
+        if Rc::ptr_eq(&connection.settings, wanted) && connection.tracking && !connection.soiled && !clear {
+            return Ok(());
+        }
+        let Ok(plan) = Plan::between(&connection.known(), wanted, connection.flavor, clear) else {
+            // `lease_from` gives no such connection; only a held one could become so, and it has our own schema.
+            return Err(FailedSync::Refused(Complaint::no_database()));
+        };
+        if plan.is_empty() {
+            connection.settings = Rc::clone(wanted);
+            return Ok(());
+        }
+        self.worker.count(|counters| {
+            counters.state_syncs += 1;
+            counters.resets += u64::from(plan.reset);
+        });
+        let replies = plan.write(&mut preamble.bytes);
+        preamble.expect_sync(replies);
+        connection.assume(&plan, wanted);
+        if plan.reset {
+            connection.insert_id_of = None;
+        }
+        if plan.schema.is_some() {
+            let ready = std::mem::take(preamble);
+            let written = connection.stream.write_all(&ready.bytes).await;
+            written.map_err(|error| FailedSync::Lost(relay::Error::Server(error)))?;
+            if let Err(refused) = ready.replies(connection).await.map_err(FailedSync::Lost)? {
+                connection.broken = true;
+                return Err(FailedSync::Refused(Complaint::of_server(refused)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The server's id of a prepared statement on this connection, which prepares it if need be.
+    pub(super) async fn server_statement(
+        &mut self,
+        connection: &mut Connection,
+        prepared: &Rc<Prepared>,
+        preamble: &mut Preamble,
+    ) -> Result<u32, Failed> {
+        if let Some(id) = connection.prepared.find(prepared.id) {
+            return Ok(id);
+        }
+        self.worker.count(|counters| counters.reprepared += 1);
+        let current = Rc::clone(&self.settings);
+        // Names are resolved at PREPARE: in the schema of then, not of now. Nothing else may change for it: the
+        // connection may hold a transaction, which a reset would end.
+        if current.schema.is_some() && prepared.schema.is_some() && prepared.schema != current.schema {
+            let mut then = (*current).clone();
+            then.schema.clone_from(&prepared.schema);
+            self.sync(connection, &Rc::new(then), false, preamble).await?;
+        }
+        let start = frame::begin(&mut preamble.bytes);
+        preamble.bytes.push(CommandCode::StmtPrepare as u8);
+        preamble.bytes.extend_from_slice(&prepared.text);
+        frame::end(&mut preamble.bytes, start, 0);
+        let ready = std::mem::take(preamble);
+        let written = connection.stream.write_all(&ready.bytes).await;
+        written.map_err(relay::Error::Server)?;
+        let synced = ready.replies(connection).await?;
+        let reply = swallow(connection, Expect::Prepare).await?;
+        connection.broken |= synced.is_err();
+        if let Some(refused) = synced.err().or(reply.error) {
+            return Err(Failed::Refuse(Complaint::of_server(refused)));
+        }
+        let first = frame::packet(&reply.bytes).map_or(&[][..], |(_, payload)| payload);
+        let id = PrepareOk::decode(first)
+            .map_err(relay::Error::Protocol)?
+            .statement_id;
+        connection.add_prepared(prepared.id, id);
+        self.sync(connection, &current, false, preamble).await?;
+        Ok(id)
+    }
+}

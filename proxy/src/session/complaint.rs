@@ -1,0 +1,147 @@
+//! What Tandem itself has to say to a client: error packets with a cause and a way out.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::packet::err::ServerError;
+use tandem_protocol::reply;
+
+use crate::pool;
+
+/// An error that Tandem gives in its own name, with the code and state that drivers know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    pub(super) code: u16,
+    pub(super) state: Cow<'static, str>,
+    pub(super) message: String,
+}
+
+impl Complaint {
+    fn new(code: u16, state: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            state: Cow::Borrowed(state),
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>, seq: u8, capabilities: Capabilities) {
+        reply::err(out, seq, self.code, &self.state, &self.message, capabilities);
+    }
+
+    /// ER_ACCESS_DENIED_ERROR, worded as the servers word it.
+    pub(super) fn access_denied(user: &str, host: &str, with_password: bool) -> Self {
+        let using = if with_password { "YES" } else { "NO" };
+        Self::new(
+            1045,
+            "28000",
+            format!("Access denied for user '{user}'@'{host}' (using password: {using})"),
+        )
+    }
+
+    pub(super) fn login_timeout(bound: std::time::Duration) -> Self {
+        let message =
+            format!("Tandem: the login was not finished within {bound:?} (listener.handshake_timeout)");
+        Self::new(1159, "08S01", message)
+    }
+
+    pub(super) fn malformed_login(cause: impl fmt::Display) -> Self {
+        Self::new(1043, "08S01", format!("Bad handshake: {cause}"))
+    }
+
+    /// ER_UNKNOWN_COM_ERROR for what Tandem does not speak yet; the session goes on.
+    pub(super) fn unsupported(what: impl fmt::Display) -> Self {
+        Self::new(
+            1047,
+            "08S01",
+            format!("Unknown command: Tandem does not support {what} yet"),
+        )
+    }
+
+    pub(super) fn malformed_command(cause: impl fmt::Display) -> Self {
+        Self::new(1835, "HY000", format!("Malformed communication packet: {cause}"))
+    }
+
+    pub(super) fn unknown_statement(id: u32, command: &str) -> Self {
+        Self::new(
+            1243,
+            "HY000",
+            format!("Unknown prepared statement handler ({id}) given to {command}"),
+        )
+    }
+
+    pub(super) fn too_many_statements(limit: usize) -> Self {
+        let message = format!(
+            "Tandem: this session has {limit} prepared statements (limits.prepared_statements); close some first"
+        );
+        Self::new(1461, "42000", message)
+    }
+
+    pub(super) fn too_long(limit: usize) -> Self {
+        let message = format!("Got a packet bigger than {limit} bytes (limits.command_bytes)");
+        Self::new(1153, "08S01", message)
+    }
+
+    pub(super) fn no_active(detail: &str) -> Self {
+        let message =
+            format!("Tandem: no active master takes the statement now; it was not executed ({detail})");
+        Self::new(1290, "HY000", message)
+    }
+
+    pub(super) fn pool(error: &pool::Error) -> Self {
+        let code = match error {
+            pool::Error::Timeout { .. } | pool::Error::QueueFull { .. } => 1040,
+            pool::Error::Connect { .. } => 1429,
+            pool::Error::Stopping => 1053,
+        };
+        let message = format!("Tandem: {error}; the statement was not executed");
+        Self::new(code, "08004", message)
+    }
+
+    pub(super) fn lost(server: &str, cause: impl fmt::Display, tied: bool) -> Self {
+        let rest = if tied {
+            "the session's transaction or state is lost with it"
+        } else {
+            "whether the statement took effect is not known"
+        };
+        Self::new(
+            2013,
+            "HY000",
+            format!("Tandem: server '{server}' was lost during the statement ({cause}); {rest}"),
+        )
+    }
+
+    /// A server's own error about state that Tandem had to bring along.
+    pub(super) fn of_server(error: ServerError) -> Self {
+        Self {
+            code: error.code,
+            state: Cow::Owned(error.state),
+            message: error.message,
+        }
+    }
+
+    pub(super) fn no_database() -> Self {
+        Self::new(1046, "3D000", "No database selected")
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::new(1053, "08S01", "Tandem is stopping")
+    }
+
+    pub(super) fn killed() -> Self {
+        Self::new(1317, "70100", "Connection was killed")
+    }
+
+    pub(super) fn too_many_connections(limit: usize) -> Self {
+        let message =
+            format!("Too many connections: Tandem serves {limit} already (listener.max_connections)");
+        Self::new(1040, "08004", message)
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.state, self.message)
+    }
+}

@@ -1,0 +1,83 @@
+//! Where a statement's connection comes from: the one that holds what it asks for, the session's last one,
+//! any that fits, or a new one.
+
+use std::rc::Rc;
+
+use super::Session;
+use super::complaint::Complaint;
+use super::hold::READS;
+use super::insert_id::Place;
+use crate::backend::{Key, connect};
+use crate::classify::facts::{Facts, Links};
+use crate::monitor::Trouble;
+use crate::pool::lease::{Grant, Lease};
+use crate::pool::{self, Pool};
+use crate::topology::ServerId;
+
+impl Session {
+    pub(super) fn key(&self) -> Key {
+        Key {
+            user: self.user,
+            flags: self.flags,
+        }
+    }
+
+    /// A connection of this session's own choice: one that holds what it asks for, or any that fits.
+    pub(super) async fn lease_from(&mut self, server: ServerId, facts: &Facts) -> Result<Lease, Complaint> {
+        if let Some(lease) = self.wanted_back(facts) {
+            return Ok(lease);
+        }
+        let pool = Rc::clone(&self.worker.pools[server.0]);
+        let last = self.last.get(server.0).copied().flatten();
+        let key = self.key();
+        let grant = pool.acquire(key, last, &self.settings).await;
+        let permit = match grant.map_err(|error| self.no_connection(&pool, &error))? {
+            Grant::Permit(permit) => permit,
+            Grant::Lease(lease) => {
+                let schema_in_the_way =
+                    lease.connection().settings.schema.is_some() && self.settings.schema.is_none();
+                if !schema_in_the_way {
+                    return Ok(lease);
+                }
+                lease.into_permit()
+            }
+        };
+        let opened = self.worker.open(&pool, key, self.settings.collation).await;
+        pool.note_connect(opened.is_ok());
+        let connection = opened.map_err(|error| {
+            if matches!(error, connect::Error::Io(_) | connect::Error::Timeout(_)) {
+                self.worker.report(pool.server, Trouble::ConnectRefused);
+            }
+            let server = pool.name.to_string();
+            self.no_connection(&pool, &pool::Error::Connect { server, error })
+        })?;
+        permit.fill(Box::new(connection)).ok_or_else(Complaint::stopping)
+    }
+
+    fn no_connection(&self, pool: &Pool, error: &pool::Error) -> Complaint {
+        tracing::warn!(session = self.handle.id, server = %pool.name, "no connection: {error}");
+        Complaint::pool(error)
+    }
+
+    /// The very connection that holds what the statement asks for, if nobody has taken it over.
+    fn wanted_back(&self, facts: &Facts) -> Option<Lease> {
+        let (server, connection) = if facts.links.intersects(READS) {
+            let server = self.last_server?;
+            (server, self.last[server.0]?)
+        } else if facts.links.contains(Links::READS_INSERT_ID) {
+            let active = self.worker.topology.load().active?;
+            match self.insert_id.place() {
+                Place::On(connection) => (active, connection),
+                Place::Here(_) | Place::OnItsWay => return None,
+            }
+        } else {
+            return None;
+        };
+        let lease = self.worker.pools[server.0].take_back(connection)?;
+        if lease.connection().last_session == self.handle.id {
+            return Some(lease);
+        }
+        lease.release();
+        None
+    }
+}

@@ -1,0 +1,210 @@
+//! The sessions of a worker as the outside may see them, and the way to end one.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use crate::admin::view::SessionRow;
+use crate::classify::facts::Pins;
+use crate::route::Reason;
+
+/// What a session was told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    None,
+    /// Finish the running statement, then end.
+    Drain,
+    /// End at once.
+    Kill,
+}
+
+/// A session's entry: written by the session, read by `SHOW SESSIONS`.
+#[derive(Debug)]
+pub struct Handle {
+    pub id: u32,
+    pub client: SocketAddr,
+    pub user: RefCell<Rc<str>>,
+    pub schema: RefCell<String>,
+    pub command: Cell<&'static str>,
+    /// The server that works for the session now, and its id of the connection.
+    pub target: Cell<Option<(usize, u32)>>,
+    pub pins: Cell<Pins>,
+    pub transaction: Cell<bool>,
+    pub since: Cell<Instant>,
+    pub statements: Cell<u64>,
+    pub reason: Cell<Option<Reason>>,
+    /// The session keeps a connection only for what its next statement might ask.
+    pub may_let_go: Cell<bool>,
+    let_go: Cell<bool>,
+    signal: Cell<Signal>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Handle {
+    pub fn new(id: u32, client: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            client,
+            user: RefCell::new(Rc::from("")),
+            schema: RefCell::default(),
+            command: Cell::new("Login"),
+            target: Cell::new(None),
+            pins: Cell::new(Pins::empty()),
+            transaction: Cell::new(false),
+            since: Cell::new(Instant::now()),
+            statements: Cell::new(0),
+            reason: Cell::new(None),
+            may_let_go: Cell::new(false),
+            let_go: Cell::new(false),
+            signal: Cell::new(Signal::None),
+            waker: RefCell::default(),
+        })
+    }
+
+    pub fn signal(&self) -> Signal {
+        self.signal.get()
+    }
+
+    /// Tells the session; the strongest signal wins.
+    pub fn send(&self, signal: Signal) {
+        self.signal.set(self.signal.get().max(signal));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Asks the session to give back a connection that it does not really need.
+    pub fn ask_to_let_go(&self) {
+        self.let_go.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub fn take_let_go(&self) -> bool {
+        self.let_go.take()
+    }
+
+    /// Shows another default schema.
+    pub fn show_schema(&self, schema: Option<&[u8]>) {
+        let text = schema.map(String::from_utf8_lossy).unwrap_or_default();
+        text.as_ref().clone_into(&mut self.schema.borrow_mut());
+    }
+
+    /// Has the current task woken by the next [`Handle::send`].
+    pub fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    pub fn enter(&self, command: &'static str) {
+        self.command.set(command);
+        self.since.set(Instant::now());
+    }
+
+    fn row(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> SessionRow {
+        let target = self.target.get();
+        let pins: Vec<String> = self
+            .pins
+            .get()
+            .iter_names()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect();
+        SessionRow {
+            id: self.id,
+            worker,
+            user: self.user.borrow().to_string(),
+            client: self.client.to_string(),
+            schema: self.schema.borrow().clone(),
+            command: self.command.get(),
+            target: target.map(|(server, _)| servers[server].to_string()),
+            backend_id: target.map(|(_, id)| id),
+            pins: pins.join(","),
+            transaction: self.transaction.get(),
+            since: now.duration_since(self.since.get()),
+            statements: self.statements.get(),
+            last_reason: self.reason.get().map_or("", Reason::name),
+        }
+    }
+}
+
+/// All sessions of one worker.
+#[derive(Debug, Default)]
+pub struct Registry {
+    sessions: RefCell<FxHashMap<u32, Rc<Handle>>>,
+}
+
+impl Registry {
+    /// Adds a session for as long as the returned entry lives.
+    pub fn enter(self: &Rc<Self>, handle: &Rc<Handle>) -> Entry {
+        self.sessions.borrow_mut().insert(handle.id, Rc::clone(handle));
+        Entry {
+            registry: Rc::clone(self),
+            id: handle.id,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn find(&self, id: u32) -> Option<Rc<Handle>> {
+        self.sessions.borrow().get(&id).cloned()
+    }
+
+    pub fn send_all(&self, signal: Signal) {
+        let all: Vec<_> = self.sessions.borrow().values().cloned().collect();
+        for handle in all {
+            handle.send(signal);
+        }
+    }
+
+    /// Ends sessions that have slept too long, and collects connections that are kept for nothing.
+    pub fn tidy(&self, now: Instant, idle_timeout: Duration, keep_diagnostics: Duration) {
+        let all: Vec<_> = self.sessions.borrow().values().cloned().collect();
+        for handle in all {
+            if handle.command.get() != "Sleep" {
+                continue;
+            }
+            let asleep = now.saturating_duration_since(handle.since.get());
+            if asleep > idle_timeout {
+                handle.send(Signal::Kill);
+            } else if handle.may_let_go.get() && asleep > keep_diagnostics {
+                handle.ask_to_let_go();
+            }
+        }
+    }
+
+    pub fn rows(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<SessionRow> {
+        let sessions = self.sessions.borrow();
+        let mut rows: Vec<_> = sessions
+            .values()
+            .map(|handle| handle.row(worker, servers, now))
+            .collect();
+        rows.sort_by_key(|row| row.id);
+        rows
+    }
+}
+
+/// Takes the session out of the registry when it ends, however it ends.
+#[derive(Debug)]
+pub struct Entry {
+    registry: Rc<Registry>,
+    id: u32,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.sessions.borrow_mut().remove(&self.id);
+    }
+}

@@ -1,0 +1,348 @@
+//! Carries one reply from a server to a client, byte for byte, and learns from its OK packets on the way.
+
+use std::io;
+use std::time::Duration;
+
+use tandem_protocol::error::DecodeError;
+use tandem_protocol::flags::{Capabilities, Status};
+use tandem_protocol::frame::{HEADER_LEN, Header};
+use tandem_protocol::packet::eof::EofPacket;
+use tandem_protocol::packet::err::{ErrPacket, ServerError};
+use tandem_protocol::packet::ok::OkPacket;
+use tandem_protocol::packet::prepare_ok::PrepareOk;
+use tandem_protocol::packet::session_track::{self, Change};
+use tandem_protocol::response::{Control, Expect, Step, Walker};
+use thiserror::Error;
+
+use super::hold::Outcome;
+use super::settings::{Settings, Variable};
+use crate::backend::Connection;
+use crate::net::buffer::Inbox;
+use crate::net::{self, Stream};
+use crate::topology::Flavor;
+use crate::topology::gtid::Gtid;
+
+/// ER_PARSE_ERROR
+const PARSE_ERROR: u16 = 1064;
+
+/// Why a reply could not be carried to its end.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("the client was lost: {0}")]
+    Client(#[source] io::Error),
+    #[error("the client took nothing of its reply for {0:?} (listener.write_timeout)")]
+    ClientStuck(Duration),
+    #[error("the server was lost: {0}")]
+    Server(#[source] io::Error),
+    #[error("the server broke the protocol: {0}")]
+    Protocol(#[from] DecodeError),
+}
+
+/// A client's socket and what has arrived on it.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) inbox: Inbox,
+    /// What was agreed on at login.
+    pub(crate) capabilities: Capabilities,
+    pub(crate) write_timeout: Duration,
+}
+
+impl Client {
+    /// Writes to the client, which must take something within the time it has.
+    ///
+    /// # Errors
+    /// [`Error::Client`] and [`Error::ClientStuck`].
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        write_bounded(&mut self.stream, bytes, self.write_timeout).await
+    }
+}
+
+async fn write_bounded(stream: &mut Stream, bytes: &[u8], bound: Duration) -> Result<(), Error> {
+    match tokio::time::timeout(bound, stream.write_all(bytes)).await {
+        Ok(written) => written.map_err(Error::Client),
+        Err(_) => Err(Error::ClientStuck(bound)),
+    }
+}
+
+/// What a reply taught.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    /// The default schema after the reply, if it was reported.
+    pub(crate) schema: Option<Box<[u8]>>,
+    /// Variables reported as changed. A report can be wrong: see `read_back`.
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) outcome: Outcome,
+    /// The last commit's position, if one was reported.
+    pub(crate) gtid: Option<Gtid>,
+    /// A final OK packet came, so what it does not report did not happen.
+    pub(crate) reported: bool,
+    pub(crate) insert_id: u64,
+    pub(crate) cursor: bool,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// The reply to a PREPARE: what the server made of it.
+    pub(crate) prepared: Option<PrepareOk>,
+    /// The error packet's code, if the reply was or ended in one.
+    pub(crate) error: Option<u16>,
+}
+
+/// How a reply is to be carried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner<'a> {
+    pub(crate) expect: Expect,
+    /// Error codes that must not reach the client when nothing else has: the statement is asked elsewhere.
+    pub(crate) withhold: &'a [u16],
+    /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
+    pub(crate) keep: bool,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// The client has the whole reply.
+    All,
+    /// An error of the list in [`Manner::withhold`] came first; the client has nothing.
+    Withheld,
+    /// The whole reply is in the buffer, as [`Manner::keep`] asked.
+    Kept(Vec<u8>),
+}
+
+/// Carries one reply. `forwarded` tells, also after an error, whether the client has seen any of it.
+///
+/// # Errors
+/// See [`Error`]; the connection can't be used again after one.
+pub(crate) async fn carry(
+    client: &mut Client,
+    connection: &mut Connection,
+    manner: Manner<'_>,
+    learned: &mut Learned,
+    forwarded: &mut bool,
+) -> Result<Carried, Error> {
+    let mut walker = Walker::new(manner.expect, connection.capabilities);
+    let mut kept = Vec::new();
+    loop {
+        let (ready, needed) = walk(&mut walker, connection, client.capabilities, learned)?;
+        if let Some(code) = learned.error
+            && !*forwarded
+            && walker.is_done()
+            && walker.rows() == 0
+            && manner.withhold.contains(&code)
+        {
+            connection.inbox.consume(ready);
+            return Ok(Carried::Withheld);
+        }
+        if ready > 0 {
+            let bytes = &connection.inbox.bytes()[..ready];
+            if manner.keep {
+                kept.extend_from_slice(bytes);
+            } else {
+                *forwarded = true;
+                learned.bytes += ready as u64;
+                write_bounded(&mut client.stream, bytes, client.write_timeout).await?;
+            }
+            connection.inbox.consume(ready);
+        }
+        if walker.is_done() {
+            learned.rows = walker.rows();
+            return Ok(if manner.keep {
+                Carried::Kept(kept)
+            } else {
+                Carried::All
+            });
+        }
+        let wanted = needed.max(connection.inbox.len() + 1);
+        net::fill(&mut connection.stream, &mut connection.inbox, wanted)
+            .await
+            .map_err(Error::Server)?;
+    }
+}
+
+/// Reads a reply that is not the client's: the answer to a command that Tandem sent itself.
+///
+/// Returns its bytes and the error, if it was one.
+///
+/// # Errors
+/// See [`Error`]; the connection can't be used again after one.
+pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Result<Swallowed, Error> {
+    let mut walker = Walker::new(expect, connection.capabilities);
+    let mut swallowed = Swallowed::default();
+    loop {
+        let mut ready = 0;
+        let mut needed = 1;
+        while !walker.is_done() {
+            let input = &connection.inbox.bytes()[ready..];
+            if input.is_empty() {
+                break;
+            }
+            match walker.step(input)? {
+                Step::Pass(count) => ready += count,
+                Step::Need(count) => {
+                    needed = count;
+                    break;
+                }
+                Step::Packet { len, kind } => {
+                    if kind == Control::Err {
+                        swallowed.error = Some(ErrPacket::decode(&input[HEADER_LEN..len])?.to_owned());
+                    }
+                    ready += len;
+                }
+            }
+        }
+        swallowed
+            .bytes
+            .extend_from_slice(&connection.inbox.bytes()[..ready]);
+        connection.inbox.consume(ready);
+        if walker.is_done() {
+            return Ok(swallowed);
+        }
+        let wanted = needed.max(connection.inbox.len() + 1);
+        net::fill(&mut connection.stream, &mut connection.inbox, wanted)
+            .await
+            .map_err(Error::Server)?;
+    }
+}
+
+/// A reply to Tandem itself.
+#[derive(Debug, Default)]
+pub(crate) struct Swallowed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) error: Option<ServerError>,
+}
+
+/// Walks what has arrived; returns how much of it is ready for the client and how much must be there to go on.
+fn walk(
+    walker: &mut Walker,
+    connection: &mut Connection,
+    client: Capabilities,
+    learned: &mut Learned,
+) -> Result<(usize, usize), Error> {
+    let mut ready = 0;
+    while !walker.is_done() {
+        let input = &connection.inbox.bytes()[ready..];
+        if input.is_empty() {
+            break;
+        }
+        match walker.step(input)? {
+            Step::Pass(count) => ready += count,
+            Step::Need(count) => return Ok((ready, count)),
+            Step::Packet { len, kind } => ready += learn(connection, ready, len, kind, client, learned)?,
+        }
+    }
+    Ok((ready, 1))
+}
+
+/// Learns from one packet, and takes out of it what the client did not ask for. Returns its new length.
+fn learn(
+    connection: &mut Connection,
+    at: usize,
+    len: usize,
+    kind: Control,
+    client: Capabilities,
+    learned: &mut Learned,
+) -> Result<usize, Error> {
+    let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
+    match kind {
+        Control::Ok => return learn_ok(connection, at, len, client, learned),
+        Control::Eof => {
+            let eof = EofPacket::decode(payload)?;
+            learn_status(learned, eof.status, eof.warnings);
+            // What changed is reported with some later OK packet; that something did is said here.
+            learned.outcome.state_changed |= eof.status.contains(Status::SESSION_STATE_CHANGED);
+            learned.reported = false;
+        }
+        Control::Err => {
+            let packet = ErrPacket::decode(payload)?;
+            learned.error = Some(packet.code);
+            // The first statement of several may have run before a later one could not be parsed.
+            learned.outcome.refused = packet.code == PARSE_ERROR && learned.outcome.status.is_none();
+            learned.outcome.failed = true;
+            learned.outcome.status = None;
+            learned.reported = false;
+        }
+        Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
+        Control::LocalInfile => {
+            return Err(DecodeError::Unexpected {
+                expected: "a reply without LOCAL INFILE, which was not negotiated",
+                header: 0xFB,
+            }
+            .into());
+        }
+    }
+    Ok(len)
+}
+
+fn learn_status(learned: &mut Learned, status: Status, warnings: u16) {
+    learned.outcome.status = Some(status);
+    learned.outcome.warnings = warnings;
+    learned.cursor = status.contains(Status::CURSOR_EXISTS) && !status.contains(Status::LAST_ROW_SENT);
+}
+
+fn learn_ok(
+    connection: &mut Connection,
+    at: usize,
+    len: usize,
+    client: Capabilities,
+    learned: &mut Learned,
+) -> Result<usize, Error> {
+    let bytes = connection.inbox.bytes();
+    let payload = &bytes[at + HEADER_LEN..at + len];
+    let ok = OkPacket::decode(payload, connection.capabilities)?;
+    learn_status(learned, ok.status, ok.warnings);
+    learned.reported = true;
+    if ok.last_insert_id != 0 {
+        learned.insert_id = ok.last_insert_id;
+    }
+    for change in session_track::changes(ok.session_state) {
+        learn_change(learned, change?, connection.flavor);
+    }
+    if ok.info.is_empty() && ok.session_state.is_empty() {
+        return Ok(len);
+    }
+    // The client did not ask for session tracking: its OK packet has no tracker data, and the text plain.
+    let plain = OkPacket {
+        status: ok.status - Status::SESSION_STATE_CHANGED,
+        session_state: &[],
+        ..ok
+    };
+    let mut rewritten = Vec::with_capacity(HEADER_LEN + len);
+    plain.encode(payload[0], client - Capabilities::SESSION_TRACK, &mut rewritten);
+    let seq = bytes[at + 3];
+    let header = Header {
+        len: rewritten.len(),
+        seq,
+    };
+    let shorter = HEADER_LEN + rewritten.len();
+    let target = &mut connection.inbox.bytes_mut()[at..at + len];
+    target[..HEADER_LEN].copy_from_slice(&header.encode());
+    target[HEADER_LEN..shorter].copy_from_slice(&rewritten);
+    connection.inbox.cut(at + shorter, len - shorter);
+    Ok(shorter)
+}
+
+fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
+    match change {
+        Change::SystemVariable {
+            name: b"last_gtid",
+            value,
+        } => {
+            let gtid = std::str::from_utf8(value).ok().and_then(Gtid::parse_mariadb);
+            learned.gtid = gtid.or(learned.gtid);
+        }
+        Change::SystemVariable { name, value } => {
+            if Settings::is_carried(name) {
+                let (name, value) = (name.into(), value.into());
+                learned.variables.push(Variable { name, value });
+            }
+        }
+        Change::Schema(schema) => learned.schema = Some(schema.into()),
+        Change::StateChanged(changed) => learned.outcome.state_changed |= changed,
+        Change::Gtids(gtids) if flavor == Flavor::MySql => {
+            let gtid = std::str::from_utf8(gtids).ok().and_then(Gtid::parse_mysql);
+            learned.gtid = gtid.or(learned.gtid);
+        }
+        Change::Gtids(_)
+        | Change::TransactionCharacteristics(_)
+        | Change::TransactionState(_)
+        | Change::Unknown { .. } => {}
+    }
+}

@@ -1,0 +1,418 @@
+//! One statement's way to a server: decide, lease, bring the session's state along, send, carry the reply.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::response::Expect;
+
+use super::bring::FailedSync;
+use super::complaint::Complaint;
+use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
+use super::statements::Prepared;
+use super::{Command, End, Session};
+use crate::backend::Connection;
+use crate::classify::facts::{Facts, Links, Purity};
+use crate::monitor::Trouble;
+use crate::pool::Pool;
+use crate::pool::lease::Lease;
+use crate::route::{self, Decision, Held, Situation};
+use crate::topology::{ServerId, Topology};
+
+/// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
+/// or routine (DDL not applied yet), shutdown, killed connection, read-only. The read is asked again on the
+/// active master, whose answer counts.
+const ASK_ELSEWHERE: &[u16] = &[1049, 1053, 1054, 1146, 1290, 1305, 1317, 1927];
+
+/// How long a server that closed the connection may take to have said why.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// What is to be run.
+pub(super) struct Work {
+    pub(super) facts: Rc<Facts>,
+    pub(super) expect: Expect,
+    pub(super) command: Command,
+    /// Replaces the command in the inbox, where it had to be rewritten.
+    pub(super) owned: Option<Vec<u8>>,
+    /// The statement whose id, as the server knows it, goes into the command.
+    pub(super) prepared: Option<Rc<Prepared>>,
+    /// Hold the reply back for the caller, instead of passing it to the client.
+    pub(super) keep: bool,
+    /// The command gets no reply, not even an error.
+    pub(super) silent: bool,
+}
+
+impl Work {
+    pub(super) fn new(facts: Rc<Facts>, expect: Expect, command: Command) -> Self {
+        Self {
+            facts,
+            expect,
+            command,
+            owned: None,
+            prepared: None,
+            keep: false,
+            silent: false,
+        }
+    }
+}
+
+/// How a statement ended for the session: carried, or refused by Tandem (the client was told).
+pub(super) enum Ran {
+    Carried { carried: Carried, learned: Learned },
+    Refused,
+}
+
+/// Why an attempt on one server failed.
+pub(super) enum Failed {
+    /// Nothing was executed that matters and the client has seen nothing.
+    Elsewhere(Complaint),
+    Refuse(Complaint),
+    End(End),
+}
+
+impl From<End> for Failed {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<relay::Error> for Failed {
+    fn from(error: relay::Error) -> Self {
+        Self::End(error.into())
+    }
+}
+
+impl From<FailedSync> for Failed {
+    fn from(failed: FailedSync) -> Self {
+        match failed {
+            FailedSync::Refused(complaint) => Self::Refuse(complaint),
+            FailedSync::Lost(error) => Self::End(error.into()),
+        }
+    }
+}
+
+impl Session {
+    /// Runs a statement; a read that failed before the client saw anything is asked once more elsewhere.
+    ///
+    /// # Errors
+    /// [`End`] when the session can't go on.
+    pub(super) async fn run(&mut self, mut work: Work) -> Result<Ran, End> {
+        if self.ties.for_links(work.facts.links).is_none() {
+            self.let_go_of_diagnostics();
+        }
+        let mut failed_on = None;
+        loop {
+            let decision = match self.decide(&work.facts, failed_on) {
+                Ok(decision) => decision,
+                Err(complaint) => return self.refuse(&work, &complaint).await,
+            };
+            self.note_decision(decision, &work.facts);
+            match self.attempt(decision, &mut work).await {
+                Ok((carried, learned)) => {
+                    self.client.inbox.consume(work.command.head);
+                    return Ok(Ran::Carried { carried, learned });
+                }
+                Err(Failed::Elsewhere(complaint)) => {
+                    if failed_on.is_some() {
+                        return self.refuse(&work, &complaint).await;
+                    }
+                    tracing::debug!(session = self.handle.id, "asked elsewhere: {complaint}");
+                    self.worker.count(|counters| counters.retries += 1);
+                    failed_on = Some(decision.server);
+                }
+                Err(Failed::Refuse(complaint)) => return self.refuse(&work, &complaint).await,
+                Err(Failed::End(end)) => return Err(end),
+            }
+        }
+    }
+
+    fn decide(&mut self, facts: &Facts, failed_on: Option<ServerId>) -> Result<Decision, Complaint> {
+        let situation = self.situation(facts.links);
+        let topology = self.worker.topology.load();
+        let balance = |active: ServerId, standby: ServerId| match failed_on {
+            Some(failed) if failed == standby => active,
+            Some(_) => standby,
+            None => self.worker.balance(&topology, active, standby),
+        };
+        let decided = route::decide(facts, &situation, &topology, balance);
+        decided.map_err(|_| Complaint::no_active(&why_no_active(&topology)))
+    }
+
+    /// What the router needs to know of this session.
+    pub(super) fn situation(&mut self, links: Links) -> Situation {
+        let held = self.lease.as_ref().and_then(|lease| {
+            let reason = self.ties.for_links(links)?;
+            Some(Held {
+                server: lease.pool().server,
+                reason,
+            })
+        });
+        Situation {
+            held,
+            autocommit_off: self.ties.autocommit_off(),
+            serializable: self.reading().serializable,
+            system_schema: self.reading().system_schema,
+            written: self.written,
+        }
+    }
+
+    fn note_decision(&self, decision: Decision, facts: &Facts) {
+        let topology = self.worker.topology.load();
+        let on_active = topology.active == Some(decision.server);
+        self.handle.reason.set(Some(decision.reason));
+        self.worker.count(|counters| {
+            counters.reasons.count(decision.reason as usize);
+            match (facts.purity == Purity::Pure, on_active) {
+                (true, true) => counters.reads_active += 1,
+                (true, false) => counters.reads_standby += 1,
+                (false, _) => counters.writes += 1,
+            }
+        });
+    }
+
+    async fn refuse(&mut self, work: &Work, complaint: &Complaint) -> Result<Ran, End> {
+        self.client.inbox.consume(work.command.head);
+        if work.command.tail.is_some() || work.silent {
+            // The rest of the command is still on its way, or there is no reply to put the error into.
+            return Err(End::Complaint(complaint.clone()));
+        }
+        self.complain(complaint).await?;
+        Ok(Ran::Refused)
+    }
+
+    /// One attempt on one server, from lease to settled reply.
+    async fn attempt(&mut self, decision: Decision, work: &mut Work) -> Result<(Carried, Learned), Failed> {
+        let may_move =
+            work.facts.purity == Purity::Pure && !self.ties.is_tied() && work.command.tail.is_none();
+        let mut lease = match self.lease.take() {
+            Some(lease) => lease,
+            None => self
+                .lease_from(decision.server, &work.facts)
+                .await
+                .map_err(|complaint| {
+                    if may_move {
+                        Failed::Elsewhere(complaint)
+                    } else {
+                        Failed::Refuse(complaint)
+                    }
+                })?,
+        };
+        let pool = Rc::clone(lease.pool());
+        let connection = lease.connection_mut();
+        self.handle
+            .target
+            .set(Some((pool.server.0, connection.thread_id)));
+        let busy = Busy::new(&pool);
+        let mut forwarded = false;
+        let mut learned = Learned::default();
+        let result = self
+            .exchange(connection, work, may_move, &mut learned, &mut forwarded)
+            .await;
+        drop(busy);
+        match result {
+            Ok(Carried::Withheld) => {
+                lease.release();
+                Err(Failed::Elsewhere(Complaint::no_active(
+                    "the standby could not answer",
+                )))
+            }
+            Ok(carried) if work.silent => {
+                self.keep_or_release(lease);
+                Ok((carried, learned))
+            }
+            Ok(carried) => {
+                let settings = self.read_back(lease.connection_mut(), work, &mut learned).await?;
+                self.settle(lease, &work.facts, &learned, settings);
+                Ok((carried, learned))
+            }
+            Err(failed) => Err(self.give_up(lease, failed, may_move, forwarded)),
+        }
+    }
+
+    /// After a failed attempt: what becomes of the connection, and of the session.
+    fn give_up(&mut self, lease: Lease, failed: Failed, may_move: bool, forwarded: bool) -> Failed {
+        let pool = Rc::clone(lease.pool());
+        match failed {
+            Failed::End(End::Relay(error)) if is_server_fault(&error) => {
+                // Dropping the lease closes the connection: whatever was under way there ends.
+                drop(lease);
+                self.worker.report(pool.server, Trouble::ConnectionLost);
+                if forwarded {
+                    return Failed::End(End::Relay(error));
+                }
+                self.lost(&pool, &error, may_move)
+            }
+            Failed::Refuse(complaint)
+                if may_move && self.is_standby(pool.server) && ASK_ELSEWHERE.contains(&complaint.code) =>
+            {
+                // A statement that could not even be prepared there, or its schema not found.
+                lease.release();
+                Failed::Elsewhere(complaint)
+            }
+            Failed::Refuse(complaint) if !lease.connection().broken => {
+                self.keep_or_release(lease);
+                Failed::Refuse(complaint)
+            }
+            // What tied the session to the connection goes with it, and nothing may pretend that it didn't.
+            Failed::Refuse(complaint) if self.ties.is_tied() => Failed::End(End::Complaint(complaint)),
+            failed => failed,
+        }
+    }
+
+    fn lost(&mut self, pool: &Pool, error: &relay::Error, may_move: bool) -> Failed {
+        let tied = self.ties.is_tied();
+        let complaint = Complaint::lost(&pool.name, error, tied);
+        if may_move {
+            Failed::Elsewhere(complaint)
+        } else if tied {
+            Failed::End(End::Complaint(complaint))
+        } else {
+            self.written = route::Written::Somewhere(std::time::Instant::now());
+            Failed::Refuse(complaint)
+        }
+    }
+
+    /// Sends the statement with what has to go before it, and carries the reply.
+    async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        work: &mut Work,
+        may_move: bool,
+        learned: &mut Learned,
+        forwarded: &mut bool,
+    ) -> Result<Carried, Failed> {
+        let mut preamble = self.bring_state(connection, &work.facts).await?;
+        if let Some(prepared) = work.prepared.clone() {
+            let id = self
+                .server_statement(connection, &prepared, &mut preamble)
+                .await?;
+            self.patch_statement(work, id);
+        }
+        if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
+            return Err(last_words(connection, failed).await);
+        }
+        let synced = preamble.replies(connection).await?;
+        if let Err(refused) = synced {
+            // The statement ran without the state it needs: its reply must not pass for an answer.
+            if !work.silent {
+                swallow(connection, work.expect).await?;
+            }
+            connection.broken = true;
+            return Err(Failed::Refuse(Complaint::of_server(refused)));
+        }
+        if work.silent {
+            return Ok(Carried::All);
+        }
+        let manner = Manner {
+            expect: work.expect,
+            withhold: if may_move && self.is_standby(connection.server) {
+                ASK_ELSEWHERE
+            } else {
+                &[]
+            },
+            keep: work.keep,
+        };
+        Ok(carry(&mut self.client, connection, manner, learned, forwarded).await?)
+    }
+
+    fn is_standby(&self, server: ServerId) -> bool {
+        self.worker
+            .topology
+            .load()
+            .active
+            .is_some_and(|active| active != server)
+    }
+
+    fn patch_statement(&mut self, work: &mut Work, id: u32) {
+        let bytes = match &mut work.owned {
+            Some(owned) => owned.as_mut_slice(),
+            None => self.client.inbox.bytes_mut(),
+        };
+        bytes[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&id.to_le_bytes());
+    }
+
+    /// Writes preamble and command in one go; a long command's rest follows as it arrives.
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        preamble: &[u8],
+        work: &mut Work,
+    ) -> Result<(), Failed> {
+        let inbox = self.client.inbox.bytes();
+        let head = work.owned.as_deref().unwrap_or(&inbox[..work.command.head]);
+        let sent = connection.stream.write_both(preamble, head).await;
+        sent.map_err(relay::Error::Server)?;
+        let Some(mut tail) = work.command.tail else {
+            return Ok(());
+        };
+        self.client.inbox.consume(work.command.head);
+        work.command.head = 0;
+        while !tail.is_done() {
+            let Ok(count) = tail.advance(self.client.inbox.bytes()) else {
+                let limit = self.worker.config.limits.command_bytes;
+                return Err(End::Complaint(Complaint::too_long(limit)).into());
+            };
+            if count == 0 {
+                let wanted = self.client.inbox.len() + 1;
+                self.fill_client(wanted).await?;
+                continue;
+            }
+            let sent = connection
+                .stream
+                .write_all(&self.client.inbox.bytes()[..count])
+                .await;
+            sent.map_err(relay::Error::Server)?;
+            self.worker
+                .count(|counters| counters.client_received_bytes += count as u64);
+            self.client.inbox.consume(count);
+        }
+        Ok(())
+    }
+}
+
+/// A server that refuses a long command (over its `max_allowed_packet`) says why and closes while it is still
+/// being sent: its error tells more than the broken pipe.
+async fn last_words(connection: &mut Connection, failed: Failed) -> Failed {
+    if !matches!(&failed, Failed::End(End::Relay(error)) if is_server_fault(error)) {
+        return failed;
+    }
+    match tokio::time::timeout(LAST_WORDS, swallow(connection, Expect::Single)).await {
+        Ok(Ok(Swallowed {
+            error: Some(error), ..
+        })) => Failed::End(End::Complaint(Complaint::of_server(error))),
+        _ => failed,
+    }
+}
+
+fn is_server_fault(error: &relay::Error) -> bool {
+    matches!(error, relay::Error::Server(_) | relay::Error::Protocol(_))
+}
+
+fn why_no_active(topology: &Topology) -> String {
+    let servers: Vec<String> = topology
+        .servers
+        .iter()
+        .map(|server| format!("{}: {}", server.name, server.why))
+        .collect();
+    servers.join("; ")
+}
+
+/// Counts a statement as outstanding on a server for as long as it lives.
+struct Busy {
+    pool: Rc<Pool>,
+}
+
+impl Busy {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.outstanding.set(pool.outstanding.get() + 1);
+        Self {
+            pool: Rc::clone(pool),
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.pool.outstanding.set(self.pool.outstanding.get() - 1);
+    }
+}

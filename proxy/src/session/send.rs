@@ -1,0 +1,158 @@
+//! What goes to a server in one write before a statement: the session's state, another session's
+//! `LAST_INSERT_ID()` on the way out, and who answers for each part.
+
+use std::rc::Rc;
+
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::packet::eof::EOF_HEADER;
+use tandem_protocol::packet::err::ServerError;
+use tandem_protocol::response::Expect;
+use tandem_protocol::wire::Reader;
+
+use super::insert_id::InsertId;
+use super::relay::{self, swallow};
+use crate::backend::Connection;
+
+/// Commands of Tandem's own and what becomes of their replies.
+#[derive(Default)]
+pub(super) struct Preamble {
+    pub(super) bytes: Vec<u8>,
+    replies: Vec<Awaited>,
+}
+
+enum Awaited {
+    /// An OK is expected, and an error means that the connection is not in the state it should be.
+    Sync,
+    InsertId(Fetch),
+}
+
+impl Preamble {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Adds commands that [`crate::backend::sync::Plan::write`] has counted.
+    pub(super) fn expect_sync(&mut self, replies: usize) {
+        self.replies.extend((0..replies).map(|_| Awaited::Sync));
+    }
+
+    pub(super) fn query(&mut self, text: &str) {
+        let start = frame::begin(&mut self.bytes);
+        self.bytes.push(CommandCode::Query as u8);
+        self.bytes.extend_from_slice(text.as_bytes());
+        frame::end(&mut self.bytes, start, 0);
+    }
+
+    /// `SET last_insert_id`: gives the connection the session's own value.
+    pub(super) fn give_insert_id(&mut self, value: u64) {
+        self.query(&format!("SET last_insert_id={value}"));
+        self.replies.push(Awaited::Sync);
+    }
+
+    /// Fetches the value that another session left here.
+    pub(super) fn fetch_insert_id(&mut self, owner: Rc<InsertId>) {
+        self.query("SELECT LAST_INSERT_ID()");
+        owner.is_on_its_way();
+        self.replies.push(Awaited::InsertId(Fetch { owner }));
+    }
+
+    /// Reads all the replies.
+    ///
+    /// # Errors
+    /// The outer one when the connection is lost, the inner one when the server refused a command.
+    pub(super) async fn replies(
+        self,
+        connection: &mut Connection,
+    ) -> Result<Result<(), ServerError>, relay::Error> {
+        let mut refused = Ok(());
+        for awaited in self.replies {
+            match awaited {
+                Awaited::Sync => {
+                    let reply = swallow(connection, Expect::Single).await?;
+                    if let (Some(error), Ok(())) = (reply.error, &refused) {
+                        refused = Err(error);
+                    }
+                }
+                Awaited::InsertId(fetch) => {
+                    let reply = swallow(connection, Expect::Query).await?;
+                    fetch.owner.arrived(first_number(&reply.bytes));
+                }
+            }
+        }
+        Ok(refused)
+    }
+}
+
+/// Makes sure that who waits for the value hears of it, even if the connection is lost on the way.
+struct Fetch {
+    owner: Rc<InsertId>,
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if self.owner.place() == super::insert_id::Place::OnItsWay {
+            self.owner.arrived(None);
+        }
+    }
+}
+
+/// The number in the only row of a reply with one column.
+fn first_number(reply: &[u8]) -> Option<u64> {
+    let text = first_row(reply, 1)?.pop()??;
+    std::str::from_utf8(&text).ok()?.parse().ok()
+}
+
+/// The first row of a text reply with `columns` columns; NULL is `None`.
+pub(super) fn first_row(reply: &[u8], columns: usize) -> Option<Vec<Option<Box<[u8]>>>> {
+    let mut rest = reply;
+    let mut index = 0;
+    // The column count, the column definitions, an EOF that depends on the handshake, the row.
+    while let Some(header) = Header::peek(rest) {
+        let payload = rest.get(HEADER_LEN..HEADER_LEN + header.len)?;
+        if index > columns && payload.first() != Some(&EOF_HEADER) {
+            let mut reader = Reader::new(payload);
+            let value = |_| {
+                reader
+                    .lenenc_bytes_or_null("value")
+                    .map(|value| value.map(Box::from))
+                    .ok()
+            };
+            return (0..columns).map(value).collect();
+        }
+        rest = &rest[HEADER_LEN + header.len..];
+        index += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(parts: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (seq, part) in (1_u8..).zip(parts) {
+            out.extend_from_slice(&Header { len: part.len(), seq }.encode());
+            out.extend_from_slice(part);
+        }
+        out
+    }
+
+    #[test]
+    fn the_number_is_found_with_and_without_an_eof_before_the_row() {
+        let column = b"\x03def anything";
+        let legacy = packets(&[b"\x01", column, b"\xfe\0\0\x02\0", b"\x0242", b"\xfe\0\0\x02\0"]);
+        assert_eq!(first_number(&legacy), Some(42));
+        let modern = packets(&[b"\x01", column, b"\x0242", b"\xfe\0\0\x02\0\0\0"]);
+        assert_eq!(first_number(&modern), Some(42));
+        assert_eq!(first_number(&packets(&[b"\x01"])), None);
+        assert_eq!(first_number(b""), None);
+    }
+
+    #[test]
+    fn a_row_has_as_many_values_as_columns() {
+        let reply = packets(&[b"\x02", b"def", b"def", b"\x01a\xfb"]);
+        assert_eq!(first_row(&reply, 2), Some(vec![Some(Box::from(&b"a"[..])), None]));
+    }
+}

@@ -1,0 +1,116 @@
+//! After a reply: what it changed, and whether the connection stays with the session.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::Session;
+use super::hold::runs_code;
+use super::relay::Learned;
+use super::settings::Settings;
+use crate::classify::facts::{Facts, Kind, Links, Purity};
+use crate::monitor::Trouble;
+use crate::pool::lease::Lease;
+use crate::route::Written;
+
+/// ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE: nothing was
+/// executed, and the server may have stopped being the active master.
+const READ_ONLY: &[u16] = &[1290, 1792, 1836];
+
+impl Session {
+    /// Notes what a statement did, and keeps or gives back the connection it ran on.
+    pub(super) fn settle(
+        &mut self,
+        mut lease: Lease,
+        facts: &Facts,
+        learned: &Learned,
+        settings: Rc<Settings>,
+    ) {
+        let connection = lease.connection_mut();
+        let was_pinned = !self.ties.pins.is_empty();
+        self.ties.note(facts, &learned.outcome);
+        let pinned = !self.ties.pins.is_empty();
+        self.worker.count(|counters| {
+            counters.client_sent_bytes += learned.bytes;
+            counters.server_errors += u64::from(learned.outcome.failed);
+            counters.pins += u64::from(pinned && !was_pinned);
+        });
+        if self.settings.schema != settings.schema {
+            self.handle.show_schema(settings.schema.as_deref());
+        }
+        self.settings = settings;
+        connection.settings = Rc::clone(&self.settings);
+        if learned.insert_id != 0 || facts.links.contains(Links::SETS_INSERT_ID) || runs_code(facts.kind) {
+            self.insert_id.made_on(connection.id, learned.insert_id);
+            connection.insert_id_of = Some(Rc::clone(&self.insert_id));
+        }
+        self.ties.statement |= learned.cursor;
+        self.note_write(facts, learned);
+        if learned.error.is_some_and(|code| READ_ONLY.contains(&code)) {
+            self.worker.report(connection.server, Trouble::ReadOnly);
+        }
+        let (server, id) = (connection.server, connection.id);
+        self.last[server.0] = Some(id);
+        self.last_server = Some(server);
+        self.handle.pins.set(self.ties.pins);
+        self.keep_or_release(lease);
+    }
+
+    /// Keeps the connection while something ties the session to it.
+    pub(super) fn keep_or_release(&mut self, mut lease: Lease) {
+        let tied = self.ties.is_tied();
+        self.handle.transaction.set(self.ties.in_transaction());
+        if tied || self.ties.diagnostics {
+            self.handle.may_let_go.set(!tied);
+            lease.hold();
+            self.lease = Some(lease);
+        } else {
+            self.handle.target.set(None);
+            lease.release();
+        }
+    }
+
+    /// Remembers the position of the session's last commit, which its reads must not be older than.
+    fn note_write(&mut self, facts: &Facts, learned: &Learned) {
+        if let Some(gtid) = learned.gtid {
+            self.written = Written::At(gtid);
+        } else if may_write(facts) && !learned.reported {
+            // A reply without an OK packet reports no position, so something may have been written.
+            self.written = Written::Somewhere(Instant::now());
+        }
+    }
+
+    /// Gives back a connection that was kept only for what the next statement might have asked.
+    pub(super) fn let_go_of_diagnostics(&mut self) {
+        if self.ties.is_tied() {
+            return;
+        }
+        self.ties.diagnostics = false;
+        self.handle.may_let_go.set(false);
+        if let Some(lease) = self.lease.take() {
+            self.handle.target.set(None);
+            lease.release();
+        }
+    }
+
+    /// Gives up the connection with everything the session left on it; it is cleaned before others get it.
+    pub(super) fn let_go_dirty(&mut self) {
+        self.handle.target.set(None);
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        if self.ties.is_tied() && !lease.connection().broken {
+            lease.connection_mut().soiled = true;
+            self.worker.clean(lease);
+        } else {
+            lease.release();
+        }
+    }
+}
+
+fn may_write(facts: &Facts) -> bool {
+    let session_only = matches!(
+        facts.purity,
+        Purity::Pure | Purity::SessionState | Purity::PreviousStatement
+    );
+    !session_only || runs_code(facts.kind) || facts.kind == Kind::Commit
+}

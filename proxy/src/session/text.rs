@@ -1,0 +1,70 @@
+//! `COM_QUERY` and the commands that are statements by another name.
+
+use std::rc::Rc;
+
+use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::response::Expect;
+
+use super::complaint::Complaint;
+use super::reading::Reading;
+use super::run::Work;
+use super::{Command, End, Session};
+use crate::classify::facts::{Facts, Kind};
+
+impl Session {
+    /// `COM_QUERY`: classified by its text.
+    pub(super) async fn query(&mut self, command: Command) -> Result<(), End> {
+        self.handle.enter("Query");
+        let facts = self.classify(command);
+        match facts.kind {
+            // Its number is Tandem's, and the server would end somebody else's connection.
+            Kind::Kill => {
+                self.client.inbox.consume(command.head);
+                return self
+                    .complain(&Complaint::unsupported("KILL through the proxy"))
+                    .await;
+            }
+            Kind::Control => {
+                self.client.inbox.consume(command.head);
+                let what = "replication control and SHUTDOWN through the proxy";
+                return self.complain(&Complaint::unsupported(what)).await;
+            }
+            _ => {}
+        }
+        self.run(Work::new(facts, Expect::Query, command)).await.map(drop)
+    }
+
+    /// The facts of the statement in the inbox, behind its command byte.
+    pub(super) fn classify(&mut self, command: Command) -> Rc<Facts> {
+        if command.tail.is_some() {
+            // Longer than what is looked at: what its end does is not known.
+            return Rc::clone(&self.worker.known_facts.unreadable);
+        }
+        let dialect = self.reading().dialect;
+        let text = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        self.worker.classifier.borrow_mut().classify(text, dialect).facts
+    }
+
+    /// What follows from the session's settings as they are now.
+    pub(super) fn reading(&mut self) -> &Reading {
+        if !self.reading.is_of(&self.settings) {
+            self.reading = Reading::new(&self.settings, &self.worker.topology.load());
+        }
+        &self.reading
+    }
+
+    /// `COM_INIT_DB`: a `USE` whose verdict is the server's.
+    pub(super) async fn init_db(&mut self, command: Command) -> Result<(), End> {
+        self.handle.enter("Init DB");
+        let facts = Rc::clone(&self.worker.known_facts.use_schema);
+        self.run(Work::new(facts, Expect::Single, command))
+            .await
+            .map(drop)
+    }
+
+    /// `COM_FIELD_LIST`, `COM_STATISTICS`: asked of the active master.
+    pub(super) async fn ask_active(&mut self, command: Command, expect: Expect) -> Result<(), End> {
+        let facts = Rc::clone(&self.worker.known_facts.ask_active);
+        self.run(Work::new(facts, expect, command)).await.map(drop)
+    }
+}

@@ -1,0 +1,310 @@
+//! A worker: one thread with its own runtime, sessions, pools, statement cache and counters.
+//!
+//! Nothing here is shared between threads but what the control path hands in: the configuration, the
+//! topology and the number of sessions. So a statement's way takes no lock and wakes no other core.
+
+pub mod accounts;
+pub mod remote;
+pub mod schemas;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use tandem_protocol::response::Expect;
+
+use crate::admin::view::{Counters, PoolRow, Reasons, WorkerView};
+use crate::backend::connect::{self, Target};
+use crate::backend::sync::Plan;
+use crate::backend::{Connection, ConnectionId, Key};
+use crate::classify::Classifier;
+use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
+use crate::config::Config;
+use crate::monitor::{Signals, Trouble};
+use crate::net::buffer::Slab;
+use crate::pool::lease::Lease;
+use crate::pool::{self, Pool, share};
+use crate::route::Reason;
+use crate::route::balance::{Balance, Candidate};
+use crate::session::registry::Registry;
+use crate::session::statements::Library;
+use crate::topology::{self, Flavor, ServerId, Topology};
+use accounts::Accounts;
+use schemas::Schemas;
+
+/// How often idle things are looked at.
+const TIDY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a sleeping session may keep a connection only because its next statement might be
+/// `SHOW WARNINGS`. Clients that ask for warnings ask at once.
+const KEEP_DIAGNOSTICS: Duration = Duration::from_millis(200);
+
+/// How long cleaning a connection that a session left in a mess may take.
+const CLEAN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// By statement text.
+type Collations = FxHashMap<Box<[u8]>, Box<[u8]>>;
+
+/// What every worker is given at its start.
+#[derive(Clone)]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub accounts: Arc<Accounts>,
+    pub topology: topology::Shared,
+    pub signals: Signals,
+    pub workers: usize,
+}
+
+/// Facts of what is not classified by its text.
+pub struct KnownFacts {
+    pub unreadable: Rc<Facts>,
+    pub use_schema: Rc<Facts>,
+    pub ask_active: Rc<Facts>,
+}
+
+/// One worker's own things.
+pub struct Worker {
+    pub index: usize,
+    pub config: Arc<Config>,
+    pub accounts: Arc<Accounts>,
+    pub topology: topology::Shared,
+    pub slab: Rc<Slab>,
+    /// By server.
+    pub pools: Vec<Rc<Pool>>,
+    pub classifier: RefCell<Classifier>,
+    pub library: Library,
+    pub registry: Rc<Registry>,
+    pub schemas: Schemas,
+    pub known_facts: KnownFacts,
+    /// The collation that a `SET NAMES` text leads to.
+    pub collations: RefCell<Collations>,
+    signals: Signals,
+    counters: RefCell<Counters>,
+    shares: RefCell<Balance>,
+    last_connection: Cell<u64>,
+}
+
+impl Worker {
+    pub fn new(index: usize, parts: Parts) -> Rc<Self> {
+        let Parts {
+            config,
+            accounts,
+            topology,
+            signals,
+            workers,
+        } = parts;
+        let bounds = pool::Bounds {
+            connections: share::of(config.pool.max_connections, index, workers),
+            queue: share::of(config.pool.queue_limit, index, workers),
+            queue_timeout: config.pool.queue_timeout,
+            idle_timeout: config.pool.idle_timeout,
+        };
+        let pools = config.servers.iter().enumerate().map(|(id, server)| {
+            Pool::new(
+                ServerId(id),
+                Rc::from(server.name.as_str()),
+                server.address,
+                bounds.clone(),
+            )
+        });
+        Rc::new(Self {
+            index,
+            slab: Rc::default(),
+            pools: pools.collect(),
+            classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
+            library: Library::default(),
+            registry: Rc::default(),
+            schemas: Schemas::default(),
+            known_facts: KnownFacts::new(),
+            collations: RefCell::default(),
+            counters: RefCell::new(Counters {
+                reasons: Reasons::new(&Reason::NAMES),
+                ..Counters::default()
+            }),
+            shares: RefCell::default(),
+            last_connection: Cell::new(0),
+            config,
+            accounts,
+            topology,
+            signals,
+        })
+    }
+
+    pub fn count(&self, change: impl FnOnce(&mut Counters)) {
+        change(&mut self.counters.borrow_mut());
+    }
+
+    /// Tells the monitor what the data path has seen of a server; the monitor looks at once.
+    pub fn report(&self, server: ServerId, trouble: Trouble) {
+        if trouble != Trouble::ReadOnly {
+            self.count(|counters| counters.connections_lost += 1);
+        }
+        self.signals.report(server, trouble);
+    }
+
+    /// Shares a read between the active master and the standby.
+    pub fn balance(&self, topology: &Topology, active: ServerId, standby: ServerId) -> ServerId {
+        let candidate = |id: ServerId| Candidate {
+            weight: topology.server(id).weight,
+            outstanding: self.pools[id.0].outstanding.get(),
+        };
+        // In the configuration's order, so that the turns do not depend on who is active.
+        let (first, second) = (active.min(standby), active.max(standby));
+        match self
+            .shares
+            .borrow_mut()
+            .choose([candidate(first), candidate(second)])
+        {
+            0 => first,
+            _ => second,
+        }
+    }
+
+    /// The version that clients are greeted with: the active master's, as it greets itself.
+    pub fn greeting_version(&self) -> String {
+        let topology = self.topology.load();
+        let active = topology.active.map(|id| topology.server(id));
+        let version = active
+            .into_iter()
+            .chain(&topology.servers)
+            .find_map(|server| server.version.as_ref());
+        match version {
+            // MariaDB before 11 puts "5.5.5-" before its version in the greeting, for old replicas' sake;
+            // clients take it off again and know by it that it is MariaDB.
+            Some(version) if version.flavor == Flavor::MariaDb && version.number < 110_000 => {
+                format!("5.5.5-{}", version.text)
+            }
+            Some(version) => version.text.to_string(),
+            None => "5.5.5-10.11.0-MariaDB".to_owned(),
+        }
+    }
+
+    /// Opens a connection to the server of `pool`, within the time allowed.
+    ///
+    /// # Errors
+    /// See [`connect::Error`].
+    pub async fn open(&self, pool: &Pool, key: Key, collation: u16) -> Result<Connection, connect::Error> {
+        self.last_connection.set(self.last_connection.get() + 1);
+        let target = Target {
+            id: ConnectionId(self.last_connection.get()),
+            server: pool.server,
+            address: pool.address,
+            key,
+            user: &self.config.users[key.user.0],
+            collation,
+            max_prepared: self.config.pool.max_prepared,
+        };
+        let bound = self.config.pool.connect_timeout;
+        match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(connect::Error::Timeout(bound.as_millis())),
+        }
+    }
+
+    /// Cleans a connection that a session left with a transaction, locks or other state, so that these end
+    /// now and not when somebody needs the connection.
+    pub fn clean(self: &Rc<Self>, mut lease: Lease) {
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let cleaned = tokio::time::timeout(CLEAN_TIMEOUT, worker.reset(lease.connection_mut())).await;
+            if matches!(cleaned, Ok(true)) {
+                lease.release();
+            }
+        });
+    }
+
+    async fn reset(&self, connection: &mut Connection) -> bool {
+        let wanted = Rc::new(connection.settings.after_reset(connection.login_collation));
+        let Ok(plan) = Plan::between(&connection.known(), &wanted, connection.flavor, true) else {
+            return false;
+        };
+        let mut bytes = std::mem::take(&mut connection.farewells);
+        bytes.clear();
+        let replies = plan.write(&mut bytes);
+        if connection.stream.write_all(&bytes).await.is_err() {
+            return false;
+        }
+        for _ in 0..replies {
+            match crate::session::swallow(connection, Expect::Single).await {
+                Ok(reply) if reply.error.is_none() => {}
+                _ => return false,
+            }
+        }
+        self.count(|counters| counters.resets += 1);
+        connection.insert_id_of = None;
+        connection.assume(&plan, &wanted);
+        true
+    }
+
+    /// Looks after idle things until the worker ends.
+    pub async fn tidy(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(TIDY_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            for pool in &self.pools {
+                pool.tidy(now);
+            }
+            self.library.tidy();
+            self.registry
+                .tidy(now, self.config.listener.idle_timeout, KEEP_DIAGNOSTICS);
+        }
+    }
+
+    /// A copy of what the outside may see.
+    pub fn view(&self) -> WorkerView {
+        let now = Instant::now();
+        let servers: Vec<Rc<str>> = self.pools.iter().map(|pool| Rc::clone(&pool.name)).collect();
+        let mut counters = self.counters.borrow().clone();
+        let classifier = self.classifier.borrow();
+        counters.statement_cache_hits = classifier.hits();
+        counters.statement_cache_misses = classifier.misses();
+        WorkerView {
+            sessions: self.registry.rows(self.index, &servers, now),
+            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
+            counters,
+        }
+    }
+
+    fn pool_row(&self, pool: &Pool) -> PoolRow {
+        let numbers = pool.numbers();
+        let (open, idle) = (pool.open(), pool.idle());
+        PoolRow {
+            worker: self.index,
+            server: pool.name.to_string(),
+            limit: pool.limit(),
+            open,
+            idle,
+            leased: open.saturating_sub(idle),
+            pinned: pool.held.get(),
+            waiting: pool.waiting(),
+            waits: numbers.waits,
+            refused: numbers.refused,
+            longest_wait: numbers.longest_wait,
+            connects: numbers.connects,
+            connect_errors: numbers.connect_errors,
+        }
+    }
+}
+
+impl KnownFacts {
+    fn new() -> Self {
+        let facts = |kind, purity, pins| {
+            Rc::new(Facts {
+                kind,
+                purity,
+                pins,
+                unpins: Pins::empty(),
+                links: Links::empty(),
+                tables: Tables::default(),
+            })
+        };
+        Self {
+            unreadable: facts(Kind::Unknown, Purity::Unreadable, Pins::UNKNOWN),
+            use_schema: facts(Kind::Use, Purity::SessionState, Pins::empty()),
+            ask_active: facts(Kind::Show, Purity::ServerLocal, Pins::empty()),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A worker seen from another thread: sockets and questions go in, copies come out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Parts, Worker};
+use crate::admin::view::{Answer, DataPath, Explanation, WorkerView};
+use crate::route::explain;
+use crate::session;
+use crate::session::registry::Signal;
+
+/// How long the control path waits for a worker's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Sessions are small; the analysis of a new statement shape with sqlparser may need more than a page or two.
+const STACK: usize = 4 << 20;
+
+/// What a worker can be sent.
+pub enum Message {
+    Client {
+        socket: std::net::TcpStream,
+        address: SocketAddr,
+        id: u32,
+        place: Place,
+    },
+    View(oneshot::Sender<WorkerView>),
+    Explain {
+        user: String,
+        schema: String,
+        statement: Vec<u8>,
+        answer: oneshot::Sender<Explanation>,
+    },
+    Kill {
+        session: u32,
+        answer: oneshot::Sender<bool>,
+    },
+    /// No new statements: end sessions as they come to rest, and the worker after `within`.
+    Drain {
+        within: Duration,
+    },
+}
+
+/// A session's place in the count by which new clients are spread; given back by drop.
+pub struct Place {
+    sessions: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Handle of a running worker.
+pub struct Remote {
+    messages: mpsc::UnboundedSender<Message>,
+    sessions: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Remote {
+    /// Starts a worker's thread.
+    ///
+    /// # Errors
+    /// When the thread or its runtime can't be made.
+    pub fn start(index: usize, parts: Parts) -> io::Result<Self> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .stack_size(STACK)
+            .spawn(move || match runtime() {
+                Ok(runtime) => runtime.block_on(work(Worker::new(index, parts), inbox)),
+                Err(error) => tracing::error!(worker = index, "a worker could not start: {error}"),
+            })?;
+        Ok(Self {
+            messages,
+            sessions: Arc::default(),
+            thread: Some(thread),
+        })
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Hands an accepted client over. Messages are bounded by `listener.max_connections`.
+    pub fn take(&self, socket: std::net::TcpStream, address: SocketAddr, id: u32) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        let place = Place {
+            sessions: Arc::clone(&self.sessions),
+        };
+        // Fails only when the worker has ended; then socket and place are dropped.
+        let _ = self.messages.send(Message::Client {
+            socket,
+            address,
+            id,
+            place,
+        });
+    }
+
+    pub fn drain(&self, within: Duration) {
+        let _ = self.messages.send(Message::Drain { within });
+    }
+
+    /// Waits for the thread to end.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker thread panicked");
+        }
+    }
+}
+
+/// A runtime of one thread whose tasks need not be `Send`. It is made in the thread that it stays in.
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+    tokio::task::spawn_local(Rc::clone(&worker).tidy());
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Client {
+                socket,
+                address,
+                id,
+                place,
+            } => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    session::serve(worker, socket, address, id).await;
+                    drop(place);
+                });
+            }
+            // Who asked may have given up waiting; an answer that nobody takes is no error.
+            Message::View(answer) => {
+                let _ = answer.send(worker.view());
+            }
+            Message::Explain {
+                user,
+                schema,
+                statement,
+                answer,
+            } => {
+                let _ = answer.send(explain::explain(&worker, &user, &schema, &statement));
+            }
+            Message::Kill { session, answer } => {
+                let found = worker.registry.find(session);
+                if let Some(handle) = &found {
+                    handle.send(Signal::Kill);
+                }
+                let _ = answer.send(found.is_some());
+            }
+            Message::Drain { within } => return drain(&worker, within).await,
+        }
+    }
+}
+
+/// Lets sessions come to rest; what still runs after `within` is cut off.
+async fn drain(worker: &Worker, within: Duration) {
+    worker.registry.send_all(Signal::Drain);
+    let deadline = tokio::time::Instant::now() + within;
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    while !worker.registry.is_empty() {
+        if tokio::time::Instant::now() >= deadline {
+            let left = worker.registry.len();
+            tracing::warn!(
+                worker = worker.index,
+                left,
+                "sessions cut off after listener.shutdown_timeout"
+            );
+            return;
+        }
+        look.tick().await;
+    }
+}
+
+/// All workers, as admin and metrics see them.
+pub struct Workers {
+    channels: Vec<mpsc::UnboundedSender<Message>>,
+}
+
+impl Workers {
+    pub fn new(remotes: &[Remote]) -> Self {
+        Self {
+            channels: remotes.iter().map(|remote| remote.messages.clone()).collect(),
+        }
+    }
+}
+
+async fn ask<T>(answer: oneshot::Receiver<T>) -> Option<T> {
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
+}
+
+impl DataPath for Workers {
+    fn views(&self) -> Answer<Vec<WorkerView>> {
+        let asked: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| {
+                let (answer, receiver) = oneshot::channel();
+                let _ = channel.send(Message::View(answer));
+                receiver
+            })
+            .collect();
+        Box::pin(async move {
+            let mut views = Vec::new();
+            for receiver in asked {
+                views.extend(ask(receiver).await);
+            }
+            views
+        })
+    }
+
+    fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation> {
+        let (answer, receiver) = oneshot::channel();
+        if let Some(channel) = self.channels.first() {
+            let (user, schema) = (user.to_owned(), schema.to_owned());
+            let _ = channel.send(Message::Explain {
+                user,
+                schema,
+                statement,
+                answer,
+            });
+        }
+        Box::pin(async move { ask(receiver).await.unwrap_or_default() })
+    }
+
+    fn kill(&self, session: u32) -> Answer<bool> {
+        let asked: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| {
+                let (answer, receiver) = oneshot::channel();
+                let _ = channel.send(Message::Kill { session, answer });
+                receiver
+            })
+            .collect();
+        Box::pin(async move {
+            let mut found = false;
+            for receiver in asked {
+                found |= ask(receiver).await.unwrap_or(false);
+            }
+            found
+        })
+    }
+}
