@@ -1,0 +1,207 @@
+//! The command line: what `tandem` can be told to do, and which exit code says how it went.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Loaded, Problems, Sources};
+use crate::{app, demo, log};
+
+const TEACHING: &str = "\
+First steps:
+  tandem demo                           two private servers, a proxy, and a tour of both
+  cp tandem.example.toml tandem.toml    every key with its default, explained
+  tandem check --config tandem.toml     all that is wrong with it, with line and way out
+  tandem run --config tandem.toml       serves in the foreground until SIGTERM or Ctrl-C
+
+Then point the application at the listener's address instead of the server's:
+  mariadb --host 127.0.0.1 --port 6446 --user app --password
+and ask the admin port what goes on:
+  mariadb --host 127.0.0.1 --port 6447 --user admin --password --execute 'SHOW SERVERS'
+
+Settings, the later over the earlier (a and app are names of a server and a user):
+  the file            [listener] address = \"127.0.0.1:6446\"
+  the environment     TANDEM_LISTENER__ADDRESS=127.0.0.1:6446
+                      TANDEM_SERVER__A__ADDRESS=10.0.0.1:3306
+                      TANDEM_USER__APP__PASSWORD=…
+  the command line    --set listener.address=127.0.0.1:6446 --set server.a.weight=0
+
+Exit codes:
+  0  done, or stopped as asked
+  1  the configuration is wrong, or serving failed; standard error says why
+  2  the command line is wrong";
+
+/// One port in front of two MySQL or MariaDB servers that replicate master-master.
+///
+/// Applications connect to Tandem as they would to one server. Writes go to the one active master, reads to both,
+/// and a session never reads older data than it wrote.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, after_help = TEACHING, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve in the foreground until SIGTERM or Ctrl-C.
+    Run(Settings),
+    /// Say whether the configuration could be served with, and all that is wrong with it.
+    Check(Settings),
+    /// Start two private MariaDB servers with Tandem in front and show what it does.
+    Demo {
+        /// Play the story through, then stop; the exit code says whether all went well.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+#[derive(Args)]
+struct Settings {
+    /// The TOML file; without this, the one that the variable TANDEM_CONFIG names.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override one key, for instance listener.address=127.0.0.1:6446 or server.a.weight=0; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+/// Without the overrides, which may hold passwords.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    fn load(self) -> Result<Loaded, Problems> {
+        let file = self
+            .config
+            .or_else(|| env::var_os("TANDEM_CONFIG").map(PathBuf::from));
+        config::load_with_warnings(Sources {
+            file,
+            environment: env::vars_os().collect(),
+            overrides: self.overrides,
+        })
+    }
+}
+
+/// Why the program ends with 1.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{summary}\n{0}", summary = summary(.0))]
+    Configuration(Problems),
+    #[error("logging can't start: {0}")]
+    Log(#[from] log::Error),
+    #[error("the main thread's runtime can't start: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("{0}")]
+    App(#[from] app::Error),
+    #[error("{0}")]
+    Demo(#[from] demo::Error),
+}
+
+/// Does what the process's arguments say. clap itself answers `--help`, `--version` and misuse (exit code 2).
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(settings) => run(settings),
+        Command::Check(settings) => check(settings),
+        Command::Demo { once } => play(once),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(io::stderr(), &format!("tandem: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Settings) -> Result<(), Failure> {
+    let loaded = settings.load().map_err(Failure::Configuration)?;
+    log::init(&loaded.config.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    runtime()?.block_on(app::run(loaded.config))?;
+    Ok(())
+}
+
+fn play(once: bool) -> Result<(), Failure> {
+    runtime()?.block_on(demo::run(once))?;
+    Ok(())
+}
+
+/// Control only: each worker has a thread and a runtime of its own.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)
+}
+
+fn check(settings: Settings) -> Result<(), Failure> {
+    let loaded = settings.load().map_err(Failure::Configuration)?;
+    for warning in &loaded.warnings {
+        say(io::stderr(), &format!("warning: {warning}"));
+    }
+    say(io::stdout(), &describe(&loaded.config));
+    Ok(())
+}
+
+/// What would be served, in a few lines.
+fn describe(config: &Config) -> String {
+    let servers: Vec<String> = config
+        .servers
+        .iter()
+        .map(|server| format!("{} at {} (weight {})", server.name, server.address, server.weight))
+        .collect();
+    let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
+    let metrics = match config.metrics.address {
+        Some(address) => address.to_string(),
+        None => "off".to_owned(),
+    };
+    format!(
+        "ok\n  listener  {}\n  admin     {}\n  metrics   {metrics}\n  servers   {}\n  users     {}",
+        config.listener.address,
+        config.admin.address,
+        servers.join(", "),
+        users.join(", "),
+    )
+}
+
+fn summary(problems: &Problems) -> String {
+    match problems.len() {
+        1 => "the configuration has a problem:".to_owned(),
+        count => format!("the configuration has {count} problems:"),
+    }
+}
+
+/// A reader that has gone away is no reason to panic, as `println!` would.
+fn say(mut to: impl Write, text: &str) {
+    let _ = writeln!(to, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn overrides_are_not_printed() {
+        let arguments =
+            Arguments::try_parse_from(["tandem", "run", "--set", "admin.password=hunter2"]).unwrap();
+        assert!(!format!("{arguments:?}").contains("hunter2"));
+    }
+}

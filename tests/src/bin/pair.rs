@@ -1,0 +1,45 @@
+//! A private master-master pair that stays until Ctrl-C: for trying Tandem, and other proxies, by hand.
+//!
+//! `cargo run -p tandem-tests --bin pair -- /tmp/pair.toml` writes a configuration for the pair to that file
+//! (listener 6446, admin 6447) and prints the servers' addresses.
+
+use std::process::ExitCode;
+
+use tandem::demo::config_text;
+use tandem::demo::pair::{Options, Pair};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Some(file) = std::env::args().nth(1) else {
+        eprintln!("usage: pair FILE   (writes a configuration for the pair to FILE)");
+        return ExitCode::from(2);
+    };
+    match run(&file).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pair: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(file: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let pair = Pair::start(&Options::default()).await?;
+    let config = config_text(
+        &pair,
+        ([127, 0, 0, 1], 6446).into(),
+        ([127, 0, 0, 1], 6447).into(),
+    );
+    std::fs::write(file, config)?;
+    for server in pair.servers() {
+        println!(
+            "{} {} {}",
+            server.name(),
+            server.address(),
+            server.socket().display()
+        );
+    }
+    tokio::signal::ctrl_c().await?;
+    pair.stop().await?;
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A client made of bytes: for what no driver would send.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tandem::demo::pair::APP;
+use tandem_protocol::auth::native;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::handshake::greeting::Greeting;
+use tandem_protocol::handshake::response::HandshakeResponse;
+use tandem_protocol::packet::err::ErrPacket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
+    .union(Capabilities::SECURE_CONNECTION)
+    .union(Capabilities::PLUGIN_AUTH)
+    .union(Capabilities::CONNECT_WITH_DB)
+    .union(Capabilities::TRANSACTIONS)
+    .union(Capabilities::LONG_PASSWORD);
+
+/// No answer takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A socket that speaks packets.
+pub struct Raw {
+    pub socket: TcpStream,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).await.expect("a connection");
+        Self { socket }
+    }
+
+    /// Connects and logs in as the application's account.
+    pub async fn log_in(address: SocketAddr, schema: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        let login = raw.login(schema).await;
+        raw.send(&login).await;
+        let (_, payload) = raw.packet().await.expect("an answer to the login");
+        assert_eq!(payload[0], 0, "logged in: {}", String::from_utf8_lossy(&payload));
+        raw
+    }
+
+    /// Reads the greeting; the login packet that answers it, complete.
+    pub async fn login(&mut self, schema: &str) -> Vec<u8> {
+        let (_, payload) = self.packet().await.expect("a greeting");
+        let greeting = Greeting::decode(&payload).expect("a greeting");
+        let proof = native::scramble(APP.password.as_bytes(), &greeting.nonce);
+        let mut out = Vec::new();
+        let start = frame::begin(&mut out);
+        HandshakeResponse {
+            capabilities: CAPABILITIES,
+            max_packet: 1 << 30,
+            charset: 45,
+            user: APP.user.as_bytes(),
+            proof: &proof,
+            schema: Some(schema.as_bytes()),
+            plugin: Some(native::PLUGIN.as_bytes()),
+            attributes: &[],
+        }
+        .encode(&mut out);
+        frame::end(&mut out, start, 1);
+        out
+    }
+
+    /// Sends bytes as they are; whether anybody takes them is another matter.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes).await;
+    }
+
+    /// Sends one command.
+    pub async fn command(&mut self, code: u8, argument: &[u8]) {
+        self.send(&command(code, argument)).await;
+    }
+
+    /// The next packet, with its number; `None` when the other side has closed.
+    pub async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        tokio::time::timeout(PATIENCE, self.read())
+            .await
+            .expect("an answer or an end, and no silence")
+    }
+
+    async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; HEADER_LEN];
+        self.socket.read_exact(&mut header).await.ok()?;
+        let header = Header::peek(&header)?;
+        let mut payload = vec![0; header.len];
+        self.socket.read_exact(&mut payload).await.ok()?;
+        Some((header.seq, payload))
+    }
+
+    /// The code of the error packet that comes next; `None` for an end without one.
+    pub async fn error(&mut self) -> Option<u16> {
+        let (_, payload) = self.packet().await?;
+        let error = ErrPacket::decode(&payload);
+        Some(error.unwrap_or_else(|_| panic!("an error, not {payload:?}")).code)
+    }
+
+    /// Reads until the other side closes.
+    pub async fn drain(&mut self) {
+        while self.packet().await.is_some() {}
+    }
+
+    /// Sends a query and reads a reply with one column and one row.
+    pub async fn value(&mut self, query: &str) -> String {
+        self.command(3, query.as_bytes()).await;
+        let (_, first) = self.packet().await.expect("a reply");
+        assert_eq!(first, [1], "one column: {}", String::from_utf8_lossy(&first));
+        for _ in 0..2 {
+            self.packet().await.expect("a column and its end");
+        }
+        let (_, row) = self.packet().await.expect("a row");
+        self.packet().await.expect("an end");
+        String::from_utf8_lossy(&row[1..]).into_owned()
+    }
+}
+
+/// One command as a packet.
+pub fn command(code: u8, argument: &[u8]) -> Vec<u8> {
+    let mut payload = vec![code];
+    payload.extend_from_slice(argument);
+    let mut out = Vec::new();
+    frame::write_packet(&mut out, &mut 0, &payload);
+    out
+}
