@@ -1,0 +1,33 @@
+# `make demo` and `make test` install what they lack (Debian packages, by apt) and then do their job.
+# The Rust toolchain is expected to be there.
+
+CARGO ?= cargo
+INSTALL := .ci/install
+
+.PHONY: help demo test soak build
+
+help:
+	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
+	@echo "make test   format, lints, all tests, and the demo's story played once"
+	@echo "make soak   the long runs: 500 clients for a minute, a dump of 200 MB"
+	@echo "make build  the optimised program, target/release/tandem"
+
+demo:
+	@$(INSTALL) build server client
+	$(CARGO) run --quiet --package tandem -- demo
+
+test:
+	@$(INSTALL) build server client php python wordpress
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace
+	$(CARGO) run --quiet --package tandem -- demo --once
+
+soak:
+	@$(INSTALL) build server client
+	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture
+	TANDEM_DUMP_MB=200 $(CARGO) test --package tandem-tests --test clients -- --nocapture dump
+
+build:
+	@$(INSTALL) build
+	$(CARGO) build --release --package tandem

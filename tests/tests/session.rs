@@ -1,0 +1,414 @@
+//! A session's state follows it or pins it, and nobody else sees any of it: with so few connections that
+//! sessions must share them.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Value};
+use tandem_tests::{Cluster, Setup};
+use tokio::sync::{Mutex, OnceCell};
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A test that pins uses up what the others share: they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// One worker with two connections a server: a pinned session leaves one for all others.
+async fn cluster() -> &'static Cluster {
+    let start = || async {
+        let cluster = Cluster::start(Setup {
+            change: |config| {
+                config.listener.workers = 1;
+                config.pool.max_connections = 2;
+                config.pool.queue_timeout = Duration::from_secs(20);
+            },
+            ..Setup::default()
+        })
+        .await;
+        cluster.create_database("test_session").await;
+        cluster.create_database("test_other").await;
+        let mut conn = cluster.client_in("test_session").await;
+        for statement in [
+            "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20), n INT UNIQUE)",
+            "CREATE TABLE test_other.t (id INT PRIMARY KEY, v VARCHAR(20))",
+            "INSERT INTO test_other.t VALUES (1, 'other')",
+            "CREATE PROCEDURE leaves_a_variable() SET @left_behind = 5",
+            "CREATE PROCEDURE leaves_a_table() CREATE TEMPORARY TABLE left_behind (x INT)",
+            "CREATE PROCEDURE fails_in_a_transaction() BEGIN START TRANSACTION; INSERT INTO t (v) VALUES ('lost'); \
+             SELECT * FROM no_such_table; END",
+        ] {
+            conn.query_drop(statement).await.expect(statement);
+        }
+        // Functions want SUPER where binary logging is on.
+        let mut root = cluster.direct(cluster.a()).await;
+        let function = "CREATE FUNCTION test_session.counts() RETURNS INT READS SQL DATA \
+                        RETURN (SELECT COUNT(*) FROM test_session.t)";
+        run(&mut root, function).await;
+        cluster.wait_replicated().await;
+        cluster
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+async fn session() -> Conn {
+    cluster().await.client_in("test_session").await
+}
+
+async fn text(conn: &mut Conn, query: &str) -> String {
+    let row: Option<Vec<Value>> = conn
+        .query_map(query, |row: mysql_async::Row| row.unwrap())
+        .await
+        .unwrap_or_else(|error| panic!("{query}: {error}"))
+        .into_iter()
+        .next();
+    let show = |value: &Value| match value {
+        Value::NULL => "NULL".to_owned(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        other => other.as_sql(true),
+    };
+    row.map_or_else(
+        || "nothing".to_owned(),
+        |row| row.iter().map(show).collect::<Vec<_>>().join("|"),
+    )
+}
+
+async fn run(conn: &mut Conn, statement: &str) {
+    conn.query_drop(statement)
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+async fn code(conn: &mut Conn, statement: &str) -> u16 {
+    match conn.query_drop(statement).await {
+        Err(mysql_async::Error::Server(error)) => error.code,
+        other => panic!("{statement} should fail, but: {other:?}"),
+    }
+}
+
+/// Has another session use the connections, on both servers, so that what was left there is taken over.
+async fn others_come_by() {
+    let mut other = session().await;
+    for _ in 0..4 {
+        run(&mut other, "SELECT COUNT(*) FROM t").await;
+        run(&mut other, "SET sql_mode = 'ANSI'").await;
+        run(
+            &mut other,
+            "INSERT INTO test_other.t VALUES (99, 'x') ON DUPLICATE KEY UPDATE v = 'y'",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn settings_follow_their_session() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    run(&mut one, "SET NAMES latin1 COLLATE latin1_german2_ci").await;
+    run(
+        &mut one,
+        "SET sql_mode = 'ANSI_QUOTES', time_zone = '+03:00', group_concat_max_len = 77",
+    )
+    .await;
+    run(&mut two, "USE test_other").await;
+    let settings = "SELECT @@collation_connection, @@character_set_results, @@sql_mode, @@time_zone, \
+                    @@group_concat_max_len, DATABASE()";
+    let fresh = text(&mut two, settings).await;
+    for _ in 0..10 {
+        assert_eq!(
+            text(&mut one, settings).await,
+            "latin1_german2_ci|latin1|ANSI_QUOTES|+03:00|77|test_session"
+        );
+        assert_eq!(text(&mut two, settings).await, fresh);
+        assert_eq!(text(&mut two, "SELECT v FROM t WHERE id = 1").await, "other");
+    }
+    assert_eq!(
+        text(&mut one, r#"SELECT "id" FROM "t" WHERE 1 = 0"#).await,
+        "nothing"
+    );
+    assert!(fresh.ends_with("|test_other"), "{fresh}");
+    assert!(
+        !fresh.contains("latin1_german2_ci") && !fresh.contains("|77|"),
+        "{fresh}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_without_a_schema_has_none() {
+    let _turn = TURN.lock().await;
+    let mut with = session().await;
+    run(&mut with, "SELECT COUNT(*) FROM t").await;
+    let mut without = cluster().await.client().await;
+    assert_eq!(text(&mut without, "SELECT DATABASE()").await, "NULL");
+    assert_eq!(code(&mut without, "SELECT * FROM t").await, 1046);
+    assert_eq!(text(&mut with, "SELECT DATABASE()").await, "test_session");
+}
+
+#[tokio::test]
+async fn user_variables_stay_with_their_session() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "SET @mine = 'one'").await;
+    others_come_by().await;
+    let mut two = session().await;
+    assert_eq!(text(&mut two, "SELECT @mine").await, "NULL");
+    drop(two);
+    assert_eq!(text(&mut one, "SELECT @mine").await, "one");
+    one.disconnect().await.expect("a goodbye");
+    let mut three = session().await;
+    assert_eq!(text(&mut three, "SELECT @mine").await, "NULL");
+}
+
+#[tokio::test]
+async fn temporary_tables_stay_with_their_session() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "CREATE TEMPORARY TABLE mine (x INT)").await;
+    run(&mut one, "INSERT INTO mine VALUES (1), (2)").await;
+    others_come_by().await;
+    let mut two = session().await;
+    assert_eq!(code(&mut two, "SELECT * FROM mine").await, 1146);
+    drop(two);
+    assert_eq!(text(&mut one, "SELECT COUNT(*) FROM mine").await, "2");
+}
+
+#[tokio::test]
+async fn what_a_procedure_leaves_behind_pins_too() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "CALL leaves_a_variable()").await;
+    others_come_by().await;
+    assert_eq!(text(&mut one, "SELECT @left_behind").await, "5");
+    drop(one);
+    let mut two = session().await;
+    run(&mut two, "CALL leaves_a_table()").await;
+    others_come_by().await;
+    assert_eq!(text(&mut two, "SELECT COUNT(*) FROM left_behind").await, "0");
+    let mut three = session().await;
+    assert_eq!(text(&mut three, "SELECT @left_behind").await, "NULL");
+    assert_eq!(code(&mut three, "SELECT COUNT(*) FROM left_behind").await, 1146);
+}
+
+#[tokio::test]
+async fn a_procedure_that_fails_inside_its_transaction_does_not_lose_it() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    assert_eq!(code(&mut one, "CALL fails_in_a_transaction()").await, 1146);
+    others_come_by().await;
+    assert_eq!(
+        text(&mut one, "SELECT COUNT(*) FROM t WHERE v = 'lost'").await,
+        "1",
+        "still inside"
+    );
+    run(&mut one, "ROLLBACK").await;
+    assert_eq!(
+        text(&mut one, "SELECT COUNT(*) FROM t WHERE v = 'lost'").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn last_insert_id_is_the_sessions_own() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    assert_eq!(text(&mut one, "SELECT LAST_INSERT_ID()").await, "0");
+    run(&mut one, "INSERT INTO t (v) VALUES ('a'), ('b'), ('c')").await;
+    let first = one.last_insert_id().expect("an id");
+    assert_eq!(text(&mut two, "SELECT LAST_INSERT_ID()").await, "0");
+    others_come_by().await;
+    assert_eq!(text(&mut one, "SELECT LAST_INSERT_ID()").await, first.to_string());
+    // An explicit id is reported in the OK packet and does not become LAST_INSERT_ID().
+    run(&mut one, "INSERT INTO t (id, v) VALUES (1000000, 'explicit')").await;
+    others_come_by().await;
+    assert_eq!(text(&mut one, "SELECT LAST_INSERT_ID()").await, first.to_string());
+    run(&mut one, "INSERT INTO t (v, n) VALUES ('ref', LAST_INSERT_ID())").await;
+    assert_eq!(
+        text(&mut one, &format!("SELECT v FROM t WHERE n = {first}")).await,
+        "ref"
+    );
+    run(&mut two, "SELECT LAST_INSERT_ID(4711)").await;
+    others_come_by().await;
+    assert_eq!(text(&mut two, "SELECT LAST_INSERT_ID()").await, "4711");
+}
+
+#[tokio::test]
+async fn diagnostics_are_the_sessions_own() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    assert_eq!(code(&mut one, "SELECT * FROM no_such_table").await, 1146);
+    assert_eq!(text(&mut two, "SHOW WARNINGS").await, "nothing");
+    assert!(text(&mut one, "SHOW WARNINGS").await.starts_with("Error|1146"));
+    run(
+        &mut two,
+        "SELECT SQL_CALC_FOUND_ROWS table_name FROM information_schema.tables LIMIT 1",
+    )
+    .await;
+    run(&mut one, "SELECT 1").await;
+    let found: u64 = text(&mut two, "SELECT FOUND_ROWS()")
+        .await
+        .parse()
+        .expect("a number");
+    assert!(found > 10, "{found}");
+    run(&mut one, "INSERT INTO t (v) VALUES ('x'), ('y')").await;
+    assert_eq!(text(&mut one, "SELECT ROW_COUNT()").await, "2");
+}
+
+#[tokio::test]
+async fn locks_stay_with_their_session_and_end_with_it() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    assert_eq!(text(&mut one, "SELECT GET_LOCK('mine', 0)").await, "1");
+    assert_eq!(text(&mut two, "SELECT IS_FREE_LOCK('mine')").await, "0");
+    one.disconnect().await.expect("a goodbye");
+    let free = "SELECT GET_LOCK('mine', 5)";
+    assert_eq!(text(&mut two, free).await, "1", "it ends with its session");
+    two.disconnect().await.expect("a goodbye");
+    let mut three = session().await;
+    run(&mut three, "LOCK TABLES t WRITE").await;
+    run(&mut three, "INSERT INTO t (v) VALUES ('locked')").await;
+    run(&mut three, "UNLOCK TABLES").await;
+    others_come_by().await;
+    run(&mut three, "LOCK TABLES t WRITE").await;
+    drop(three);
+    let mut four = session().await;
+    run(&mut four, "INSERT INTO t (v) VALUES ('free again')").await;
+}
+
+#[tokio::test]
+async fn transactions_hold_and_end() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "SET autocommit = 0").await;
+    run(&mut one, "INSERT INTO t (v) VALUES ('in a transaction')").await;
+    let mut two = session().await;
+    let count = "SELECT COUNT(*) FROM t WHERE v = 'in a transaction'";
+    assert_eq!(text(&mut two, count).await, "0");
+    assert_eq!(text(&mut one, count).await, "1");
+    run(&mut one, "COMMIT").await;
+    others_come_by().await;
+    assert_eq!(text(&mut one, "SELECT @@autocommit").await, "0");
+    assert_eq!(text(&mut two, "SELECT @@autocommit").await, "1");
+    run(&mut one, "INSERT INTO t (v) VALUES ('never committed')").await;
+    drop(one);
+    let gone = "SELECT COUNT(*) FROM t WHERE v = 'never committed' FOR UPDATE";
+    assert_eq!(text(&mut two, gone).await, "0");
+    run(&mut two, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await;
+    others_come_by().await;
+    run(&mut two, "START TRANSACTION").await;
+    run(&mut two, "SELECT COUNT(*) FROM t").await;
+    run(&mut two, "COMMIT").await;
+    assert_eq!(text(&mut two, "SELECT @@tx_isolation").await, "REPEATABLE-READ");
+}
+
+#[tokio::test]
+async fn text_prepared_statements_and_handlers_pin() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "PREPARE s FROM 'SELECT ? + 1'").await;
+    run(&mut one, "HANDLER t OPEN").await;
+    others_come_by().await;
+    run(&mut one, "HANDLER t READ FIRST").await;
+    run(&mut one, "SET @x = 41").await;
+    assert_eq!(text(&mut one, "EXECUTE s USING @x").await, "42");
+    let mut two = session().await;
+    assert_eq!(code(&mut two, "EXECUTE s").await, 1243);
+}
+
+#[tokio::test]
+async fn prepared_statements_are_the_sessions_own_and_survive_a_change_of_connection() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    run(&mut two, "USE test_other").await;
+    let query = "SELECT v FROM t WHERE id = ?";
+    run(&mut one, "INSERT INTO t (id, v) VALUES (2000001, 'mine')").await;
+    let (in_one, in_two) = (
+        one.prep(query).await.expect("one"),
+        two.prep(query).await.expect("two"),
+    );
+    for _ in 0..5 {
+        let found: Option<String> = one.exec_first(&in_one, (2_000_001,)).await.expect("one");
+        assert_eq!(found.as_deref(), Some("mine"));
+        let found: Option<String> = two.exec_first(&in_two, (1,)).await.expect("two");
+        assert_eq!(found.as_deref(), Some("other"));
+        others_come_by().await;
+        // Names are resolved when a statement is prepared, not when it is executed.
+        run(&mut one, "USE test_other").await;
+        let found: Option<String> = one.exec_first(&in_one, (2_000_001,)).await.expect("one");
+        assert_eq!(found.as_deref(), Some("mine"));
+        run(&mut one, "USE test_session").await;
+    }
+    one.close(in_one).await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_function_that_the_proxy_does_not_know_is_asked_on_the_active_master() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "INSERT INTO t (v) VALUES ('counted')").await;
+    let direct = text(&mut one, "SELECT COUNT(*) FROM t").await;
+    assert_eq!(text(&mut one, "SELECT counts()").await, direct);
+}
+
+#[tokio::test]
+async fn reset_and_change_user_begin_anew() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "SET @mine = 1, sql_mode = 'ANSI', time_zone = '+05:00'").await;
+    run(&mut one, "CREATE TEMPORARY TABLE mine (x INT)").await;
+    let statement = one.prep("SELECT 1").await.expect("prepared");
+    assert!(one.reset().await.expect("a reset"));
+    let state = "SELECT @mine, @@time_zone, DATABASE()";
+    assert_eq!(text(&mut one, state).await, "NULL|SYSTEM|test_session");
+    assert_eq!(code(&mut one, "SELECT * FROM mine").await, 1146);
+    let gone = one.exec_first::<u8, _, _>(&statement, ()).await;
+    assert!(matches!(gone, Err(mysql_async::Error::Server(error)) if error.code == 1243));
+    run(&mut one, "SET @mine = 2").await;
+    let options = mysql_async::ChangeUserOpts::default();
+    one.change_user(options).await.expect("a change of user");
+    assert_eq!(text(&mut one, "SELECT @mine, @@time_zone").await, "NULL|SYSTEM");
+}
+
+#[tokio::test]
+async fn preparing_again_inside_a_transaction_does_not_disturb_it() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let statement = one
+        .prep("SELECT COUNT(*) FROM t WHERE v = ?")
+        .await
+        .expect("prepared");
+    // The settings are others than when it was prepared, and the connection is another.
+    run(
+        &mut one,
+        "SET sql_mode = 'ANSI_QUOTES', group_concat_max_len = 99",
+    )
+    .await;
+    let mut other = session().await;
+    run(&mut other, "SET @pins = 1").await;
+    others_come_by().await;
+    run(&mut one, "USE test_other").await;
+    run(&mut one, "START TRANSACTION").await;
+    run(
+        &mut one,
+        "INSERT INTO test_session.t (v) VALUES ('prepared inside')",
+    )
+    .await;
+    let count: Option<u32> = one
+        .exec_first(&statement, ("prepared inside",))
+        .await
+        .expect("a count");
+    assert_eq!(count, Some(1));
+    assert_eq!(
+        text(&mut one, "SELECT DATABASE(), @@group_concat_max_len").await,
+        "test_other|99"
+    );
+    run(&mut one, "ROLLBACK").await;
+    let count: Option<u32> = one
+        .exec_first(&statement, ("prepared inside",))
+        .await
+        .expect("a count");
+    assert_eq!(count, Some(0), "it was inside the transaction");
+}
