@@ -150,10 +150,7 @@ pub(crate) async fn carry(
                 Carried::All
             });
         }
-        let wanted = needed.max(connection.inbox.len() + 1);
-        net::fill(&mut connection.stream, &mut connection.inbox, wanted)
-            .await
-            .map_err(Error::Server)?;
+        read_more(connection, needed).await?;
     }
 }
 
@@ -195,11 +192,15 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
         if walker.is_done() {
             return Ok(swallowed);
         }
-        let wanted = needed.max(connection.inbox.len() + 1);
-        net::fill(&mut connection.stream, &mut connection.inbox, wanted)
-            .await
-            .map_err(Error::Server)?;
+        read_more(connection, needed).await?;
     }
+}
+
+/// Reads on until `needed` bytes are there, and in any case something new.
+async fn read_more(connection: &mut Connection, needed: usize) -> Result<(), Error> {
+    let wanted = needed.max(connection.inbox.len() + 1);
+    let filled = net::fill(&mut connection.stream, &mut connection.inbox, wanted).await;
+    filled.map_err(Error::Server)
 }
 
 /// A reply to Tandem itself.

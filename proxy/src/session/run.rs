@@ -293,10 +293,8 @@ impl Session {
         }
         let synced = preamble.replies(connection).await?;
         if let Err(refused) = synced {
-            // The statement ran without the state it needs: its reply must not pass for an answer.
-            if !work.silent {
-                swallow(connection, work.expect).await?;
-            }
+            // The statement ran without the state it needs: its reply must not pass for an answer. It may be
+            // long, so the connection is closed and not read to the end.
             connection.broken = true;
             return Err(Failed::Refuse(Complaint::of_server(refused)));
         }
