@@ -109,3 +109,16 @@ impl Connection {
         frame::end(&mut self.farewells, start, 0);
     }
 }
+
+impl Drop for Connection {
+    /// Says goodbye, without which the server would log an aborted connection. In the middle of a reply
+    /// there is no place for it.
+    fn drop(&mut self) {
+        if !self.broken {
+            self.stream.write_if_ready(&QUIT);
+        }
+    }
+}
+
+/// `COM_QUIT` as a packet.
+const QUIT: [u8; 5] = [1, 0, 0, 0, CommandCode::Quit as u8];

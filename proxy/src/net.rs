@@ -84,6 +84,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Writes what the socket takes at once; for a goodbye that nobody waits for.
+    pub fn write_if_ready(&self, bytes: &[u8]) {
+        let _ = self.socket.try_write(bytes);
+    }
+
     /// Whether the peer of an idle connection has closed it or spoken out of turn.
     ///
     /// Costs a system call only when the event loop has seen something on the socket.

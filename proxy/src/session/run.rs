@@ -230,7 +230,7 @@ impl Session {
     }
 
     /// After a failed attempt: what becomes of the connection, and of the session.
-    fn give_up(&mut self, lease: Lease, failed: Failed, may_move: bool, forwarded: bool) -> Failed {
+    fn give_up(&mut self, mut lease: Lease, failed: Failed, may_move: bool, forwarded: bool) -> Failed {
         let pool = Rc::clone(lease.pool());
         match failed {
             Failed::End(End::Relay(error)) if is_server_fault(&error) => {
@@ -255,7 +255,10 @@ impl Session {
             }
             // What tied the session to the connection goes with it, and nothing may pretend that it didn't.
             Failed::Refuse(complaint) if self.ties.is_tied() => Failed::End(End::Complaint(complaint)),
-            failed => failed,
+            failed => {
+                lease.connection_mut().broken = true;
+                failed
+            }
         }
     }
 
