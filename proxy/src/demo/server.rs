@@ -292,7 +292,8 @@ pub(crate) async fn install(data: &Path) -> Result<(), Error> {
     find_program(MARIADBD)?;
     let output = tokio::process::Command::new(find_program(INSTALL_DB)?)
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-        .args(["--skip-test-db", "--skip-name-resolve"])
+        // The script refuses a machine that can't look up its own name, which no server here needs.
+        .args(["--skip-test-db", "--skip-name-resolve", "--force"])
         .arg(format!("--datadir={}", data.display()))
         .args(user_argument())
         // Measured: half of the time would go into syncing.
