@@ -1,6 +1,7 @@
 //! WordPress as Debian ships it, unchanged, on a pair through Tandem.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -101,6 +102,7 @@ impl Site {
             .env("PHP_CLI_SERVER_WORKERS", "4")
             .stdout(Stdio::null())
             .stderr(file)
+            .process_group(0)
             .spawn()
             .expect("PHP's own server");
         let site = Self { address, server, log };
@@ -118,7 +120,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let _ = self.server.kill();
+        // The whole group: PHP's workers outlive a parent that is killed.
+        let group = format!("-{}", self.server.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.server.wait();
     }
 }
