@@ -160,6 +160,32 @@ pub struct Held {
 pub struct Decision {
     pub server: ServerId,
     pub reason: Reason,
+    pub target: Target,
+}
+
+/// What the chosen server is in the topology that the decision was made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Active,
+    /// Not the active master, which could answer instead.
+    Standby,
+    /// There is no active master.
+    Alone,
+}
+
+impl Decision {
+    fn new(server: ServerId, reason: Reason, topology: &Topology) -> Self {
+        let target = match topology.active {
+            Some(active) if active == server => Target::Active,
+            Some(_) => Target::Standby,
+            None => Target::Alone,
+        };
+        Self {
+            server,
+            reason,
+            target,
+        }
+    }
 }
 
 /// No server may take the statement.
@@ -179,11 +205,11 @@ pub fn decide(
     balance: impl FnOnce(ServerId, ServerId) -> ServerId,
 ) -> Result<Decision, NoActive> {
     if let Some(Held { server, reason }) = situation.held {
-        return Ok(Decision { server, reason });
+        return Ok(Decision::new(server, reason, topology));
     }
     let on_active = |reason| {
         let server = topology.active.ok_or(NoActive)?;
-        Ok(Decision { server, reason })
+        Ok(Decision::new(server, reason, topology))
     };
     if let Some(reason) = Reason::of(facts.purity) {
         return on_active(reason);
@@ -208,8 +234,7 @@ pub fn decide(
         // Reads go on while the pair has no writer: a standby that has this session's writes is not stale to it.
         None => standby.id,
     };
-    let reason = Reason::Balanced;
-    Ok(Decision { server, reason })
+    Ok(Decision::new(server, Reason::Balanced, topology))
 }
 
 /// Whether `server` has applied what the session wrote, as far as the last probe knows.

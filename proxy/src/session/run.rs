@@ -16,7 +16,7 @@ use crate::classify::facts::{Facts, Links, Purity};
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
-use crate::route::{self, Decision, Held, Situation};
+use crate::route::{self, Decision, Held, Situation, Target};
 use crate::topology::{ServerId, Topology};
 
 /// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
@@ -60,6 +60,15 @@ impl Work {
 pub(super) enum Ran {
     Carried { carried: Carried, learned: Learned },
     Refused,
+}
+
+/// What a failed attempt leaves open.
+#[derive(Clone, Copy, Debug)]
+struct Leeway {
+    /// A pure read of an untied session: another server may be asked.
+    may_move: bool,
+    /// It was sent to a standby, whose word on what exists is not the last.
+    may_ask_active: bool,
 }
 
 /// Why an attempt on one server failed.
@@ -157,8 +166,7 @@ impl Session {
     }
 
     fn note_decision(&self, decision: Decision, facts: &Facts) {
-        let topology = self.worker.topology.load();
-        let on_active = topology.active == Some(decision.server);
+        let on_active = decision.target == Target::Active;
         self.handle.reason.set(Some(decision.reason));
         self.worker.count(|counters| {
             counters.reasons.count(decision.reason as usize);
@@ -184,6 +192,10 @@ impl Session {
     async fn attempt(&mut self, decision: Decision, work: &mut Work) -> Result<(Carried, Learned), Failed> {
         let may_move =
             work.facts.purity == Purity::Pure && !self.ties.is_tied() && work.command.tail.is_none();
+        let leeway = Leeway {
+            may_move,
+            may_ask_active: may_move && decision.target == Target::Standby,
+        };
         let mut lease = match self.lease.take() {
             Some(lease) => lease,
             None => self
@@ -206,7 +218,7 @@ impl Session {
         let mut forwarded = false;
         let mut learned = Learned::default();
         let result = self
-            .exchange(connection, work, may_move, &mut learned, &mut forwarded)
+            .exchange(connection, work, leeway, &mut learned, &mut forwarded)
             .await;
         drop(busy);
         match result {
@@ -225,12 +237,12 @@ impl Session {
                 self.settle(lease, &work.facts, &learned, settings);
                 Ok((carried, learned))
             }
-            Err(failed) => Err(self.give_up(lease, failed, may_move, forwarded)),
+            Err(failed) => Err(self.give_up(lease, failed, leeway, forwarded)),
         }
     }
 
     /// After a failed attempt: what becomes of the connection, and of the session.
-    fn give_up(&mut self, mut lease: Lease, failed: Failed, may_move: bool, forwarded: bool) -> Failed {
+    fn give_up(&mut self, mut lease: Lease, failed: Failed, leeway: Leeway, forwarded: bool) -> Failed {
         let pool = Rc::clone(lease.pool());
         match failed {
             Failed::End(End::Relay(error)) if is_server_fault(&error) => {
@@ -240,11 +252,9 @@ impl Session {
                 if forwarded {
                     return Failed::End(End::Relay(error));
                 }
-                self.lost(&pool, &error, may_move)
+                self.lost(&pool, &error, leeway.may_move)
             }
-            Failed::Refuse(complaint)
-                if may_move && self.is_standby(pool.server) && ASK_ELSEWHERE.contains(&complaint.code) =>
-            {
+            Failed::Refuse(complaint) if leeway.may_ask_active && ASK_ELSEWHERE.contains(&complaint.code) => {
                 // A statement that could not even be prepared there, or its schema not found.
                 lease.release();
                 Failed::Elsewhere(complaint)
@@ -280,7 +290,7 @@ impl Session {
         &mut self,
         connection: &mut Connection,
         work: &mut Work,
-        may_move: bool,
+        leeway: Leeway,
         learned: &mut Learned,
         forwarded: &mut bool,
     ) -> Result<Carried, Failed> {
@@ -306,22 +316,10 @@ impl Session {
         }
         let manner = Manner {
             expect: work.expect,
-            withhold: if may_move && self.is_standby(connection.server) {
-                ASK_ELSEWHERE
-            } else {
-                &[]
-            },
+            withhold: if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
             keep: work.keep,
         };
         Ok(carry(&mut self.client, connection, manner, learned, forwarded).await?)
-    }
-
-    fn is_standby(&self, server: ServerId) -> bool {
-        self.worker
-            .topology
-            .load()
-            .active
-            .is_some_and(|active| active != server)
     }
 
     fn patch_statement(&mut self, work: &mut Work, id: u32) {
