@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use mysql_async::{Conn, Opts};
+use mysql_async::{Conn, Opts, Row};
 use tandem::app::App;
 use tandem::config::{self, Config};
 use tandem::demo::pair::{APP, Options, Pair, Server, client};
-use tandem::demo::{config_text, story};
+use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER, config_text, story};
 use tokio::sync::oneshot;
 
 use crate::Counts;
@@ -99,6 +100,29 @@ impl Cluster {
     /// A connection of the superuser, past Tandem.
     pub async fn direct(&self, server: &Server) -> Conn {
         connect(server.root()).await
+    }
+
+    /// A connection to Tandem's admin port.
+    pub async fn admin(&self) -> Conn {
+        connect(client(self.admin_address(), ADMIN_USER, ADMIN_PASSWORD, None)).await
+    }
+
+    /// Waits until no session has a connection of the pools or waits for one: whoever ended left nothing lent.
+    pub async fn wait_nothing_leased(&self) {
+        use mysql_async::prelude::Queryable;
+        let mut admin = self.admin().await;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let rows: Vec<Row> = admin.query("SHOW POOLS").await.expect("pools");
+            let number = |row: &Row, name: &str| row.get::<u64, _>(name).expect("a number");
+            let used = |row: &Row| number(row, "leased") + number(row, "waiting");
+            assert!(rows.iter().all(|row| number(row, "open") <= number(row, "limit")));
+            if rows.iter().all(|row| used(row) == 0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "connections stay lent: {rows:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Makes an account on both servers, past Tandem and its replication; `grant` is what stands

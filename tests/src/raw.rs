@@ -104,6 +104,35 @@ impl Raw {
         while self.packet().await.is_some() {}
     }
 
+    /// Ends as the kernel ends a killed process's connection that has unread data: with a reset.
+    pub fn abort(self) {
+        self.socket.set_zero_linger().expect("an abrupt end");
+    }
+
+    /// Says that nothing more will come, and reads until the other side closes.
+    pub async fn finish(mut self) {
+        let _ = self.socket.shutdown().await;
+        self.drain().await;
+    }
+
+    /// Sends a statement that is answered with an OK.
+    pub async fn run(&mut self, statement: &str) {
+        self.command(3, statement.as_bytes()).await;
+        let (_, payload) = self.packet().await.expect("a reply");
+        assert_eq!(payload[0], 0, "{statement}: {}", String::from_utf8_lossy(&payload));
+    }
+
+    /// Prepares a statement with one parameter and one column; its id.
+    pub async fn prepare(&mut self, statement: &str) -> [u8; 4] {
+        self.command(0x16, statement.as_bytes()).await;
+        let (_, ok) = self.packet().await.expect("a reply");
+        assert_eq!(ok[0], 0, "{statement}: {}", String::from_utf8_lossy(&ok));
+        for _ in 0..4 {
+            self.packet().await.expect("parameter, end, column, end");
+        }
+        [ok[1], ok[2], ok[3], ok[4]]
+    }
+
     /// Sends a query and reads a reply with one column and one row.
     pub async fn value(&mut self, query: &str) -> String {
         self.command(3, query.as_bytes()).await;
