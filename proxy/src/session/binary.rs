@@ -209,7 +209,8 @@ impl Session {
     pub(super) async fn close_statement(&mut self, command: Command) -> Result<(), End> {
         let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
         let closed = StmtClose::decode(payload).ok();
-        self.client.inbox.consume(command.head);
+        // All of it: the rest of one that is absurdly long must not be taken for commands.
+        self.skip(command).await?;
         let Some(statement) = closed.and_then(|close| self.statements.remove(close.statement_id)) else {
             return Ok(());
         };
