@@ -119,7 +119,12 @@ impl Raw {
     pub async fn run(&mut self, statement: &str) {
         self.command(3, statement.as_bytes()).await;
         let (_, payload) = self.packet().await.expect("a reply");
-        assert_eq!(payload[0], 0, "{statement}: {}", String::from_utf8_lossy(&payload));
+        assert_eq!(
+            payload[0],
+            0,
+            "{statement}: {}",
+            String::from_utf8_lossy(&payload)
+        );
     }
 
     /// Prepares a statement with one parameter and one column; its id.

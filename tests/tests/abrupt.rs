@@ -189,7 +189,11 @@ async fn what_a_lost_session_held_is_free_at_once_and_seen_by_nobody() {
         (&["BEGIN", "UPDATE t SET v = 11 WHERE id = 1"], row, "10"),
         (&["SET autocommit = 0", "DELETE FROM t"], row, "10"),
         (&["LOCK TABLES t WRITE"], row, "10"),
-        (&["DO GET_LOCK('abrupt', 0)"], "SELECT GET_LOCK('abrupt', 10)", "1"),
+        (
+            &["DO GET_LOCK('abrupt', 0)"],
+            "SELECT GET_LOCK('abrupt', 10)",
+            "1",
+        ),
         (&["SET @x = 5"], "SELECT COALESCE(@x, 'nothing')", "nothing"),
         (&["CREATE TEMPORARY TABLE t (id INT, v INT)"], row, "10"),
         (
@@ -213,13 +217,39 @@ async fn what_a_lost_session_held_is_free_at_once_and_seen_by_nobody() {
             lost.abort();
             let mut next = Raw::log_in(cluster.address(), SCHEMA).await;
             assert_eq!(next.value(question).await, answer, "after {statements:?}");
-            assert!(since.elapsed() < PROMPTLY, "{:?} after {statements:?}", since.elapsed());
+            assert!(
+                since.elapsed() < PROMPTLY,
+                "{:?} after {statements:?}",
+                since.elapsed()
+            );
             next.command(1, b"").await;
             next.drain().await;
         }
     }
     cluster.wait_nothing_leased().await;
     cluster.stop().await;
+}
+
+/// A server that is asked directly looks after its client while it sleeps or waits for a lock, and lets go
+/// after 1 s (GET_LOCK) to 5 s (SLEEP), measured on 10.11.
+#[tokio::test]
+#[ignore = "known: while a server works, nobody watches the client; all is held until the statement ends"]
+async fn a_client_lost_during_its_statement_holds_its_locks_no_longer_than_without_tandem() {
+    let cluster = cluster().await;
+    let mut lost = session().await;
+    lost.run("BEGIN").await;
+    lost.run("UPDATE t SET v = v WHERE id = 2").await;
+    lost.command(3, b"DO SLEEP(25)").await;
+    let mut root = cluster.direct(cluster.a()).await;
+    let sleeps = "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'DO SLEEP(25)'";
+    while root.query_first(sleeps).await.expect("a count") != Some(1) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let since = Instant::now();
+    lost.abort();
+    let row = "SELECT v FROM t WHERE id = 2 FOR UPDATE";
+    assert_eq!(session().await.value(row).await, "20");
+    assert!(since.elapsed() < 2 * PROMPTLY, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
