@@ -7,6 +7,7 @@ import http.cookiejar
 import json
 import re
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -62,20 +63,31 @@ def publish(number):
     return json.loads(owner.open("/index.php?rest_route=/wp/v2/posts", headers=rest, body=body))["id"]
 
 
-missed = 0
+def visible(post, words):
+    """Whether somebody who was never here sees the words, asked once."""
+    try:
+        return words in Browser().open(f"/?p={post}")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error
+        return False
+
+
+# Each is looked for once, at once. What was missed is counted and reported, and must be there in the end.
+missed = []
+
+
+def look_at_once(post, words):
+    if not visible(post, words):
+        missed.append((post, words))
+
+
 for number in range(POSTS):
     post = publish(number)
-    try:
-        page = stranger.open(f"/?p={post}")
-        seen = f"heron{number}" in page
-    except urllib.error.HTTPError as error:
-        seen = False
-        assert error.code == 404, error
-    missed += not seen
+    look_at_once(post, f"heron{number}")
     # The owner, in a new session of the database: one page request is one session.
     again = json.loads(owner.open(f"/index.php?rest_route=/wp/v2/posts/{post}", headers=rest))
     assert f"heron{number}" in again["content"]["rendered"]
-print(f"published {POSTS}; a stranger came too early for {missed}")
+print(f"published {POSTS}")
 
 page = stranger.open("/wp-comments-post.php", {"comment": "A remark from nowhere.", "author": "Stranger",
                                               "email": "stranger@example.org", "comment_post_ID": str(post),
@@ -84,11 +96,7 @@ comments = json.loads(owner.open("/index.php?rest_route=/wp/v2/comments&status=h
 assert len(comments) == 1, comments
 body = json.dumps({"status": "approved"}).encode()
 owner.open(f"/index.php?rest_route=/wp/v2/comments/{comments[0]['id']}", headers=rest, body=body)
-for _ in range(10):
-    page = Browser().open(f"/?p={post}")
-    if "A remark from nowhere." in page:
-        break
-assert "A remark from nowhere." in page, page
+look_at_once(post, "A remark from nowhere.")
 print("commented")
 
 page = stranger.open("/?s=heron0")
@@ -97,3 +105,9 @@ for path in ("/wp-admin/", "/wp-admin/edit.php", "/wp-admin/edit-comments.php", 
              "/wp-admin/options-general.php", "/wp-admin/site-health.php", "/"):
     owner.open(path)
 print("searched, and looked around")
+
+deadline = time.monotonic() + 10
+for post, words in missed:
+    while not visible(post, words):
+        assert time.monotonic() < deadline, (post, words)
+print(f"missed {len(missed)} of {POSTS + 1}")

@@ -187,7 +187,7 @@ impl Session {
         };
         let prepared = Rc::clone(&statement.prepared);
         if !(statement.long_data || statement.cursor) {
-            self.client.inbox.consume(command.head);
+            self.skip(command).await?;
             return self.say_ok().await;
         }
         let mut work = Work::new(
