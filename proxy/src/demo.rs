@@ -1,5 +1,6 @@
 //! `tandem demo`: a whole pair with Tandem in front, on this machine, in one command.
 
+pub mod engine;
 mod options;
 pub mod pair;
 mod server;

@@ -27,6 +27,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             pair: Options {
+                engine: crate::engine(),
                 durable: false,
                 databases: vec!["shop".into(), "test\\_%".into()],
                 ..Options::default()

@@ -1,6 +1,6 @@
 //! The harness: real servers and a real proxy for black-box tests.
 //!
-//! A [`Cluster`] is a pair of private MariaDB servers with Tandem in front, in this process. Starting one
+//! A [`Cluster`] is a pair of private servers with Tandem in front, in this process. Starting one
 //! takes a few seconds, so tests that only use it share one for their test binary:
 //!
 //! ```ignore
@@ -15,11 +15,31 @@ pub mod external;
 pub mod raw;
 
 use std::future::Future;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use cluster::{Cluster, Setup};
 pub use tandem::demo::pair;
+pub use tandem::demo::pair::Engine;
 pub use tandem::demo::story::Counts;
+pub use tandem::topology::Flavor;
+
+/// The servers that the environment asks for by `TANDEM_SERVER`: `mariadb` is this machine's (the default);
+/// any other name is a folder that `.ci/server-root` has made, `mysql-9.7` or `mariadb-11.8`.
+///
+/// Panics when the name is none of these; when the folder is missing, starting the servers says so.
+pub fn engine() -> Engine {
+    let name = std::env::var("TANDEM_SERVER").unwrap_or_default();
+    let flavor = match name.as_str() {
+        "" | "mariadb" => return Engine::MariaDb,
+        name if name.starts_with("mysql-") => Flavor::MySql,
+        name if name.starts_with("mariadb-") => Flavor::MariaDb,
+        name => panic!("TANDEM_SERVER={name:?} is none of mariadb, mysql-9.7, mariadb-11.8"),
+    };
+    let folder = std::env::var_os("TANDEM_SERVERS").unwrap_or_else(|| "/var/cache/tandem".into());
+    let root = Path::new(&folder).join(name);
+    Engine::Unpacked { root, flavor }
+}
 
 /// Asks `holds` again and again until it says yes; panics with `what` if it has not by the deadline.
 pub async fn wait_until<F, A>(what: &str, within: Duration, mut holds: F)

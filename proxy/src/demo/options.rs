@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::engine::{Engine, MARIADB_LOG_SIZE};
+use crate::topology::Flavor;
+
 /// How the pair's servers are configured.
 #[derive(Clone, Debug)]
 pub struct Options {
+    pub engine: Engine,
     /// Sync every commit to disk (the demo). Otherwise nothing is ever synced: a commit survives
     /// `kill -9` of the server, since it is in the kernel's page cache, but not a power cut (tests).
     pub durable: bool,
@@ -24,6 +28,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            engine: Engine::default(),
             durable: true,
             both_writable: false,
             own_domains: false,
@@ -40,17 +45,19 @@ pub(super) fn option_file(number: u32, port: u16, directory: &Path, options: &Op
         "innodb_flush_log_at_trx_commit=1\nsync_binlog=1"
     } else {
         // 2, not 0: with 0 the last second of commits would be lost by `kill -9` already.
-        "innodb_flush_log_at_trx_commit=2\nsync_binlog=0\ninnodb_flush_method=nosync\ndebug_no_sync=1"
+        "innodb_flush_log_at_trx_commit=2\nsync_binlog=0\ninnodb_flush_method=nosync"
     };
-    let domain = if options.own_domains { number } else { 0 };
+    let folders = options.engine.folders();
     let read_only = u8::from(number == 2 && !options.both_writable);
-    let timeout = options.semi_sync_timeout.as_millis();
     let folder = directory.display();
-    let log_file_size = LOG_FILE_SIZE.trim_start_matches("--");
+    let own = match options.engine.flavor() {
+        Flavor::MariaDb => mariadb_options(number, options),
+        Flavor::MySql => mysql_options(options),
+    };
     let extra = options.extra.join("\n");
     format!(
-        "[mariadbd]
-datadir={folder}/data
+        "[mysqld]
+{folders}datadir={folder}/data
 socket={folder}/socket
 pid_file={folder}/pid
 tmpdir={folder}/tmp
@@ -59,41 +66,70 @@ bind_address=127.0.0.1
 port={port}
 skip_name_resolve
 max_connections=500
-character_set_server=utf8mb4
-collation_server=utf8mb4_general_ci
 
 server_id={number}
 log_bin=binlog
 relay_log=relay
-log_slave_updates
-binlog_format=ROW
-gtid_strict_mode=1
-gtid_domain_id={domain}
 auto_increment_increment=2
 auto_increment_offset={number}
 read_only={read_only}
 relay_log_recovery=1
+
+innodb_buffer_pool_size=64M
+innodb_buffer_pool_dump_at_shutdown=0
+innodb_buffer_pool_load_at_startup=0
+table_open_cache=400
+{durability}
+{own}{extra}
+"
+    )
+}
+
+fn mariadb_options(number: u32, options: &Options) -> String {
+    let domain = if options.own_domains { number } else { 0 };
+    let timeout = options.semi_sync_timeout.as_millis();
+    let log_size = MARIADB_LOG_SIZE.trim_start_matches("--");
+    let sync = if options.durable { "" } else { "debug_no_sync=1\n" };
+    format!(
+        "character_set_server=utf8mb4
+collation_server=utf8mb4_general_ci
+log_slave_updates
+binlog_format=ROW
+gtid_strict_mode=1
+gtid_domain_id={domain}
 slave_net_timeout=10
 rpl_semi_sync_master_enabled=1
 rpl_semi_sync_slave_enabled=1
 rpl_semi_sync_master_wait_point=AFTER_SYNC
 rpl_semi_sync_master_timeout={timeout}
-
-# Counts statements by account (information_schema.USER_STATISTICS): the probes of a monitor
+{log_size}
+performance_schema=OFF
+{sync}# Counts statements by account (information_schema.USER_STATISTICS): the probes of a monitor
 # do not spoil the counts of an application.
 userstat=1
-
-{log_file_size}
-innodb_buffer_pool_size=64M
-innodb_buffer_pool_dump_at_shutdown=0
-innodb_buffer_pool_load_at_startup=0
-performance_schema=OFF
-table_open_cache=400
-{durability}
-{extra}
 "
     )
 }
 
-/// For `mariadb-install-db` and the option file alike: a small one is quick to make and to copy.
-pub(super) const LOG_FILE_SIZE: &str = "--innodb_log_file_size=16M";
+/// Character set and collation stay the server's own: most applications meet them.
+fn mysql_options(options: &Options) -> String {
+    let timeout = options.semi_sync_timeout.as_millis();
+    format!(
+        "mysqlx=OFF
+secure_file_priv=
+gtid_mode=ON
+enforce_gtid_consistency=ON
+binlog_rows_query_log_events=ON
+replica_net_timeout=10
+plugin_load_add=semisync_source.so
+plugin_load_add=semisync_replica.so
+loose_rpl_semi_sync_source_enabled=1
+loose_rpl_semi_sync_replica_enabled=1
+loose_rpl_semi_sync_source_timeout={timeout}
+innodb_redo_log_capacity=32M
+# For performance_schema.status_by_user, which counts statements by account.
+performance_schema=ON
+performance_schema_instrument='%=OFF'
+"
+    )
+}

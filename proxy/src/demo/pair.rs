@@ -1,4 +1,4 @@
-//! Two private MariaDB servers that replicate to each other by GTID: the ground of `tandem demo`
+//! Two private servers that replicate to each other by GTID: the ground of `tandem demo`
 //! and of the tests.
 
 use std::fs;
@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use super::server::install;
 use super::watchdog::Watchdog;
+use crate::topology::Flavor;
 
+pub use super::engine::Engine;
 pub use super::options::Options;
 pub use super::server::{Error, Server, client};
 
@@ -29,7 +31,7 @@ pub const APP: Account = Account {
     password: "app-secret",
 };
 
-/// The account of Tandem's monitor; what it may do stands at [`MONITOR_GRANT`].
+/// The account of Tandem's monitor; what it may do stands at [`monitor_grant`].
 pub const MONITOR: Account = Account {
     user: "tandem_monitor",
     password: "monitor-secret",
@@ -59,10 +61,12 @@ impl Pair {
             .map_err(Error::io("make a temporary folder"))?;
         let watchdog = Watchdog::start(directory.path()).map_err(Error::io("start the watchdog"))?;
         let [first, second] = ["a", "b"].map(|name| directory.path().join(name));
-        install(&first.join("data")).await?;
+        install(&options.engine, &first.join("data")).await?;
         // One second is saved by copying instead of installing twice.
         copy_folder(&first.join("data"), &second.join("data"))
             .map_err(Error::io("copy the data directory"))?;
+        // MySQL's name for itself, which no two servers may share; it makes itself another.
+        let _ = fs::remove_file(second.join("data/auto.cnf"));
         let (a, b) = tokio::try_join!(prepare("a", 1, first, options), prepare("b", 2, second, options))?;
         let pair = Self {
             servers: [a, b],
@@ -139,17 +143,29 @@ impl Pair {
 
     async fn follow(&self, index: usize, source: usize) -> Result<(), Error> {
         let server = &self.servers[index];
+        let port = self.servers[source].address().port();
+        let Account { user, password } = REPLICATION;
         // A retry each second, since the default of 60 would make every restart of the other a
         // minute without replication.
-        let change = format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='{}', \
-             MASTER_PASSWORD='{}', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, \
-             MASTER_HEARTBEAT_PERIOD=1",
-            self.servers[source].address().port(),
-            REPLICATION.user,
-            REPLICATION.password,
-        );
-        execute(server, &[change, "START SLAVE".into()]).await
+        let statements = match server.engine().flavor() {
+            Flavor::MariaDb => [
+                format!(
+                    "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='{user}', \
+                     MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, \
+                     MASTER_HEARTBEAT_PERIOD=1"
+                ),
+                "START SLAVE".to_owned(),
+            ],
+            Flavor::MySql => [
+                format!(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, \
+                     SOURCE_USER='{user}', SOURCE_PASSWORD='{password}', SOURCE_AUTO_POSITION=1, \
+                     SOURCE_CONNECT_RETRY=1, SOURCE_HEARTBEAT_PERIOD=1, GET_SOURCE_PUBLIC_KEY=1"
+                ),
+                "START REPLICA".to_owned(),
+            ],
+        };
+        execute(server, &statements).await
     }
 }
 
@@ -157,31 +173,37 @@ impl Pair {
 /// neither has to replicate them.
 async fn prepare(name: &str, number: u32, directory: PathBuf, options: &Options) -> Result<Server, Error> {
     let server = Server::start(name, number, directory, options).await?;
-    execute(&server, &accounts(&options.databases)).await?;
+    execute(&server, &accounts(options)).await?;
     Ok(server)
 }
 
-fn accounts(databases: &[String]) -> Vec<String> {
+fn accounts(options: &Options) -> Vec<String> {
     let create = |account: Account| {
         format!(
             "CREATE USER '{}'@'%' IDENTIFIED BY '{}'",
             account.user, account.password
         )
     };
-    let mut statements = vec![
-        "SET SESSION sql_log_bin=0".into(),
+    let flavor = options.engine.flavor();
+    let mut statements = vec!["SET SESSION sql_log_bin=0".into()];
+    if flavor == Flavor::MariaDb {
         // Anonymous accounts would shadow `app`@`%` for local connections; root without a password
         // is for the socket only, which the folder's mode protects.
-        "DELETE FROM mysql.global_priv WHERE User='' OR (User='root' AND Host<>'localhost')".into(),
-        "FLUSH PRIVILEGES".into(),
+        statements.extend([
+            "DELETE FROM mysql.global_priv WHERE User='' OR (User='root' AND Host<>'localhost')".into(),
+            "FLUSH PRIVILEGES".into(),
+        ]);
+    }
+    statements.extend([
         create(REPLICATION),
         format!("GRANT REPLICATION SLAVE ON *.* TO '{}'@'%'", REPLICATION.user),
         create(MONITOR),
-        format!("{MONITOR_GRANT} TO '{}'@'%'", MONITOR.user),
+        format!("{} TO '{}'@'%'", monitor_grant(flavor), MONITOR.user),
         create(APP),
-    ];
+    ]);
     statements.extend(
-        databases
+        options
+            .databases
             .iter()
             .map(|name| format!("GRANT ALL PRIVILEGES ON `{name}`.* TO '{}'@'%'", APP.user)),
     );
@@ -198,12 +220,16 @@ async fn execute(server: &Server, statements: &[String]) -> Result<(), Error> {
     conn.disconnect().await.map_err(server.sql("disconnecting"))
 }
 
-/// `gtid_current_pos`, in an order that compares: what is committed, own and replicated
-/// (`gtid_binlog_pos` grows already before a group commit becomes visible).
+/// What is committed, own and replicated, in an order that compares. On MariaDB this is
+/// `gtid_current_pos`: `gtid_binlog_pos` grows already before a group commit becomes visible.
 async fn position(server: &Server) -> Result<String, Error> {
     let mut conn = server.connect().await?;
+    let question = match server.engine().flavor() {
+        Flavor::MariaDb => "SELECT @@GLOBAL.gtid_current_pos",
+        Flavor::MySql => "SELECT REPLACE(@@GLOBAL.gtid_executed, '\\n', '')",
+    };
     let text: Option<String> = conn
-        .query_first("SELECT @@GLOBAL.gtid_current_pos")
+        .query_first(question)
         .await
         .map_err(server.sql("reading its position"))?;
     let text = text.unwrap_or_default();
@@ -213,23 +239,30 @@ async fn position(server: &Server) -> Result<String, Error> {
 }
 
 async fn linked(server: &Server) -> Result<bool, Error> {
+    let (status, receiver, applier, clients) = match server.engine().flavor() {
+        Flavor::MariaDb => (
+            "SHOW SLAVE STATUS",
+            "Slave_IO_Running",
+            "Slave_SQL_Running",
+            "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'",
+        ),
+        Flavor::MySql => (
+            "SHOW REPLICA STATUS",
+            "Replica_IO_Running",
+            "Replica_SQL_Running",
+            "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_clients'",
+        ),
+    };
     let mut conn = server.connect().await?;
     let failed = "reading its replication status";
-    let row: Option<Row> = conn
-        .query_first("SHOW SLAVE STATUS")
-        .await
-        .map_err(server.sql(failed))?;
+    let row: Option<Row> = conn.query_first(status).await.map_err(server.sql(failed))?;
     let runs = |column: &str| {
         let value: Option<String> = row.as_ref().and_then(|row| row.get(column));
         value.as_deref() == Some("Yes")
     };
-    let acknowledged: Option<(String, String)> = conn
-        .query_first("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
-        .await
-        .map_err(server.sql(failed))?;
-    Ok(runs("Slave_IO_Running")
-        && runs("Slave_SQL_Running")
-        && acknowledged.is_some_and(|(_, clients)| clients != "0"))
+    let acknowledged: Option<(String, String)> =
+        conn.query_first(clients).await.map_err(server.sql(failed))?;
+    Ok(runs(receiver) && runs(applier) && acknowledged.is_some_and(|(_, clients)| clients != "0"))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
@@ -246,9 +279,15 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What watching a MariaDB server takes, and no more: `SHOW ALL SLAVES STATUS` needs SLAVE MONITOR
-/// (since 10.5.9), `SHOW MASTER STATUS` and the binlog's contents need BINLOG MONITOR. Variables,
-/// global status and `MASTER_GTID_WAIT()` need no right at all.
-pub const MONITOR_GRANT: &str = "GRANT SLAVE MONITOR ON *.*";
+/// What watching a server takes, and no more. On MariaDB `SHOW ALL SLAVES STATUS` needs SLAVE MONITOR
+/// (since 10.5.9); on MySQL `SHOW REPLICA STATUS` needs REPLICATION CLIENT. Variables, global status and
+/// waiting for a position need no right at all.
+pub fn monitor_grant(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MariaDb => "GRANT SLAVE MONITOR ON *.*",
+        Flavor::MySql => "GRANT REPLICATION CLIENT ON *.*",
+    }
+}
+
 const REPLICATION_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);

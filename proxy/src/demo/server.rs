@@ -1,4 +1,4 @@
-//! One private MariaDB server: its own folder, socket, port and log, run as the current user.
+//! One private server: its own folder, socket, port and log, run as the current user.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, Opts, OptsBuilder};
+use tokio::io::AsyncWriteExt;
 
-use super::options::{LOG_FILE_SIZE, Options, option_file};
+use super::engine::Engine;
+use super::options::{Options, option_file};
 
 /// What can go wrong with a private server, each with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,11 @@ pub enum Error {
         program: &'static str,
         package: &'static str,
     },
+    #[error(
+        "{} is missing: `.ci/server-root NAME` makes the folder of a server that Debian 12 has no package of",
+        file.display()
+    )]
+    NotUnpacked { file: PathBuf },
     #[error("cannot {doing}: {source}")]
     Io {
         doing: String,
@@ -79,6 +86,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Server {
     name: String,
+    engine: Engine,
     directory: PathBuf,
     port: u16,
     child: Mutex<Option<Child>>,
@@ -100,6 +108,7 @@ impl Server {
         fs::create_dir_all(directory.join("tmp")).map_err(Error::io("make a folder"))?;
         let mut server = Self {
             name: name.into(),
+            engine: options.engine.clone(),
             directory,
             port: 0,
             child: Mutex::new(None),
@@ -123,6 +132,10 @@ impl Server {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -249,7 +262,7 @@ impl Server {
 
     fn spawn(&self) -> Result<Child, Error> {
         let file = self.directory.join("my.cnf");
-        let mut command = Command::new(find_program(MARIADBD)?);
+        let mut command = self.engine.server()?;
         command
             .arg(format!("--defaults-file={}", file.display()))
             .args(user_argument())
@@ -259,7 +272,7 @@ impl Server {
             // Ctrl-C in the terminal reaches the whole foreground group: the servers must outlive
             // it long enough to be stopped in order.
             .process_group(0);
-        command.spawn().map_err(Error::io("start mariadbd"))
+        command.spawn().map_err(Error::io("start the server"))
     }
 
     /// `kill(2)` needs unsafe code; the shell's own `kill` does the same.
@@ -287,29 +300,32 @@ impl Drop for Server {
 }
 
 /// Makes a fresh data directory, with no account but root's and no sample database.
-pub(crate) async fn install(data: &Path) -> Result<(), Error> {
-    // A missing server is better reported now than after the work.
-    find_program(MARIADBD)?;
-    let output = tokio::process::Command::new(find_program(INSTALL_DB)?)
-        .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-        // The script refuses a machine that can't look up its own name, which no server here needs.
-        .args(["--skip-test-db", "--skip-name-resolve", "--force"])
-        .arg(format!("--datadir={}", data.display()))
+pub(crate) async fn install(engine: &Engine, data: &Path) -> Result<(), Error> {
+    let (command, script) = engine.install(data)?;
+    let mut child = tokio::process::Command::from(command)
         .args(user_argument())
-        // Measured: half of the time would go into syncing.
-        // A directory that a crash leaves half made is thrown away anyhow.
-        .args(["--debug-no-sync", "--innodb-flush-method=nosync", LOG_FILE_SIZE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(Error::io("run mariadb-install-db"))?;
+        .spawn()
+        .map_err(Error::io("make a data directory"))?;
+    let input = child.stdin.take();
+    let feed = async move {
+        if let Some(mut input) = input {
+            // It may end early and say why.
+            let _ = input.write_all(script.as_bytes()).await;
+        }
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    let output = output.map_err(Error::io("make a data directory"))?;
     if output.status.success() {
         return Ok(());
     }
     let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
     words.push_str(&String::from_utf8_lossy(&output.stderr));
     Err(Error::Failed {
-        program: INSTALL_DB.0,
+        program: "making a data directory",
         status: output.status,
         output: tail(&words),
     })
@@ -344,14 +360,14 @@ fn free_port() -> Result<u16, Error> {
         .map_err(Error::io("find a free port"))
 }
 
-/// mariadbd refuses to run as root unless told to. `/proc/self` belongs to who runs us.
+/// The servers refuse to run as root unless told to. `/proc/self` belongs to who runs us.
 fn user_argument() -> Option<&'static str> {
     let root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     root.then_some("--user=root")
 }
 
 /// Debian keeps servers in `/usr/sbin`, which is not on an ordinary user's PATH.
-fn find_program((program, package): (&'static str, &'static str)) -> Result<PathBuf, Error> {
+pub(super) fn find_program((program, package): (&'static str, &'static str)) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
@@ -365,9 +381,6 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-/// A program and Debian's package that holds it.
-const MARIADBD: (&str, &str) = ("mariadbd", "mariadb-server");
-const INSTALL_DB: (&str, &str) = ("mariadb-install-db", "mariadb-server");
 const PORT_ATTEMPTS: usize = 5;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);

@@ -11,6 +11,7 @@ use mysql_async::{Conn, TxOpts};
 
 use super::Error;
 use super::pair::{APP, Pair, Server, client};
+use crate::topology::Flavor;
 
 /// How many statements of an account a server has executed, by its own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,20 +41,31 @@ impl Counts {
     }
 }
 
-/// What `server` has executed for `user`. It needs `userstat=1`, which the pair's servers have.
+/// What `server` has executed for `user`.
 pub async fn counts(server: &Server, user: &str) -> Result<Counts, super::pair::Error> {
+    let question = match server.engine().flavor() {
+        Flavor::MariaDb => COUNTS_MARIADB,
+        Flavor::MySql => COUNTS_MYSQL,
+    };
     let mut conn = server.connect().await?;
     let counted: Option<(u64, u64, u64)> = conn
-        .exec_first(
-            "SELECT SELECT_COMMANDS, UPDATE_COMMANDS, OTHER_COMMANDS \
-             FROM information_schema.USER_STATISTICS WHERE USER = ?",
-            (user,),
-        )
+        .exec_first(question, (user,))
         .await
         .map_err(server.sql("counting statements"))?;
     let (reads, writes, other) = counted.unwrap_or_default();
     Ok(Counts { reads, writes, other })
 }
+
+/// Needs `userstat=1`, which the pair's servers have.
+const COUNTS_MARIADB: &str = "SELECT SELECT_COMMANDS, UPDATE_COMMANDS, OTHER_COMMANDS \
+     FROM information_schema.USER_STATISTICS WHERE USER = ?";
+
+const COUNTS_MYSQL: &str = "SELECT CAST(SUM(IF(reads, value, 0)) AS UNSIGNED), \
+     CAST(SUM(IF(writes, value, 0)) AS UNSIGNED), CAST(SUM(IF(reads OR writes, 0, value)) AS UNSIGNED) \
+     FROM (SELECT VARIABLE_NAME = 'Com_select' AS `reads`, VARIABLE_NAME REGEXP \
+     '^Com_(insert|update|delete|replace|create|drop|alter|truncate|load|call|rename)' AS `writes`, \
+     VARIABLE_VALUE + 0 AS value FROM performance_schema.status_by_user \
+     WHERE USER = ? AND VARIABLE_NAME LIKE 'Com\\_%' AND VARIABLE_NAME NOT LIKE 'Com\\_stmt\\_%') AS counted";
 
 /// Plays the story through the proxy at `proxy`. Every check that fails is an error that says what was
 /// expected.

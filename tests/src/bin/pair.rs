@@ -1,7 +1,8 @@
 //! A private master-master pair that stays until Ctrl-C: for trying Tandem, and other proxies, by hand.
 //!
 //! `cargo run -p tandem-tests --bin pair -- /tmp/pair.toml` writes a configuration for the pair to that file
-//! (listener 6446, admin 6447) and prints the servers' addresses.
+//! (listener 6446, admin 6447) and prints the servers' addresses. `TANDEM_SERVER=mysql-9.7` makes it a pair of
+//! that server.
 
 use std::process::ExitCode;
 
@@ -24,7 +25,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(file: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let pair = Pair::start(&Options::default()).await?;
+    let options = Options {
+        engine: tandem_tests::engine(),
+        ..Options::default()
+    };
+    let pair = Pair::start(&options).await?;
     let config = config_text(
         &pair,
         ([127, 0, 0, 1], 6446).into(),
