@@ -7,7 +7,7 @@ pub mod response;
 pub mod accept;
 pub mod connect;
 
-pub use accept::{Accept, AcceptOptions, Login, Proof};
+pub use accept::{Accept, AcceptOptions, Answer, Dialogue, Login};
 pub use auth_switch::AuthSwitchRequest;
 pub use connect::{Connect, ConnectError, ConnectOptions, Progress, ServerInfo};
 pub use greeting::Greeting;

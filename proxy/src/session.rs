@@ -14,6 +14,7 @@ pub mod hold;
 pub mod insert_id;
 mod lease;
 mod login;
+mod prove;
 mod read_back;
 mod reading;
 pub mod registry;
@@ -90,8 +91,6 @@ pub(crate) struct Session {
     handle: Rc<Handle>,
     client: Client,
     user: UserId,
-    /// The nonce of the login, which a `COM_CHANGE_USER` proves itself against.
-    nonce: [u8; 20],
     /// The handshake flags that its server connections must have.
     flags: Capabilities,
     settings: Rc<Settings>,

@@ -99,6 +99,13 @@ impl Topology {
         &self.servers[id.0]
     }
 
+    /// What clients take Tandem for: the active master's version, or else the one that is known.
+    pub fn version(&self) -> Option<&Version> {
+        let active = self.active.map(|id| self.server(id));
+        let mut candidates = active.into_iter().chain(&self.servers);
+        candidates.find_map(|server| server.version.as_ref())
+    }
+
     /// The server that takes reads beside the active master, where there is one.
     pub fn standby(&self) -> Option<&Server> {
         self.servers.iter().find(|server| server.role == Role::Standby)

@@ -31,7 +31,7 @@ use crate::route::balance::{Balance, Candidate};
 use crate::session::registry::Registry;
 use crate::session::statements::Library;
 use crate::topology::{self, Flavor, ServerId, Topology};
-use accounts::Accounts;
+use accounts::{Accounts, Method};
 use schemas::Schemas;
 
 /// How often idle things are looked at.
@@ -164,13 +164,7 @@ impl Worker {
 
     /// The version that clients are greeted with: the active master's, as it greets itself.
     pub fn greeting_version(&self) -> String {
-        let topology = self.topology.load();
-        let active = topology.active.map(|id| topology.server(id));
-        let version = active
-            .into_iter()
-            .chain(&topology.servers)
-            .find_map(|server| server.version.as_ref());
-        match version {
+        match self.topology.load().version() {
             // MariaDB before 11 puts "5.5.5-" before its version in the greeting, for old replicas' sake;
             // clients take it off again and know by it that it is MariaDB.
             Some(version) if version.flavor == Flavor::MariaDb && version.number < 110_000 => {
@@ -178,6 +172,24 @@ impl Worker {
             }
             Some(version) => version.text.to_string(),
             None => "5.5.5-10.11.0-MariaDB".to_owned(),
+        }
+    }
+
+    /// The proof that clients are asked for: as the servers do it, so that a client that can log in there can
+    /// log in here.
+    pub fn greeting_method(&self) -> Method {
+        match self.topology.load().version() {
+            Some(version) if version.flavor == Flavor::MySql => Method::Sha2,
+            _ => Method::Native,
+        }
+    }
+
+    /// utf8mb4 with the servers' own collation; clients that say nothing else use it.
+    pub fn greeting_collation(&self) -> u8 {
+        match self.greeting_method() {
+            // utf8mb4_general_ci and utf8mb4_0900_ai_ci.
+            Method::Native => 45,
+            Method::Sha2 => 255,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tandem::demo::pair::APP;
-use tandem_protocol::auth::native;
+use tandem_protocol::auth::{native, sha2};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, HEADER_LEN, Header};
 use tandem_protocol::handshake::greeting::Greeting;
@@ -39,7 +39,10 @@ impl Raw {
         let mut raw = Self::connect(address).await;
         let login = raw.login(schema).await;
         raw.send(&login).await;
-        let (_, payload) = raw.packet().await.expect("an answer to the login");
+        let (_, mut payload) = raw.packet().await.expect("an answer to the login");
+        if payload == [sha2::MORE_DATA, sha2::FAST_OK] {
+            (_, payload) = raw.packet().await.expect("what follows a right proof");
+        }
         assert_eq!(payload[0], 0, "logged in: {}", String::from_utf8_lossy(&payload));
         raw
     }
@@ -48,7 +51,11 @@ impl Raw {
     pub async fn login(&mut self, schema: &str) -> Vec<u8> {
         let (_, payload) = self.packet().await.expect("a greeting");
         let greeting = Greeting::decode(&payload).expect("a greeting");
-        let proof = native::scramble(APP.password.as_bytes(), &greeting.nonce);
+        let password = APP.password.as_bytes();
+        let proof = match greeting.plugin == sha2::PLUGIN.as_bytes() {
+            true => sha2::scramble(password, &greeting.nonce),
+            false => native::scramble(password, &greeting.nonce),
+        };
         let mut out = Vec::new();
         let start = frame::begin(&mut out);
         HandshakeResponse {
@@ -58,8 +65,9 @@ impl Raw {
             user: APP.user.as_bytes(),
             proof: &proof,
             schema: Some(schema.as_bytes()),
-            plugin: Some(native::PLUGIN.as_bytes()),
+            plugin: Some(greeting.plugin),
             attributes: &[],
+            zstd_level: 0,
         }
         .encode(&mut out);
         frame::end(&mut out, start, 1);

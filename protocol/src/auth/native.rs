@@ -16,9 +16,22 @@ pub fn scramble(password: &[u8], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
     if password.is_empty() {
         return Vec::new();
     }
-    let secret = digest(&[password]);
-    let mask = digest(&[nonce, &digest(&[&secret])]);
-    xor(&secret, &mask).to_vec()
+    scramble_secret(&digest(&[password]), nonce)
+}
+
+/// The proof by `SHA1(password)`, without the password.
+pub fn scramble_secret(secret: &[u8; DIGEST_LEN], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
+    let mask = digest(&[nonce, &digest(&[secret])]);
+    xor(secret, &mask).to_vec()
+}
+
+/// `SHA1(password)` out of a proof that [`verify`] has found right: enough to log in elsewhere.
+pub fn secret(
+    stored: &[u8; DIGEST_LEN],
+    nonce: &[u8; NONCE_LEN],
+    proof: &[u8; DIGEST_LEN],
+) -> [u8; DIGEST_LEN] {
+    xor(proof, &digest(&[nonce, stored]))
 }
 
 /// What a server stores of a password.

@@ -45,7 +45,7 @@ impl<'a> AuthSwitchRequest<'a> {
     }
 
     /// Appends the payload, without a frame header.
-    pub fn encode(plugin: &str, nonce: &[u8; NONCE_LEN], out: &mut Vec<u8>) {
+    pub fn encode(plugin: &str, nonce: &[u8], out: &mut Vec<u8>) {
         out.push(AUTH_SWITCH_HEADER);
         put_nul_terminated(out, plugin.as_bytes());
         put_nul_terminated(out, nonce);

@@ -1,35 +1,60 @@
 //! The handshake as a client goes through it with a server. The mirror of [`super::accept`].
 //!
 //! ```text
-//! AwaitGreeting --greeting--> AwaitResult --OK--> Done
-//!                               |  ^ \---ERR---> ConnectError::Refused
-//!                               \--/ auth switch
+//! AwaitGreeting --greeting--> [AwaitTls --upgraded-->] AwaitResult --OK--> Done
+//!                                                       |  ^ \---ERR---> ConnectError::Refused
+//!                                                       \--/ auth switch, more data
 //! ```
 
 use std::fmt;
 
-use crate::auth::native;
+use crate::auth::{CLEAR_PLUGIN, native, rsa, sha2};
 use crate::error::DecodeError;
 use crate::flags::{Capabilities, Status};
 use crate::frame;
 use crate::handshake::auth_switch::{AUTH_SWITCH_HEADER, AuthSwitchRequest};
 use crate::handshake::greeting::Greeting;
-use crate::handshake::response::{HandshakeResponse, put_attribute};
+use crate::handshake::response::{HandshakeResponse, put_attribute, put_ssl_request};
 use crate::packet::err::{ERR_HEADER, ErrPacket, ServerError};
 use crate::packet::ok::{OK_HEADER, OkPacket};
 
 /// The largest packet that we say we take, the most that servers allow.
 const MAX_PACKET: u32 = 1 << 30;
 
+/// What proves the account to a server.
+#[derive(Copy, Clone)]
+pub enum Credential<'a> {
+    Password(&'a [u8]),
+    /// `SHA1(password)`, which is all that `mysql_native_password` needs.
+    NativeSecret(&'a [u8; 20]),
+}
+
+/// How much the connection is to be protected.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, Default)]
+pub enum Protection {
+    /// Without TLS, whatever the server offers.
+    #[default]
+    Plain,
+    /// TLS if the server offers it.
+    Preferred,
+    /// TLS, or no connection.
+    Required,
+    /// Nobody else can read it anyhow: a Unix socket.
+    Local,
+}
+
 #[derive(Copy, Clone)]
 pub struct ConnectOptions<'a> {
     pub user: &'a [u8],
-    pub password: &'a [u8],
+    pub credential: Credential<'a>,
     pub schema: Option<&'a [u8]>,
     /// What is wanted; what the handshake itself needs is added.
     pub capabilities: Capabilities,
     pub charset: u8,
     pub attributes: &'a [(&'a str, &'a str)],
+    pub protection: Protection,
+    /// Of [`Capabilities::ZSTD_COMPRESSION`], 1 to 22.
+    pub zstd_level: u8,
 }
 
 /// Without the password, which must not get into logs.
@@ -39,6 +64,7 @@ impl fmt::Debug for ConnectOptions<'_> {
             .field("user", &String::from_utf8_lossy(self.user))
             .field("schema", &self.schema.map(String::from_utf8_lossy))
             .field("capabilities", &self.capabilities)
+            .field("protection", &self.protection)
             .finish_non_exhaustive()
     }
 }
@@ -60,6 +86,8 @@ pub struct ServerInfo {
 pub enum Progress {
     /// Send what was written, then wait for the next packet.
     Continue,
+    /// Send what was written, go over to TLS, then call [`Connect::upgraded`].
+    StartTls,
     Done(ServerInfo),
 }
 
@@ -72,6 +100,14 @@ pub enum ConnectError {
     Protocol(#[from] DecodeError),
     #[error("the server wants the authentication plugin {0}, which isn't supported")]
     UnsupportedPlugin(String),
+    #[error("the server wants {0}, for which the password itself must be known and not only its hash")]
+    PasswordNeeded(&'static str),
+    #[error("the server wants the password in clear, and the connection is not protected by TLS")]
+    Unprotected,
+    #[error("the server offers no TLS")]
+    NoTls,
+    #[error("the server's RSA key: {0}")]
+    Key(#[from] rsa::Error),
 }
 
 #[derive(Debug)]
@@ -83,8 +119,34 @@ pub struct Connect<'a> {
 #[derive(Debug)]
 enum State {
     AwaitGreeting,
-    AwaitResult(ServerInfo),
+    /// The number of the next packet, and the plugin that the greeting named.
+    AwaitTls(ServerInfo, u8, Plugin),
+    AwaitResult(ServerInfo, Plugin),
     Over,
+}
+
+/// The plugins that this side speaks.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+enum Plugin {
+    Native,
+    Sha2,
+    Clear,
+}
+
+impl Plugin {
+    fn by_name(name: &[u8]) -> Option<Self> {
+        [Self::Native, Self::Sha2, Self::Clear]
+            .into_iter()
+            .find(|plugin| plugin.name().as_bytes() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Native => native::PLUGIN,
+            Self::Sha2 => sha2::PLUGIN,
+            Self::Clear => CLEAR_PLUGIN,
+        }
+    }
 }
 
 impl<'a> Connect<'a> {
@@ -102,55 +164,87 @@ impl<'a> Connect<'a> {
             return Err(ConnectError::Refused(ErrPacket::decode(payload)?.to_owned()));
         }
         match std::mem::replace(&mut self.state, State::Over) {
-            State::AwaitGreeting => {
-                let server = self.answer_greeting(seq, payload, out)?;
-                self.state = State::AwaitResult(server);
-                Ok(Progress::Continue)
-            }
-            State::AwaitResult(server) => self.result(server, seq, payload, out),
-            State::Over => Err(DecodeError::Finished.into()),
+            State::AwaitGreeting => self.answer_greeting(seq.wrapping_add(1), payload, out),
+            State::AwaitResult(server, plugin) => self.result(server, plugin, seq, payload, out),
+            State::AwaitTls(..) | State::Over => Err(DecodeError::Finished.into()),
+        }
+    }
+
+    /// The connection is under TLS: appends the answer to the greeting.
+    pub fn upgraded(&mut self, out: &mut Vec<u8>) -> Result<Progress, ConnectError> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::AwaitTls(server, seq, plugin) => self.introduce(server, seq, plugin, out),
+            _ => Err(DecodeError::Finished.into()),
         }
     }
 
     fn answer_greeting(
-        &self,
+        &mut self,
         seq: u8,
         payload: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<ServerInfo, ConnectError> {
+    ) -> Result<Progress, ConnectError> {
         let greeting = Greeting::decode(payload)?;
-        let capabilities = self.negotiate(greeting.capabilities);
-        let proof = native::scramble(self.options.password, &greeting.nonce);
+        let tls = match self.options.protection {
+            Protection::Plain | Protection::Local => false,
+            Protection::Preferred => greeting.capabilities.contains(Capabilities::SSL),
+            Protection::Required if greeting.capabilities.contains(Capabilities::SSL) => true,
+            Protection::Required => return Err(ConnectError::NoTls),
+        };
+        let server = ServerInfo {
+            version: String::from_utf8_lossy(greeting.version).into_owned(),
+            connection_id: greeting.connection_id,
+            capabilities: self.negotiate(greeting.capabilities, tls),
+            status: greeting.status,
+            charset: self.options.charset,
+            nonce: greeting.nonce,
+        };
+        // With another plugin named, the server will ask us to switch, or find that the account uses this one.
+        let plugin = match Plugin::by_name(greeting.plugin) {
+            Some(Plugin::Sha2) if matches!(self.options.credential, Credential::Password(_)) => Plugin::Sha2,
+            _ => Plugin::Native,
+        };
+        if !tls {
+            return self.introduce(server, seq, plugin, out);
+        }
+        let start = frame::begin(out);
+        put_ssl_request(server.capabilities, MAX_PACKET, self.options.charset, out);
+        let seq = frame::end(out, start, seq);
+        self.state = State::AwaitTls(server, seq, plugin);
+        Ok(Progress::StartTls)
+    }
+
+    fn introduce(
+        &mut self,
+        server: ServerInfo,
+        seq: u8,
+        plugin: Plugin,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, ConnectError> {
+        let proof = self.proof(plugin, &server)?;
         let mut attributes = Vec::new();
         for (name, value) in self.options.attributes {
             put_attribute(&mut attributes, name, value);
         }
         let start = frame::begin(out);
         HandshakeResponse {
-            capabilities,
+            capabilities: server.capabilities,
             max_packet: MAX_PACKET,
             charset: self.options.charset,
             user: self.options.user,
             proof: &proof,
             schema: self.options.schema,
-            // Said even if the server's default is another: it then asks us to switch, or finds
-            // that the account uses this one anyway.
-            plugin: Some(native::PLUGIN.as_bytes()),
+            plugin: Some(plugin.name().as_bytes()),
             attributes: &attributes,
+            zstd_level: self.options.zstd_level,
         }
         .encode(out);
-        frame::end(out, start, seq.wrapping_add(1));
-        Ok(ServerInfo {
-            version: String::from_utf8_lossy(greeting.version).into_owned(),
-            connection_id: greeting.connection_id,
-            capabilities,
-            status: greeting.status,
-            charset: self.options.charset,
-            nonce: greeting.nonce,
-        })
+        frame::end(out, start, seq);
+        self.state = State::AwaitResult(server, plugin);
+        Ok(Progress::Continue)
     }
 
-    fn negotiate(&self, offered: Capabilities) -> Capabilities {
+    fn negotiate(&self, offered: Capabilities, tls: bool) -> Capabilities {
         let needed = Capabilities::PROTOCOL_41
             | Capabilities::SECURE_CONNECTION
             | Capabilities::PLUGIN_AUTH
@@ -159,16 +253,38 @@ impl<'a> Connect<'a> {
         let mut wanted = self.options.capabilities | needed;
         wanted.set(Capabilities::CONNECT_WITH_DB, self.options.schema.is_some());
         wanted.set(Capabilities::CONNECT_ATTRS, !self.options.attributes.is_empty());
+        wanted.set(Capabilities::SSL, tls);
         wanted & offered
+    }
+
+    fn proof(&self, plugin: Plugin, server: &ServerInfo) -> Result<Vec<u8>, ConnectError> {
+        match (plugin, self.options.credential) {
+            (Plugin::Native, Credential::Password(password)) => Ok(native::scramble(password, &server.nonce)),
+            (Plugin::Native, Credential::NativeSecret(secret)) => {
+                Ok(native::scramble_secret(secret, &server.nonce))
+            }
+            (Plugin::Sha2, Credential::Password(password)) => Ok(sha2::scramble(password, &server.nonce)),
+            (Plugin::Clear, Credential::Password(password)) if self.is_protected(server) => {
+                Ok(nul_terminated(password))
+            }
+            (Plugin::Clear, Credential::Password(_)) => Err(ConnectError::Unprotected),
+            (plugin, Credential::NativeSecret(_)) => Err(ConnectError::PasswordNeeded(plugin.name())),
+        }
+    }
+
+    fn is_protected(&self, server: &ServerInfo) -> bool {
+        server.capabilities.contains(Capabilities::SSL) || self.options.protection == Protection::Local
     }
 
     fn result(
         &mut self,
         mut server: ServerInfo,
+        plugin: Plugin,
         seq: u8,
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Progress, ConnectError> {
+        let mut next = seq.wrapping_add(1);
         match payload.first() {
             Some(&OK_HEADER) => {
                 server.status = OkPacket::decode(payload, server.capabilities)?.status;
@@ -176,15 +292,23 @@ impl<'a> Connect<'a> {
             }
             Some(&AUTH_SWITCH_HEADER) => {
                 let request = AuthSwitchRequest::decode(payload)?;
-                if request.plugin != native::PLUGIN.as_bytes() {
-                    let plugin = String::from_utf8_lossy(request.plugin).into_owned();
-                    return Err(ConnectError::UnsupportedPlugin(plugin));
+                let Some(plugin) = Plugin::by_name(request.plugin) else {
+                    let name = String::from_utf8_lossy(request.plugin).into_owned();
+                    return Err(ConnectError::UnsupportedPlugin(name));
+                };
+                if plugin != Plugin::Clear {
+                    server.nonce = request.nonce()?;
                 }
-                server.nonce = request.nonce()?;
-                let proof = native::scramble(self.options.password, &server.nonce);
-                let mut next = seq.wrapping_add(1);
+                let proof = self.proof(plugin, &server)?;
                 frame::write_packet(out, &mut next, &proof);
-                self.state = State::AwaitResult(server);
+                self.state = State::AwaitResult(server, plugin);
+                Ok(Progress::Continue)
+            }
+            Some(&sha2::MORE_DATA) if plugin == Plugin::Sha2 => {
+                if let Some(answer) = self.more_data(&server, &payload[1..])? {
+                    frame::write_packet(out, &mut next, &answer);
+                }
+                self.state = State::AwaitResult(server, plugin);
                 Ok(Progress::Continue)
             }
             Some(&header) => Err(DecodeError::Unexpected {
@@ -198,6 +322,27 @@ impl<'a> Connect<'a> {
             .into()),
         }
     }
+
+    /// The answer in the middle of `caching_sha2_password`, if there is one to give.
+    fn more_data(&self, server: &ServerInfo, data: &[u8]) -> Result<Option<Vec<u8>>, ConnectError> {
+        let Credential::Password(password) = self.options.credential else {
+            return Err(ConnectError::PasswordNeeded(sha2::PLUGIN));
+        };
+        match data {
+            [sha2::FAST_OK] => Ok(None),
+            [sha2::WANT_PASSWORD] if self.is_protected(server) => Ok(Some(nul_terminated(password))),
+            [sha2::WANT_PASSWORD] => Ok(Some(vec![sha2::WANT_KEY])),
+            pem => {
+                let pem = String::from_utf8_lossy(pem);
+                let masked = sha2::mask(&nul_terminated(password), &server.nonce);
+                Ok(Some(rsa::encrypt(&pem, &masked)?))
+            }
+        }
+    }
+}
+
+fn nul_terminated(password: &[u8]) -> Vec<u8> {
+    [password, &[0]].concat()
 }
 
 #[cfg(test)]

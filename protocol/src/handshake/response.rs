@@ -20,6 +20,8 @@ pub struct HandshakeResponse<'a> {
     pub plugin: Option<&'a [u8]>,
     /// Pairs of length-encoded strings, see [`put_attribute`].
     pub attributes: &'a [u8],
+    /// Only with [`Capabilities::ZSTD_COMPRESSION`].
+    pub zstd_level: u8,
 }
 
 /// Whether the client asks for TLS before it says who it is.
@@ -29,6 +31,15 @@ pub fn is_ssl_request(payload: &[u8]) -> bool {
         && Reader::new(payload)
             .u32("capabilities")
             .is_ok_and(|base| Capabilities::from_bits_retain(u64::from(base)).contains(wanted))
+}
+
+/// Appends the payload of an SSLRequest: what comes before the user in the answer that follows under TLS.
+pub fn put_ssl_request(capabilities: Capabilities, max_packet: u32, charset: u8, out: &mut Vec<u8>) {
+    put_u32(out, capabilities.base());
+    put_u32(out, max_packet);
+    out.push(charset);
+    out.extend_from_slice(&[0; PLAIN_FILLER]);
+    put_u32(out, capabilities.extended());
 }
 
 /// Appends one pair to a block of attributes.
@@ -58,6 +69,7 @@ impl<'a> HandshakeResponse<'a> {
             schema: None,
             plugin: None,
             attributes: &[],
+            zstd_level: 0,
         };
         response.read_optional(&mut reader)?;
         Ok(response)
@@ -75,7 +87,9 @@ impl<'a> HandshakeResponse<'a> {
         if caps.contains(Capabilities::CONNECT_ATTRS) && !reader.is_empty() {
             self.attributes = reader.lenenc_bytes("attributes")?;
         }
-        // A compression level may follow, which only matters with CLIENT_ZSTD_COMPRESSION.
+        if caps.contains(Capabilities::ZSTD_COMPRESSION) && !reader.is_empty() {
+            self.zstd_level = reader.u8("compression level")?;
+        }
         Ok(())
     }
 
@@ -83,11 +97,7 @@ impl<'a> HandshakeResponse<'a> {
     /// where the capabilities announce them.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let caps = self.capabilities;
-        put_u32(out, caps.base());
-        put_u32(out, self.max_packet);
-        out.push(self.charset);
-        out.extend_from_slice(&[0; PLAIN_FILLER]);
-        put_u32(out, caps.extended());
+        put_ssl_request(caps, self.max_packet, self.charset, out);
         put_nul_terminated(out, self.user);
         if caps.contains(Capabilities::PLUGIN_AUTH_LENENC_DATA) {
             put_lenenc_bytes(out, self.proof);
@@ -104,6 +114,9 @@ impl<'a> HandshakeResponse<'a> {
         }
         if caps.contains(Capabilities::CONNECT_ATTRS) {
             put_lenenc_bytes(out, self.attributes);
+        }
+        if caps.contains(Capabilities::ZSTD_COMPRESSION) {
+            out.push(self.zstd_level);
         }
     }
 }
@@ -148,6 +161,7 @@ mod tests {
             schema: Some(b"shop"),
             plugin: Some(b"mysql_native_password"),
             attributes: b"\x01a\x01b",
+            zstd_level: 0,
         }
     }
 

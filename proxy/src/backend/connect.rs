@@ -7,7 +7,9 @@ use std::rc::Rc;
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header};
-use tandem_protocol::handshake::connect::{Connect, ConnectError, ConnectOptions, Progress, ServerInfo};
+use tandem_protocol::handshake::connect::{
+    Connect, ConnectError, ConnectOptions, Credential, Progress, Protection, ServerInfo,
+};
 use tandem_protocol::version::ServerVersion;
 use thiserror::Error;
 
@@ -60,6 +62,8 @@ pub enum Error {
     },
     #[error("asks for the authentication method '{0}', which Tandem does not speak yet")]
     Plugin(String),
+    #[error("could not be logged in to: {0}")]
+    Login(#[source] ConnectError),
     #[error("broke the protocol during login: {0}")]
     Protocol(#[from] DecodeError),
     #[error("sent a login packet of {0} bytes")]
@@ -128,11 +132,13 @@ async fn log_in(
 ) -> Result<ServerInfo, Error> {
     let mut login = Connect::new(ConnectOptions {
         user: target.user.name.as_bytes(),
-        password: target.user.password.reveal().as_bytes(),
+        credential: Credential::Password(target.user.password.reveal().as_bytes()),
         schema: None,
         capabilities: ALWAYS | target.key.flags,
         charset: collation,
         attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
+        protection: Protection::Plain,
+        zstd_level: 0,
     });
     let mut out = Vec::new();
     loop {
@@ -151,6 +157,7 @@ async fn log_in(
         match progress.map_err(Error::from)? {
             Progress::Done(info) => return Ok(info),
             Progress::Continue => stream.write_all(&out).await?,
+            Progress::StartTls => return Err(Error::Login(ConnectError::NoTls)),
         }
     }
 }
@@ -165,6 +172,7 @@ impl From<ConnectError> for Error {
             },
             ConnectError::UnsupportedPlugin(plugin) => Self::Plugin(plugin),
             ConnectError::Protocol(error) => Self::Protocol(error),
+            error => Self::Login(error),
         }
     }
 }

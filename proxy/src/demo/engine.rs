@@ -58,7 +58,11 @@ impl Engine {
                     .args(["--skip-test-db", "--skip-name-resolve", "--force"])
                     // Measured: half of the time would go into syncing.
                     // A directory that a crash leaves half made is thrown away anyhow.
-                    .args(["--debug-no-sync", "--innodb-flush-method=nosync", MARIADB_LOG_SIZE])
+                    .args([
+                        "--debug-no-sync",
+                        "--innodb-flush-method=nosync",
+                        MARIADB_LOG_SIZE,
+                    ])
                     .arg(datadir);
                 Ok((command, String::new()))
             }

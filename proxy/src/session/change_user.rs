@@ -4,23 +4,21 @@ use std::rc::Rc;
 
 use tandem_protocol::auth::native;
 use tandem_protocol::command::ChangeUser;
-use tandem_protocol::frame::{self, HEADER_LEN};
-use tandem_protocol::handshake::auth_switch::AuthSwitchRequest;
+use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::handshake::Dialogue;
 use tandem_protocol::reply;
 
 use super::complaint::Complaint;
-use super::login::{fresh_nonce, read_answer};
+use super::prove::{Claim, Proved, Refused, prove};
 use super::settings::Settings;
 use super::{Command, End, Session};
 use crate::route::Written;
 
 /// What the client asked for.
 struct Request {
-    user: Vec<u8>,
-    proof: Vec<u8>,
+    claim: Claim,
     schema: Option<Vec<u8>>,
     charset: Option<u16>,
-    is_native: bool,
 }
 
 impl Session {
@@ -28,36 +26,24 @@ impl Session {
         self.handle.enter("Change user");
         let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
         let request = ChangeUser::decode(payload, self.client.capabilities).map(|request| Request {
-            user: request.user.to_vec(),
-            proof: request.proof.to_vec(),
+            claim: Claim {
+                user: request.user.to_vec(),
+                plugin: request.plugin.unwrap_or(native::PLUGIN.as_bytes()).to_vec(),
+                proof: request.proof.to_vec(),
+                // The client is asked again, as MariaDB does it: which nonce it had in mind is not said.
+                nonce: None,
+                dialogue: Dialogue { seq: 1 },
+            },
             schema: (!request.schema.is_empty()).then(|| request.schema.to_vec()),
             charset: request.charset,
-            is_native: request
-                .plugin
-                .is_none_or(|plugin| plugin == native::PLUGIN.as_bytes()),
         });
         self.client.inbox.consume(command.head);
         let request = request.map_err(|error| End::Complaint(Complaint::malformed_command(error)))?;
-        let mut seq = 1;
-        let mut account = None;
-        if request.is_native {
-            account = self
-                .worker
-                .accounts
-                .verify(&request.user, &self.nonce, &request.proof);
-        }
-        if account.is_none() {
-            // The client may have used another plugin, or another nonce: it is asked once, clearly.
-            let (next, proof) = self.ask_for_proof().await?;
-            seq = next;
-            account = self.worker.accounts.verify(&request.user, &self.nonce, &proof);
-        }
-        let Some(account) = account else {
-            let user = String::from_utf8_lossy(&request.user);
-            let host = self.handle.client.ip().to_string();
-            let complaint = Complaint::access_denied(&user, &host, !request.proof.is_empty());
-            return self.refuse_change(&complaint, seq).await;
-        };
+        let Proved {
+            account,
+            seq,
+            before: mut out,
+        } = self.prove(request.claim).await?;
         self.forget_everything();
         self.written = Written::Nothing;
         self.user = account.id;
@@ -66,31 +52,34 @@ impl Session {
         self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));
         self.handle.show_schema(self.settings.schema.as_deref());
         if let Err(complaint) = self.check_schema().await {
-            return self.refuse_change(&complaint, seq).await;
+            return Err(self.refuse_change(&complaint, seq).await);
         }
-        let mut out = Vec::new();
         reply::ok(&mut out, seq, self.ties.status, self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 
-    /// Sends an authentication switch; returns the next sequence number and the proof.
-    async fn ask_for_proof(&mut self) -> Result<(u8, Vec<u8>), End> {
-        self.nonce = fresh_nonce().map_err(|error| End::Protocol(error.to_string()))?;
-        let mut out = Vec::new();
-        let start = frame::begin(&mut out);
-        AuthSwitchRequest::encode(native::PLUGIN, &self.nonce, &mut out);
-        frame::end(&mut out, start, 1);
-        self.client.write(&out).await?;
+    async fn prove(&mut self, claim: Claim) -> Result<Proved, End> {
         let bound = self.worker.config.listener.handshake_timeout;
-        let (seq, proof) = read_answer(&mut self.client, bound).await?;
-        Ok((seq.wrapping_add(1), proof))
+        let host = self.handle.client.ip().to_string();
+        let proving = prove(&self.worker, &mut self.client, &host, claim);
+        match tokio::time::timeout(bound, proving).await {
+            Ok(Ok(proved)) => Ok(proved),
+            Ok(Err(Refused {
+                complaint: Some(complaint),
+                seq,
+            })) => Err(self.refuse_change(&complaint, seq).await),
+            Ok(Err(Refused { complaint: None, .. })) => Err(End::Closed),
+            Err(_) => Err(End::Complaint(Complaint::login_timeout(bound))),
+        }
     }
 
     /// The server ends a session whose change of user failed; so does Tandem.
-    async fn refuse_change(&mut self, complaint: &Complaint, seq: u8) -> Result<(), End> {
+    async fn refuse_change(&mut self, complaint: &Complaint, seq: u8) -> End {
         let mut out = Vec::new();
         complaint.write(&mut out, seq, self.client.capabilities);
-        self.client.write(&out).await?;
-        Err(End::Login(complaint.to_string()))
+        match self.client.write(&out).await {
+            Ok(()) => End::Login(complaint.to_string()),
+            Err(error) => error.into(),
+        }
     }
 }

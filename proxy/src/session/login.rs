@@ -3,15 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::flags::{Capabilities, Status};
-use tandem_protocol::frame::{HEADER_LEN, Header};
-use tandem_protocol::handshake::accept::{Accept, AcceptOptions, Login, Proof};
+use tandem_protocol::handshake::{Accept, AcceptOptions, Answer};
 use tandem_protocol::reply;
 
 use super::bring::FailedSync;
 use super::complaint::Complaint;
 use super::hold::Ties;
+use super::prove::{Claim, Proved, Refused, fresh_nonce, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
@@ -19,11 +18,10 @@ use super::settings::Settings;
 use super::statements::Statements;
 use super::{End, Session};
 use crate::backend::connect;
+use crate::net::Stream;
 use crate::net::buffer::Inbox;
-use crate::net::{self, Stream};
 use crate::route::Written;
 use crate::worker::Worker;
-use crate::worker::accounts::Account;
 
 /// What Tandem offers to clients. Not offered, so that no client asks for it: TLS, compression, LOCAL INFILE,
 /// session tracking, query attributes and MariaDB's extended flags.
@@ -47,12 +45,6 @@ const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::CONNECT_ATTRS)
     .union(Capabilities::PLUGIN_AUTH_LENENC_DATA)
     .union(Capabilities::DEPRECATE_EOF);
-
-/// utf8mb4_general_ci, as the servers greet.
-const GREETING_COLLATION: u8 = 45;
-
-/// No packet of a login is larger; nobody who has not logged in gets more memory.
-const LOGIN_PACKET_LIMIT: usize = 64 * 1024;
 
 /// Logs a client in.
 ///
@@ -92,31 +84,9 @@ async fn tell(client: &mut Client, complaint: &Complaint, seq: u8) {
 }
 
 struct Introduced {
-    login: Login,
-    account: Account,
-    nonce: [u8; NONCE_LEN],
-}
-
-/// The complaint is `None` when there is nobody to tell.
-struct Refused {
-    complaint: Option<Complaint>,
-    seq: u8,
-}
-
-impl Refused {
-    fn silently() -> Self {
-        Self {
-            complaint: None,
-            seq: 0,
-        }
-    }
-
-    fn with(complaint: Complaint, seq: u8) -> Self {
-        Self {
-            complaint: Some(complaint),
-            seq,
-        }
-    }
+    schema: Option<Vec<u8>>,
+    charset: u8,
+    proved: Proved,
 }
 
 async fn introduce(
@@ -128,55 +98,45 @@ async fn introduce(
     if handle.signal() != Signal::None {
         return Err(Refused::with(Complaint::stopping(), 0));
     }
-    let mut nonce = fresh_nonce().map_err(|_| Refused::silently())?;
+    let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
+    let plugin = worker.greeting_method().plugin();
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
         nonce,
         capabilities: OFFERED,
-        charset: GREETING_COLLATION,
+        charset: worker.greeting_collation(),
+        plugin,
     });
     let mut out = Vec::new();
     accept.greeting(&mut out);
     client.write(&out).await.map_err(|_| Refused::silently())?;
     let (seq, payload) = read_packet(client).await?;
-    let malformed =
-        |error: tandem_protocol::error::DecodeError| Refused::with(Complaint::malformed_login(error), 2);
-    let mut login = accept.response(seq, &payload).map_err(malformed)?;
+    let Answer::Login(login) = accept.response(seq, &payload).map_err(Refused::malformed)? else {
+        return Err(Refused::silently());
+    };
     client.capabilities = login.capabilities;
-    if login.proof == Proof::Switch {
-        nonce = fresh_nonce().map_err(|_| Refused::silently())?;
-        out.clear();
-        login.request_switch(&nonce, &mut out);
-        client.write(&out).await.map_err(|_| Refused::silently())?;
-        let (seq, payload) = read_packet(client).await?;
-        login = login.switched(seq, &payload).map_err(malformed)?;
-    }
-    let seq = login.seq;
-    let account = check(worker, handle, &login, &nonce).map_err(|complaint| Refused::with(complaint, seq))?;
+    let claim = Claim {
+        nonce: can_be_checked(&login.plugin, plugin, login.capabilities).then_some(nonce),
+        user: login.user,
+        plugin: login.plugin,
+        proof: login.proof,
+        dialogue: login.dialogue,
+    };
+    let host = handle.client.ip().to_string();
+    let proved = prove(worker, client, &host, claim).await?;
     Ok(Introduced {
-        login,
-        account,
-        nonce,
+        schema: login.schema,
+        charset: login.charset,
+        proved,
     })
 }
 
-fn check(
-    worker: &Worker,
-    handle: &Handle,
-    login: &Login,
-    nonce: &[u8; NONCE_LEN],
-) -> Result<Account, Complaint> {
-    let name = String::from_utf8_lossy(&login.user);
-    let proof = match &login.proof {
-        Proof::Native(proof) => proof.as_slice(),
-        Proof::Switch => &[],
-    };
-    worker
-        .accounts
-        .verify(&login.user, nonce, proof)
-        .ok_or_else(|| Complaint::access_denied(&name, &handle.client.ip().to_string(), !proof.is_empty()))
+/// Whether the proof that comes with the answer is over the greeting's nonce: clients that answer for another
+/// plugin than the greeting named wait to be asked. One without plugins can't be asked for anything else.
+fn can_be_checked(plugin: &[u8], greeted: &str, capabilities: Capabilities) -> bool {
+    plugin == greeted.as_bytes() || !capabilities.contains(Capabilities::PLUGIN_AUTH)
 }
 
 /// The session begins: its default schema is checked with a server before the client hears OK.
@@ -187,19 +147,23 @@ async fn welcome(
     introduced: Introduced,
 ) -> Result<Session, End> {
     let Introduced {
-        login,
-        account,
-        nonce,
+        schema,
+        charset,
+        proved,
     } = introduced;
+    let Proved {
+        account,
+        seq,
+        before: mut out,
+    } = proved;
     *handle.user.borrow_mut() = Rc::clone(&account.name);
-    let flags = connect::flags_for(login.capabilities);
-    let settings = Rc::new(Settings::new(u16::from(login.charset), login.schema.as_deref()));
+    let flags = connect::flags_for(client.capabilities);
+    let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
     let mut session = Session {
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
         client,
         user: account.id,
-        nonce,
         flags,
         reading: Reading::new(&settings, &worker.topology.load()),
         settings,
@@ -213,16 +177,10 @@ async fn welcome(
     };
     handle.show_schema(session.settings.schema.as_deref());
     if let Err(complaint) = session.check_schema().await {
-        tell(&mut session.client, &complaint, login.seq).await;
+        tell(&mut session.client, &complaint, seq).await;
         return Err(End::Login(complaint.to_string()));
     }
-    let mut out = Vec::new();
-    reply::ok(
-        &mut out,
-        login.seq,
-        Status::AUTOCOMMIT,
-        session.client.capabilities,
-    );
+    reply::ok(&mut out, seq, Status::AUTOCOMMIT, session.client.capabilities);
     session.client.write(&out).await?;
     Ok(session)
 }
@@ -276,50 +234,5 @@ impl Session {
         lease.release();
         self.worker.schemas.note(self.user, &schema);
         Ok(())
-    }
-}
-
-/// A nonce that no byte of ends a string early or needs escaping, as the servers make them.
-pub(super) fn fresh_nonce() -> Result<[u8; NONCE_LEN], getrandom::Error> {
-    let mut nonce = [0; NONCE_LEN];
-    getrandom::fill(&mut nonce)?;
-    for byte in &mut nonce {
-        *byte &= 0x7f;
-        if *byte == 0 || *byte == b'$' {
-            *byte += 1;
-        }
-    }
-    Ok(nonce)
-}
-
-async fn read_packet(client: &mut Client) -> Result<(u8, Vec<u8>), Refused> {
-    let Client { stream, inbox, .. } = client;
-    let filled = net::fill(stream, inbox, HEADER_LEN).await;
-    filled.map_err(|_| Refused::silently())?;
-    let header = Header::peek(inbox.bytes()).ok_or_else(Refused::silently)?;
-    if header.len > LOGIN_PACKET_LIMIT {
-        let cause = format!("a login packet of {} bytes", header.len);
-        return Err(Refused::with(
-            Complaint::malformed_login(cause),
-            header.seq.wrapping_add(1),
-        ));
-    }
-    let total = HEADER_LEN + header.len;
-    let filled = net::fill(stream, inbox, total).await;
-    filled.map_err(|_| Refused::silently())?;
-    let payload = inbox.bytes()[HEADER_LEN..total].to_vec();
-    inbox.consume(total);
-    Ok((header.seq, payload))
-}
-
-/// Reads the client's answer to a question in the middle of a command.
-pub(super) async fn read_answer(client: &mut Client, bound: Duration) -> Result<(u8, Vec<u8>), End> {
-    match tokio::time::timeout(bound, read_packet(client)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(refused)) => Err(match refused.complaint {
-            Some(complaint) => End::Complaint(complaint),
-            None => End::Closed,
-        }),
-        Err(_) => Err(End::Complaint(Complaint::login_timeout(bound))),
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::handshake::accept::{Accept, AcceptOptions, Login, Proof};
+use crate::handshake::accept::{Accept, AcceptOptions, Answer, Login};
 
 const NONCE: [u8; 20] = *b"abcdefghijklmnopqrst";
 const OFFERED: Capabilities = Capabilities::PROTOCOL_41
@@ -13,22 +13,25 @@ const OFFERED: Capabilities = Capabilities::PROTOCOL_41
 fn options() -> ConnectOptions<'static> {
     ConnectOptions {
         user: b"bob",
-        password: b"secret",
+        credential: Credential::Password(b"secret"),
         schema: Some(b"shop"),
         capabilities: Capabilities::SESSION_TRACK
             | Capabilities::MARIADB_STMT_BULK
             | Capabilities::DEPRECATE_EOF,
         charset: 45,
         attributes: &[("program_name", "test")],
+        protection: Protection::Plain,
+        zstd_level: 0,
     }
 }
 
-fn accept() -> Accept<'static> {
+fn accept(plugin: &'static str) -> Accept<'static> {
     Accept::new(AcceptOptions {
+        plugin,
         version: b"5.5.5-10.11.14-MariaDB",
         connection_id: 9,
         nonce: NONCE,
-        capabilities: OFFERED,
+        capabilities: OFFERED | Capabilities::SSL,
         charset: 8,
     })
 }
@@ -41,12 +44,31 @@ fn to_client(connect: &mut Connect<'_>, bytes: &[u8]) -> (Result<Progress, Conne
 }
 
 fn meet(connect: &mut Connect<'_>) -> Login {
+    meet_with(connect, native::PLUGIN)
+}
+
+/// The handshake up to the client's login; TLS is a matter of words here.
+fn meet_with(connect: &mut Connect<'_>, plugin: &'static str) -> Login {
     let mut greeting = Vec::new();
-    accept().greeting(&mut greeting);
-    let (progress, answer) = to_client(connect, &greeting);
-    assert_eq!(progress, Ok(Progress::Continue));
+    accept(plugin).greeting(&mut greeting);
+    let (progress, mut answer) = to_client(connect, &greeting);
+    let mut waiting = accept(plugin);
+    if progress == Ok(Progress::StartTls) {
+        let (header, payload) = frame::packet(&answer).unwrap();
+        let Answer::StartTls(next) = waiting.response(header.seq, payload).unwrap() else {
+            panic!("no TLS")
+        };
+        waiting = next;
+        answer = Vec::new();
+        assert_eq!(connect.upgraded(&mut answer), Ok(Progress::Continue));
+    } else {
+        assert_eq!(progress, Ok(Progress::Continue));
+    }
     let (header, payload) = frame::packet(&answer).unwrap();
-    accept().response(header.seq, payload).unwrap()
+    match waiting.response(header.seq, payload).unwrap() {
+        Answer::Login(login) => login,
+        Answer::StartTls(_) => panic!("TLS"),
+    }
 }
 
 fn ok(seq: u8) -> Vec<u8> {
@@ -60,11 +82,12 @@ fn both_sides_meet_without_a_switch() {
     assert_eq!(login.user, b"bob");
     assert_eq!(login.schema.as_deref(), Some(&b"shop"[..]));
     assert_eq!(login.attributes, b"\x0cprogram_name\x04test");
-    let Proof::Native(proof) = &login.proof else {
-        panic!("{login:?}")
-    };
-    assert!(native::verify(&native::double_sha1(b"secret"), &NONCE, proof));
-    let (progress, answer) = to_client(&mut connect, &ok(login.seq));
+    assert!(native::verify(
+        &native::double_sha1(b"secret"),
+        &NONCE,
+        &login.proof
+    ));
+    let (progress, answer) = to_client(&mut connect, &ok(login.dialogue.seq));
     let Ok(Progress::Done(server)) = progress else {
         panic!("{progress:?}")
     };
@@ -81,33 +104,142 @@ fn both_sides_meet_without_a_switch() {
 fn both_sides_meet_after_a_switch() {
     let other = *b"ABCDEFGHIJKLMNOPQRST";
     let mut connect = Connect::new(options());
-    let mut login = meet(&mut connect);
+    let mut dialogue = meet(&mut connect).dialogue;
     let mut request = Vec::new();
-    login.request_switch(&other, &mut request);
+    dialogue.switch(native::PLUGIN, &other, &mut request);
     let (progress, answer) = to_client(&mut connect, &request);
     assert_eq!(progress, Ok(Progress::Continue));
-    let (header, payload) = frame::packet(&answer).unwrap();
-    let login = login.switched(header.seq, payload).unwrap();
-    let Proof::Native(proof) = &login.proof else {
-        panic!("{login:?}")
-    };
+    let (header, proof) = frame::packet(&answer).unwrap();
+    dialogue.answered(header.seq).unwrap();
     assert!(native::verify(&native::double_sha1(b"secret"), &other, proof));
-    let (progress, _) = to_client(&mut connect, &ok(login.seq));
+    let (progress, _) = to_client(&mut connect, &ok(dialogue.seq));
     assert!(matches!(progress, Ok(Progress::Done(server)) if server.nonce == other));
 }
 
 #[test]
 fn an_empty_password_is_an_empty_proof_even_after_a_switch() {
     let mut connect = Connect::new(ConnectOptions {
-        password: b"",
+        credential: Credential::Password(b""),
         ..options()
     });
     let mut login = meet(&mut connect);
-    assert_eq!(login.proof, Proof::Native(Vec::new()));
+    assert_eq!(login.proof, b"");
     let mut request = Vec::new();
-    login.request_switch(&NONCE, &mut request);
+    login.dialogue.switch(sha2::PLUGIN, &NONCE, &mut request);
     let (_, answer) = to_client(&mut connect, &request);
     assert_eq!(answer, [0, 0, 0, 3]);
+}
+
+#[test]
+fn a_cached_sha2_password_is_proved_at_once() {
+    let mut connect = Connect::new(options());
+    let mut login = meet_with(&mut connect, sha2::PLUGIN);
+    assert_eq!(login.plugin, sha2::PLUGIN.as_bytes());
+    assert!(sha2::verify(
+        &sha2::double_sha256(b"secret"),
+        &NONCE,
+        &login.proof
+    ));
+    let mut out = Vec::new();
+    login.dialogue.more_data(&[sha2::FAST_OK], &mut out);
+    let (progress, answer) = to_client(&mut connect, &out);
+    assert_eq!((progress, answer.len()), (Ok(Progress::Continue), 0));
+    let (progress, _) = to_client(&mut connect, &ok(login.dialogue.seq));
+    assert!(matches!(progress, Ok(Progress::Done(_))));
+}
+
+#[test]
+fn an_uncached_sha2_password_goes_through_rsa_or_tls_or_a_local_socket() {
+    let pair = rsa::KeyPair::generate().unwrap();
+    for protection in [
+        Protection::Plain,
+        Protection::Preferred,
+        Protection::Required,
+        Protection::Local,
+    ] {
+        let mut connect = Connect::new(ConnectOptions {
+            protection,
+            ..options()
+        });
+        let mut dialogue = meet_with(&mut connect, sha2::PLUGIN).dialogue;
+        let mut ask = |data: &[u8]| {
+            let mut out = Vec::new();
+            dialogue.more_data(data, &mut out);
+            let (progress, answer) = to_client(&mut connect, &out);
+            assert_eq!(progress, Ok(Progress::Continue));
+            let (header, payload) = frame::packet(&answer).unwrap();
+            dialogue.answered(header.seq).unwrap();
+            payload.to_vec()
+        };
+        let answer = ask(&[sha2::WANT_PASSWORD]);
+        if protection == Protection::Plain {
+            assert_eq!(answer, [sha2::WANT_KEY]);
+            let encrypted = ask(pair.public_pem().as_bytes());
+            assert_eq!(
+                sha2::mask(&pair.decrypt(&encrypted).unwrap(), &NONCE),
+                b"secret\0"
+            );
+        } else {
+            assert_eq!(answer, b"secret\0", "{protection:?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_in_clear_needs_a_protected_connection() {
+    for (protection, answer) in [
+        (Protection::Plain, Err(ConnectError::Unprotected)),
+        (Protection::Required, Ok(&b"\x07\0\0\x04secret\0"[..])),
+        (Protection::Local, Ok(b"\x07\0\0\x03secret\0")),
+    ] {
+        let mut connect = Connect::new(ConnectOptions {
+            protection,
+            ..options()
+        });
+        let mut login = meet(&mut connect);
+        let mut request = Vec::new();
+        login.dialogue.switch(CLEAR_PLUGIN, b"", &mut request);
+        let (progress, bytes) = to_client(&mut connect, &request);
+        assert_eq!(progress.map(|_| &bytes[..]), answer);
+    }
+}
+
+#[test]
+fn a_native_secret_is_enough_for_the_native_plugin_and_for_no_other() {
+    let stored = native::double_sha1(b"secret");
+    let proof = native::scramble(b"secret", &NONCE);
+    let secret = native::secret(&stored, &NONCE, proof.as_slice().try_into().unwrap());
+    let options = ConnectOptions {
+        credential: Credential::NativeSecret(&secret),
+        ..options()
+    };
+    let mut connect = Connect::new(options);
+    let mut login = meet_with(&mut connect, sha2::PLUGIN);
+    assert_eq!((&*login.plugin, login.proof), (native::PLUGIN.as_bytes(), proof));
+    let mut request = Vec::new();
+    login.dialogue.switch(sha2::PLUGIN, &NONCE, &mut request);
+    let (progress, _) = to_client(&mut connect, &request);
+    assert_eq!(progress, Err(ConnectError::PasswordNeeded(sha2::PLUGIN)));
+}
+
+#[test]
+fn required_tls_that_is_not_offered_ends_the_login() {
+    let mut greeting = Vec::new();
+    let options_of_server = AcceptOptions {
+        version: b"9.7.4",
+        connection_id: 9,
+        nonce: NONCE,
+        capabilities: OFFERED,
+        charset: 8,
+        plugin: sha2::PLUGIN,
+    };
+    Accept::new(options_of_server).greeting(&mut greeting);
+    let mut connect = Connect::new(ConnectOptions {
+        protection: Protection::Required,
+        ..options()
+    });
+    let (progress, answer) = to_client(&mut connect, &greeting);
+    assert_eq!((progress, answer.len()), (Err(ConnectError::NoTls), 0));
 }
 
 #[test]
@@ -135,7 +267,7 @@ fn refusals_keep_the_servers_words() {
 #[test]
 fn other_plugins_are_named() {
     for (payload, name) in [
-        (&b"\xfecaching_sha2_password\0abc"[..], "caching_sha2_password"),
+        (&b"\xfeauth_gssapi_client\0abc"[..], "auth_gssapi_client"),
         (b"\xfe", "mysql_old_password"),
     ] {
         let mut connect = Connect::new(options());
