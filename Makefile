@@ -8,8 +8,8 @@ INSTALL := .ci/install
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
-	@echo "make test   format, lints, all tests, and the demo's story played once"
-	@echo "make soak   the long runs: 500 clients for a minute, a dump of 200 MB"
+	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once"
+	@echo "make soak   the long runs: all tests on MariaDB 11.8, 500 clients for a minute, a dump of 200 MB"
 	@echo "make build  the optimised program, target/release/tandem"
 
 demo:
@@ -21,10 +21,14 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
+	.ci/server-root mysql-9.7
+	TANDEM_SERVER=mysql-9.7 $(CARGO) test --package tandem-tests
 	$(CARGO) run --quiet --package tandem -- demo --once
 
 soak:
-	@$(INSTALL) build server client
+	@$(INSTALL) build server client php python wordpress
+	.ci/server-root mariadb-11.8
+	TANDEM_SERVER=mariadb-11.8 $(CARGO) test --package tandem-tests
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture
 	TANDEM_DUMP_MB=200 $(CARGO) test --package tandem-tests --test clients -- --nocapture dump
 

@@ -47,8 +47,8 @@ pub struct Connection {
     pub stream: Stream,
     pub inbox: Inbox,
     pub settings: Rc<Settings>,
-    /// The collation it logged in with, which a reset brings back.
-    pub login_collation: u16,
+    /// What a reset brings back, see [`Settings::after_reset`].
+    pub reset_collation: u16,
     /// Tandem's trackers are switched on.
     pub tracking: bool,
     /// State was left that only a reset takes away.
@@ -68,7 +68,7 @@ impl Connection {
     pub fn known(&self) -> sync::Known<'_> {
         sync::Known {
             settings: &self.settings,
-            login_collation: self.login_collation,
+            reset_collation: self.reset_collation,
             tracking: self.tracking,
             soiled: self.soiled,
         }

@@ -106,6 +106,11 @@ impl Topology {
         candidates.find_map(|server| server.version.as_ref())
     }
 
+    /// Who made the servers, as soon as one was reached.
+    pub fn flavor(&self) -> Option<Flavor> {
+        self.version().map(|version| version.flavor)
+    }
+
     /// The server that takes reads beside the active master, where there is one.
     pub fn standby(&self) -> Option<&Server> {
         self.servers.iter().find(|server| server.role == Role::Standby)

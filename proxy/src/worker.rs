@@ -178,8 +178,8 @@ impl Worker {
     /// The proof that clients are asked for: as the servers do it, so that a client that can log in there can
     /// log in here.
     pub fn greeting_method(&self) -> Method {
-        match self.topology.load().version() {
-            Some(version) if version.flavor == Flavor::MySql => Method::Sha2,
+        match self.topology.load().flavor() {
+            Some(Flavor::MySql) => Method::Sha2,
             _ => Method::Native,
         }
     }
@@ -228,7 +228,7 @@ impl Worker {
     }
 
     async fn reset(&self, connection: &mut Connection) -> bool {
-        let wanted = Rc::new(connection.settings.after_reset(connection.login_collation));
+        let wanted = Rc::new(connection.settings.after_reset(connection.reset_collation));
         let Ok(plan) = Plan::between(&connection.known(), &wanted, connection.flavor, true) else {
             return false;
         };

@@ -63,7 +63,7 @@ $id = 1; $null = null;
 $s->bind_param('ib', $id, $null);
 foreach (['x', 'y', 'z'] as $c) $s->send_long_data(1, str_repeat($c, 100000));
 $s->execute();
-show('long data', all($m->query('SELECT LENGTH(data), MD5(data) FROM big')));
+show('long data', all($m->query('SELECT LENGTH(data), SHA2(data, 256) FROM big')));
 $s = $m->prepare('SELECT id FROM many ORDER BY id');
 $s->attr_set(MYSQLI_STMT_ATTR_CURSOR_TYPE, MYSQLI_CURSOR_TYPE_READ_ONLY);
 $s->execute(); $s->bind_result($id);

@@ -31,6 +31,13 @@ impl Output {
     }
 }
 
+/// A command as words for a shell.
+pub fn words(command: &std::process::Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
 /// The `mariadb` client with the application's account; `more` are further arguments, such as the
 /// database or `-e`, and `input` is what it reads.
 pub async fn mariadb(address: SocketAddr, more: &[&str], input: &str) -> Output {

@@ -41,6 +41,20 @@ pub fn engine() -> Engine {
     Engine::Unpacked { root, flavor }
 }
 
+/// The numbers from 1 to `last` as the column `seq` of a derived table, for `SELECT … FROM {}`: MariaDB's sequence
+/// engine does not exist on MySQL.
+pub fn numbers(last: u32) -> String {
+    let digits = "(SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
+        UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    let places = last.to_string().len();
+    let sum: Vec<String> = (0..places)
+        .map(|at| format!("d{at}.n * {}", 10_u64.pow(at as u32)))
+        .collect();
+    let tables: Vec<String> = (0..places).map(|at| format!("{digits} AS d{at}")).collect();
+    let (sum, tables) = (sum.join(" + "), tables.join(", "));
+    format!("(SELECT 1 + {sum} AS seq FROM {tables} WHERE 1 + {sum} <= {last}) AS numbers")
+}
+
 /// Asks `holds` again and again until it says yes; panics with `what` if it has not by the deadline.
 pub async fn wait_until<F, A>(what: &str, within: Duration, mut holds: F)
 where

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};
-use tandem_tests::{Cluster, Setup};
+use tandem_tests::{Cluster, Flavor, Setup, engine};
 use tokio::sync::{Mutex, OnceCell};
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -300,7 +300,11 @@ async fn transactions_hold_and_end() {
     run(&mut two, "START TRANSACTION").await;
     run(&mut two, "SELECT COUNT(*) FROM t").await;
     run(&mut two, "COMMIT").await;
-    assert_eq!(text(&mut two, "SELECT @@tx_isolation").await, "REPEATABLE-READ");
+    let isolation = match engine().flavor() {
+        Flavor::MariaDb => "SELECT @@tx_isolation",
+        Flavor::MySql => "SELECT @@transaction_isolation",
+    };
+    assert_eq!(text(&mut two, isolation).await, "REPEATABLE-READ");
 }
 
 #[tokio::test]

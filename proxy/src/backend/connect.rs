@@ -18,7 +18,7 @@ use super::{Connection, ConnectionId, Key};
 use crate::config::User;
 use crate::net::buffer::{Inbox, Slab};
 use crate::net::{self, Stream};
-use crate::session::settings::Settings;
+use crate::session::settings::{self, Settings};
 use crate::topology::{Flavor, ServerId};
 
 /// No packet of a login is larger; a peer that claims one is not a server.
@@ -113,7 +113,10 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         stream,
         inbox,
         settings: Rc::new(Settings::new(u16::from(collation), None)),
-        login_collation: u16::from(collation),
+        reset_collation: match flavor {
+            Flavor::MariaDb => u16::from(collation),
+            Flavor::MySql => settings::SERVER_COLLATION,
+        },
         tracking: false,
         soiled: false,
         broken: false,

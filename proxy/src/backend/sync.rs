@@ -6,7 +6,7 @@ use tandem_protocol::charset;
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame;
 
-use crate::session::settings::{Settings, Variable};
+use crate::session::settings::{SERVER_COLLATION, Settings, Variable};
 use crate::topology::Flavor;
 
 /// Makes MariaDB say in OK packets what changed; `*` includes `last_gtid`, the commit's position.
@@ -21,8 +21,8 @@ const TRACKERS_MYSQL: &str = "session_track_system_variables='*',session_track_s
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
     pub settings: &'a Settings,
-    /// The collation it logged in with, which a reset brings back.
-    pub login_collation: u16,
+    /// What a reset brings back, see [`Settings::after_reset`].
+    pub reset_collation: u16,
     /// Tandem's trackers are switched on.
     pub tracking: bool,
     /// Something that can't be undone by setting variables was left on the connection.
@@ -59,10 +59,13 @@ impl Plan {
         if known.settings.schema.is_some() && wanted.schema.is_none() {
             return Err(SchemaInTheWay);
         }
-        let reset = known.soiled || clear || has_variable_to_forget(known.settings, wanted);
+        let back_to_default =
+            wanted.collation == SERVER_COLLATION && known.settings.collation != SERVER_COLLATION;
+        let reset =
+            known.soiled || clear || back_to_default || has_variable_to_forget(known.settings, wanted);
         let emptied;
         let (have, tracking) = if reset {
-            emptied = known.settings.after_reset(known.login_collation);
+            emptied = known.settings.after_reset(known.reset_collation);
             (&emptied, false)
         } else {
             (known.settings, known.tracking)
@@ -205,7 +208,7 @@ mod tests {
     fn known(settings: &Settings) -> Known<'_> {
         Known {
             settings,
-            login_collation: 8,
+            reset_collation: 8,
             tracking: true,
             soiled: false,
         }

@@ -127,9 +127,10 @@ loose_rpl_semi_sync_source_enabled=1
 loose_rpl_semi_sync_replica_enabled=1
 loose_rpl_semi_sync_source_timeout={timeout}
 innodb_redo_log_capacity=32M
-# For performance_schema.status_by_user, which counts statements by account.
+# Counts statements by account.
 performance_schema=ON
 performance_schema_instrument='%=OFF'
+performance_schema_instrument='statement/%=ON'
 "
     )
 }

@@ -60,12 +60,14 @@ pub async fn counts(server: &Server, user: &str) -> Result<Counts, super::pair::
 const COUNTS_MARIADB: &str = "SELECT SELECT_COMMANDS, UPDATE_COMMANDS, OTHER_COMMANDS \
      FROM information_schema.USER_STATISTICS WHERE USER = ?";
 
-const COUNTS_MYSQL: &str = "SELECT CAST(SUM(IF(reads, value, 0)) AS UNSIGNED), \
-     CAST(SUM(IF(writes, value, 0)) AS UNSIGNED), CAST(SUM(IF(reads OR writes, 0, value)) AS UNSIGNED) \
-     FROM (SELECT VARIABLE_NAME = 'Com_select' AS `reads`, VARIABLE_NAME REGEXP \
-     '^Com_(insert|update|delete|replace|create|drop|alter|truncate|load|call|rename)' AS `writes`, \
-     VARIABLE_VALUE + 0 AS value FROM performance_schema.status_by_user \
-     WHERE USER = ? AND VARIABLE_NAME LIKE 'Com\\_%' AND VARIABLE_NAME NOT LIKE 'Com\\_stmt\\_%') AS counted";
+/// Prepared statements count by what they do, as others.
+const COUNTS_MYSQL: &str = "SELECT CAST(IFNULL(SUM(IF(is_read, n, 0)), 0) AS UNSIGNED), \
+     CAST(IFNULL(SUM(IF(is_write, n, 0)), 0) AS UNSIGNED), \
+     CAST(IFNULL(SUM(IF(is_read OR is_write, 0, n)), 0) AS UNSIGNED) \
+     FROM (SELECT EVENT_NAME = 'statement/sql/select' AS is_read, EVENT_NAME REGEXP \
+     '^statement/sql/(insert|update|delete|replace|create|drop|alter|truncate|load|call|rename)' AS is_write, \
+     COUNT_STAR AS n FROM performance_schema.events_statements_summary_by_user_by_event_name \
+     WHERE USER = ? AND EVENT_NAME LIKE 'statement/%') AS counted";
 
 /// Plays the story through the proxy at `proxy`. Every check that fails is an error that says what was
 /// expected.

@@ -52,7 +52,7 @@ impl Session {
         self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));
         self.handle.show_schema(self.settings.schema.as_deref());
         if let Err(complaint) = self.check_schema().await {
-            return Err(self.refuse_change(&complaint, seq).await);
+            return Err(self.refuse_change(out, &complaint, seq).await);
         }
         reply::ok(&mut out, seq, self.ties.status, self.client.capabilities);
         Ok(self.client.write(&out).await?)
@@ -67,15 +67,14 @@ impl Session {
             Ok(Err(Refused {
                 complaint: Some(complaint),
                 seq,
-            })) => Err(self.refuse_change(&complaint, seq).await),
+            })) => Err(self.refuse_change(Vec::new(), &complaint, seq).await),
             Ok(Err(Refused { complaint: None, .. })) => Err(End::Closed),
             Err(_) => Err(End::Complaint(Complaint::login_timeout(bound))),
         }
     }
 
     /// The server ends a session whose change of user failed; so does Tandem.
-    async fn refuse_change(&mut self, complaint: &Complaint, seq: u8) -> End {
-        let mut out = Vec::new();
+    async fn refuse_change(&mut self, mut out: Vec<u8>, complaint: &Complaint, seq: u8) -> End {
         complaint.write(&mut out, seq, self.client.capabilities);
         match self.client.write(&out).await {
             Ok(()) => End::Login(complaint.to_string()),

@@ -11,7 +11,9 @@ use tandem_protocol::response::Expect;
 use super::complaint::Complaint;
 use super::hold::Ties;
 use super::insert_id::InsertId;
+use super::settings::SERVER_COLLATION;
 use super::{Command, End, Session};
+use crate::topology::Flavor;
 
 impl Session {
     /// Has one command answered.
@@ -121,6 +123,11 @@ impl Session {
         self.insert_id = Rc::new(InsertId::default());
         self.last = [None; 2];
         self.last_server = None;
-        self.settings = Rc::new(self.settings.after_reset(self.settings.collation));
+        let is_mysql = self.worker.topology.load().flavor() == Some(Flavor::MySql);
+        let collation = match is_mysql {
+            true => SERVER_COLLATION,
+            false => self.settings.collation,
+        };
+        self.settings = Rc::new(self.settings.after_reset(collation));
     }
 }

@@ -72,12 +72,12 @@ pub(super) async fn log_in(
     let Some(complaint) = refusal else {
         return Err(End::Closed);
     };
-    tell(&mut client, &complaint, seq).await;
+    tell(&mut client, Vec::new(), &complaint, seq).await;
     Err(End::Login(complaint.to_string()))
 }
 
-async fn tell(client: &mut Client, complaint: &Complaint, seq: u8) {
-    let mut out = Vec::new();
+/// Sends the error behind what is in `out` already.
+async fn tell(client: &mut Client, mut out: Vec<u8>, complaint: &Complaint, seq: u8) {
     complaint.write(&mut out, seq, client.capabilities);
     // It may have gone; the log has it in any case.
     let _ = tokio::time::timeout(Duration::from_secs(1), client.stream.write_all(&out)).await;
@@ -177,7 +177,7 @@ async fn welcome(
     };
     handle.show_schema(session.settings.schema.as_deref());
     if let Err(complaint) = session.check_schema().await {
-        tell(&mut session.client, &complaint, seq).await;
+        tell(&mut session.client, out, &complaint, seq).await;
         return Err(End::Login(complaint.to_string()));
     }
     reply::ok(&mut out, seq, Status::AUTOCOMMIT, session.client.capabilities);

@@ -23,12 +23,18 @@ const NOT_CARRIED: &[&[u8]] = &[
     b"session_track_state_change",
     b"session_track_system_variables",
     b"session_track_transaction_info",
+    // MySQL's number of the statement, reported with every one.
+    b"statement_id",
     b"timestamp",
     b"tx_read_only",
     b"transaction_read_only",
     b"warning_count",
     b"error_count",
 ];
+
+/// In the place of a collation's id: whatever the server has as its default. Also what it makes of a 0 in
+/// the handshake.
+pub const SERVER_COLLATION: u16 = 0;
 
 /// One variable and its value as the server wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,12 +96,13 @@ impl Settings {
         }
     }
 
-    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, the character set goes back
-    /// to the login's, all else goes (measured on MariaDB 10.11).
+    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, all else goes. The
+    /// collation goes back to the login's on MariaDB 10.11, and to [`SERVER_COLLATION`] on MySQL 9.7
+    /// (measured).
     #[must_use]
-    pub fn after_reset(&self, login_collation: u16) -> Self {
+    pub fn after_reset(&self, collation: u16) -> Self {
         Self {
-            collation: login_collation,
+            collation,
             schema: self.schema.clone(),
             variables: Vec::new(),
         }
