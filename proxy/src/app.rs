@@ -90,12 +90,15 @@ impl App {
             topology: Arc::clone(&topology),
             signals: monitor.signals(),
             workers: count,
+            peers: Arc::default(),
         };
         let workers: Result<Vec<_>, _> = (0..count)
             .map(|index| Remote::start(index, parts.clone()))
             .collect();
         let workers = Arc::new(workers.map_err(Error::Worker)?);
         let data = Arc::new(Workers::new(&workers));
+        // Set once, here.
+        let _ = parts.peers.set(Workers::new(&workers));
 
         let mut tasks = Vec::new();
         let accepting = Arc::clone(&workers);

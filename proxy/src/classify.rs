@@ -9,6 +9,7 @@ mod cache;
 pub mod facts;
 mod fingerprint;
 mod functions;
+pub mod kill;
 mod lexer;
 mod normalise;
 mod parsed;

@@ -12,6 +12,7 @@ mod commands;
 mod complaint;
 pub mod hold;
 pub mod insert_id;
+mod kill;
 mod lease;
 mod login;
 mod prove;
@@ -69,11 +70,21 @@ pub(crate) enum End {
     #[error("the login failed: {0}")]
     Login(String),
     #[error("{0}")]
-    Relay(#[from] relay::Error),
+    Relay(#[source] relay::Error),
     #[error("{0}")]
     Complaint(Complaint),
     #[error("the client broke the protocol: {0}")]
     Protocol(String),
+}
+
+impl From<relay::Error> for End {
+    fn from(error: relay::Error) -> Self {
+        match error {
+            relay::Error::ClientGone => Self::Closed,
+            relay::Error::Killed => Self::Killed,
+            error => Self::Relay(error),
+        }
+    }
 }
 
 /// A command as it stands in the client's inbox.

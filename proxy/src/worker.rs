@@ -4,12 +4,13 @@
 //! topology and the number of sessions. So a statement's way takes no lock and wakes no other core.
 
 pub mod accounts;
+pub mod kill;
 pub mod remote;
 pub mod schemas;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -32,6 +33,8 @@ use crate::session::registry::Registry;
 use crate::session::statements::Library;
 use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
+use kill::Gun;
+use remote::Workers;
 use schemas::Schemas;
 
 /// How often idle things are looked at.
@@ -55,6 +58,8 @@ pub struct Parts {
     pub topology: topology::Shared,
     pub signals: Signals,
     pub workers: usize,
+    /// All workers, this one among them, once all have started.
+    pub peers: Arc<OnceLock<Workers>>,
 }
 
 /// Facts of what is not classified by its text.
@@ -81,6 +86,8 @@ pub struct Worker {
     /// The collation that a `SET NAMES` text leads to.
     pub collations: RefCell<Collations>,
     signals: Signals,
+    peers: Arc<OnceLock<Workers>>,
+    gun: Gun,
     counters: RefCell<Counters>,
     shares: RefCell<Balance>,
     last_connection: Cell<u64>,
@@ -94,6 +101,7 @@ impl Worker {
             topology,
             signals,
             workers,
+            peers,
         } = parts;
         let bounds = pool::Bounds {
             connections: share::of(config.pool.max_connections, index, workers),
@@ -129,6 +137,8 @@ impl Worker {
             accounts,
             topology,
             signals,
+            peers,
+            gun: Gun::default(),
         })
     }
 

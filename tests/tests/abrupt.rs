@@ -233,7 +233,6 @@ async fn what_a_lost_session_held_is_free_at_once_and_seen_by_nobody() {
 /// A server that is asked directly looks after its client while it sleeps or waits for a lock, and lets go
 /// after 1 s (GET_LOCK) to 5 s (SLEEP), measured on 10.11.
 #[tokio::test]
-#[ignore = "known: while a server works, nobody watches the client; all is held until the statement ends"]
 async fn a_client_lost_during_its_statement_holds_its_locks_no_longer_than_without_tandem() {
     let cluster = cluster().await;
     let mut lost = session().await;

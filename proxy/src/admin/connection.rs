@@ -20,6 +20,7 @@ use super::stream::{Gate, Input, Output};
 use super::table::Table;
 use super::view::{DataPath, WorkerView};
 use crate::topology;
+use crate::worker::kill::{Order, Outcome};
 
 /// A client that has not logged in after this time is disconnected.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,12 +157,21 @@ impl Handler {
     }
 
     async fn kill(&self, session: u32) -> Reply {
-        match within(self.shared.data.kill(session)).await {
-            Ok(true) => {
+        let order = Order {
+            session,
+            query_only: false,
+            by: None,
+        };
+        match within(self.shared.data.kill(order)).await {
+            Ok(Outcome::Done) => {
                 tracing::info!(session, admin = self.id, "session killed from the admin port");
                 Reply::Ok
             }
-            Ok(false) => Reply::Error(
+            Ok(Outcome::Failed(cause)) => Reply::Error(
+                ErrorKind::ER_QUERY_INTERRUPTED,
+                format!("The session is ended, but its statement may still run: {cause}"),
+            ),
+            Ok(Outcome::Unknown | Outcome::NotOwner) => Reply::Error(
                 ErrorKind::ER_NO_SUCH_THREAD,
                 format!("Unknown session id: {session}"),
             ),

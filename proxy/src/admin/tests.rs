@@ -12,6 +12,7 @@ use super::view::{Answer, Explanation, SessionRow, WorkerView};
 use super::*;
 use crate::topology::gtid::Position;
 use crate::topology::{Role, Server, ServerId, Topology};
+use crate::worker::kill::{Order, Outcome};
 
 /// A data path with one session that can be killed.
 #[derive(Default)]
@@ -51,9 +52,13 @@ impl DataPath for Fake {
         Box::pin(async move { Explanation { rows } })
     }
 
-    fn kill(&self, session: u32) -> Answer<bool> {
-        self.killed.lock().expect("not poisoned").push(session);
-        Box::pin(async move { session == 7 })
+    fn kill(&self, order: Order) -> Answer<Outcome> {
+        self.killed.lock().expect("not poisoned").push(order.session);
+        let outcome = match order.session {
+            7 => Outcome::Done,
+            _ => Outcome::Unknown,
+        };
+        Box::pin(async move { outcome })
     }
 }
 

@@ -8,6 +8,8 @@ use std::ops::AddAssign;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::worker::kill::{Order, Outcome};
+
 /// One session, as `SHOW SESSIONS` shows it.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
@@ -218,8 +220,8 @@ pub trait DataPath: Send + Sync + 'static {
     /// the administrator named none.
     fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation>;
 
-    /// Ends a session; false if there is none with that id.
-    fn kill(&self, session: u32) -> Answer<bool>;
+    /// Ends a session or its statement.
+    fn kill(&self, order: Order) -> Answer<Outcome>;
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::*;
 use crate::admin::view::{Answer, Explanation, PoolRow, Reasons, WorkerView};
 use crate::topology::gtid::Position;
 use crate::topology::{Server, ServerId};
+use crate::worker::kill::{Order, Outcome};
 
 /// Two workers that have counted the same.
 struct Fake;
@@ -44,8 +45,8 @@ impl DataPath for Fake {
         Box::pin(async { Explanation::default() })
     }
 
-    fn kill(&self, _: u32) -> Answer<bool> {
-        Box::pin(async { false })
+    fn kill(&self, _: Order) -> Answer<Outcome> {
+        Box::pin(async { Outcome::Unknown })
     }
 }
 

@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// Reads a command to its end without sending it anywhere.
-    async fn skip(&mut self, command: Command) -> Result<(), End> {
+    pub(super) async fn skip(&mut self, command: Command) -> Result<(), End> {
         self.client.inbox.consume(command.head);
         let Some(mut tail) = command.tail else {
             return Ok(());

@@ -73,6 +73,7 @@ impl Session {
                 self.forget_everything();
                 self.say_ok().await
             }
+            CommandCode::ProcessKill => self.process_kill(command).await,
             CommandCode::ChangeUser => self.change_user(command).await,
             _ => self.unsupported(command, code.name()).await,
         }

@@ -133,6 +133,26 @@ impl Complaint {
         Self::new(1317, "70100", "Connection was killed")
     }
 
+    pub(super) fn interrupted() -> Self {
+        Self::new(1317, "70100", "Query execution was interrupted")
+    }
+
+    pub(super) fn unknown_thread(id: u32) -> Self {
+        Self::new(1094, "HY000", format!("Unknown thread id: {id}"))
+    }
+
+    pub(super) fn not_owner(id: u32) -> Self {
+        Self::new(1095, "HY000", format!("You are not owner of thread {id}"))
+    }
+
+    pub(super) fn kill_failed(cause: &str) -> Self {
+        Self::new(
+            1317,
+            "HY000",
+            format!("Tandem: the statement could not be killed: {cause}"),
+        )
+    }
+
     pub(super) fn too_many_connections(limit: usize) -> Self {
         let message =
             format!("Too many connections: Tandem serves {limit} already (listener.max_connections)");

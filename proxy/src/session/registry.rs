@@ -1,16 +1,19 @@
 //! The sessions of a worker as the outside may see them, and the way to end one.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use crate::admin::view::SessionRow;
+use crate::backend::UserId;
 use crate::classify::facts::Pins;
 use crate::route::Reason;
+use crate::topology::ServerId;
 
 /// What a session was told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,15 @@ pub enum Signal {
     Drain,
     /// End at once.
     Kill,
+}
+
+/// A statement that a server is working on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    pub server: ServerId,
+    /// The server's own id of the connection.
+    pub thread_id: u32,
+    pub user: UserId,
 }
 
 /// A session's entry: written by the session, read by `SHOW SESSIONS`.
@@ -37,6 +49,11 @@ pub struct Handle {
     pub since: Cell<Instant>,
     pub statements: Cell<u64>,
     pub reason: Cell<Option<Reason>>,
+    /// What a `KILL` would have to stop.
+    running: Cell<Option<Running>>,
+    /// `KILL QUERY` statements that are on their way to the server for this session.
+    shots: Cell<u32>,
+    was_shot: Cell<bool>,
     /// The session keeps a connection only for what its next statement might ask.
     pub may_let_go: Cell<bool>,
     let_go: Cell<bool>,
@@ -58,6 +75,9 @@ impl Handle {
             since: Cell::new(Instant::now()),
             statements: Cell::new(0),
             reason: Cell::new(None),
+            running: Cell::new(None),
+            shots: Cell::new(0),
+            was_shot: Cell::new(false),
             may_let_go: Cell::new(false),
             let_go: Cell::new(false),
             signal: Cell::new(Signal::None),
@@ -75,6 +95,45 @@ impl Handle {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    pub fn running(&self) -> Option<Running> {
+        self.running.get()
+    }
+
+    /// Notes that a server works for the session, until the returned guard is dropped.
+    pub fn runs(self: &Rc<Self>, running: Running) -> Runs {
+        self.was_shot.set(false);
+        self.running.set(Some(running));
+        Runs {
+            handle: Rc::clone(self),
+        }
+    }
+
+    /// Notes that a `KILL QUERY` is under way for it, until the returned guard is dropped.
+    pub fn shoot(self: &Rc<Self>) -> Shot {
+        self.was_shot.set(true);
+        self.shots.set(self.shots.get() + 1);
+        Shot {
+            handle: Rc::clone(self),
+        }
+    }
+
+    /// Whether somebody tried to kill the statement that runs or ran last.
+    pub fn was_shot(&self) -> bool {
+        self.was_shot.get()
+    }
+
+    /// Waits until no `KILL QUERY` is under way any more: it must not hit the next statement on the connection.
+    pub async fn out_of_fire(&self) {
+        poll_fn(|cx| {
+            self.watch(cx);
+            match self.shots.get() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Asks the session to give back a connection that it does not really need.
@@ -130,6 +189,33 @@ impl Handle {
             since: now.duration_since(self.since.get()),
             statements: self.statements.get(),
             last_reason: self.reason.get().map_or("", Reason::name),
+        }
+    }
+}
+
+/// See [`Handle::runs`].
+#[derive(Debug)]
+pub struct Runs {
+    handle: Rc<Handle>,
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.handle.running.set(None);
+    }
+}
+
+/// See [`Handle::shoot`].
+#[derive(Debug)]
+pub struct Shot {
+    handle: Rc<Handle>,
+}
+
+impl Drop for Shot {
+    fn drop(&mut self) {
+        self.handle.shots.set(self.handle.shots.get() - 1);
+        if let Some(waker) = self.handle.waker.take() {
+            waker.wake();
         }
     }
 }

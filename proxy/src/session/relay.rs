@@ -1,6 +1,8 @@
 //! Carries one reply from a server to a client, byte for byte, and learns from its OK packets on the way.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tandem_protocol::error::DecodeError;
@@ -15,6 +17,7 @@ use tandem_protocol::response::{Control, Expect, Step, Walker};
 use thiserror::Error;
 
 use super::hold::Outcome;
+use super::registry::{Handle, Signal};
 use super::settings::{Settings, Variable};
 use crate::backend::Connection;
 use crate::net::buffer::Inbox;
@@ -30,6 +33,10 @@ const PARSE_ERROR: u16 = 1064;
 pub(crate) enum Error {
     #[error("the client was lost: {0}")]
     Client(#[source] io::Error),
+    #[error("the client closed the connection while its statement ran")]
+    ClientGone,
+    #[error("the session was killed while its statement ran")]
+    Killed,
     #[error("the client took nothing of its reply for {0:?} (listener.write_timeout)")]
     ClientStuck(Duration),
     #[error("the server was lost: {0}")]
@@ -54,6 +61,23 @@ impl Client {
     /// [`Error::Client`] and [`Error::ClientStuck`].
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         write_bounded(&mut self.stream, bytes, self.write_timeout).await
+    }
+}
+
+/// Bytes that a client may send ahead while its statement runs; for more it is not looked at until then.
+const AHEAD: usize = 64 * 1024;
+
+impl Client {
+    /// Ready when the client has closed its side. What it sends ahead is kept.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.inbox.len() < AHEAD {
+            match self.inbox.poll_fill(cx, &mut self.stream, 1) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -112,6 +136,7 @@ pub(crate) enum Carried {
 /// # Errors
 /// See [`Error`]; the connection can't be used again after one.
 pub(crate) async fn carry(
+    handle: &Handle,
     client: &mut Client,
     connection: &mut Connection,
     manner: Manner<'_>,
@@ -127,6 +152,7 @@ pub(crate) async fn carry(
             && walker.is_done()
             && walker.rows() == 0
             && manner.withhold.contains(&code)
+            && !handle.was_shot()
         {
             connection.inbox.consume(ready);
             return Ok(Carried::Withheld);
@@ -150,7 +176,7 @@ pub(crate) async fn carry(
                 Carried::All
             });
         }
-        read_more(connection, needed).await?;
+        read_watching(handle, client, connection, needed).await?;
     }
 }
 
@@ -201,6 +227,34 @@ async fn read_more(connection: &mut Connection, needed: usize) -> Result<(), Err
     let wanted = needed.max(connection.inbox.len() + 1);
     let filled = net::fill(&mut connection.stream, &mut connection.inbox, wanted).await;
     filled.map_err(Error::Server)
+}
+
+/// As [`read_more`], but ends when the client goes away or the session is killed: the server's connection is then
+/// closed, and what it held is free as soon as the server notices, as without Tandem.
+async fn read_watching(
+    handle: &Handle,
+    client: &mut Client,
+    connection: &mut Connection,
+    needed: usize,
+) -> Result<(), Error> {
+    let wanted = needed.max(connection.inbox.len() + 1);
+    while connection.inbox.len() < wanted {
+        let missing = (wanted - connection.inbox.len()).min(connection.inbox.len().max(4096));
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = connection.inbox.poll_fill(cx, &mut connection.stream, missing) {
+                return Poll::Ready(read.map_err(Error::Server));
+            }
+            if handle.signal() == Signal::Kill {
+                return Poll::Ready(Err(Error::Killed));
+            }
+            handle.watch(cx);
+            client.poll_gone(cx).map(|()| Err(Error::ClientGone))
+        });
+        if read.await? == 0 {
+            return Err(Error::Server(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(())
 }
 
 /// A reply to Tandem itself.

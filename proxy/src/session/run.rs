@@ -8,6 +8,7 @@ use tandem_protocol::response::Expect;
 
 use super::bring::FailedSync;
 use super::complaint::Complaint;
+use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
 use super::statements::Prepared;
 use super::{Command, End, Session};
@@ -23,6 +24,9 @@ use crate::topology::{ServerId, Topology};
 /// or routine (DDL not applied yet), shutdown, killed connection, read-only. The read is asked again on the
 /// active master, whose answer counts.
 const ASK_ELSEWHERE: &[u16] = &[1049, 1053, 1054, 1146, 1290, 1305, 1317, 1927];
+
+/// ER_QUERY_INTERRUPTED
+const INTERRUPTED: u16 = 1317;
 
 /// How long a server that closed the connection may take to have said why.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -214,13 +218,25 @@ impl Session {
         self.handle
             .target
             .set(Some((pool.server.0, connection.thread_id)));
+        let runs = self.handle.runs(Running {
+            server: pool.server,
+            thread_id: connection.thread_id,
+            user: self.user,
+        });
         let busy = Busy::new(&pool);
         let mut forwarded = false;
         let mut learned = Learned::default();
         let result = self
             .exchange(connection, work, leeway, &mut learned, &mut forwarded)
             .await;
-        drop(busy);
+        drop((busy, runs));
+        if self.handle.was_shot() {
+            self.handle.out_of_fire().await;
+            // A shot that came too late may yet hit the next statement: nobody else's, at least.
+            if learned.error != Some(INTERRUPTED) && !self.ties.is_tied() {
+                lease.connection_mut().broken = true;
+            }
+        }
         match result {
             Ok(Carried::Withheld) => {
                 lease.release();
@@ -319,7 +335,15 @@ impl Session {
             withhold: if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
             keep: work.keep,
         };
-        Ok(carry(&mut self.client, connection, manner, learned, forwarded).await?)
+        Ok(carry(
+            &self.handle,
+            &mut self.client,
+            connection,
+            manner,
+            learned,
+            forwarded,
+        )
+        .await?)
     }
 
     fn patch_statement(&mut self, work: &mut Work, id: u32) {

@@ -18,12 +18,7 @@ impl Session {
         let facts = self.classify(command);
         match facts.kind {
             // Its number is Tandem's, and the server would end somebody else's connection.
-            Kind::Kill => {
-                self.client.inbox.consume(command.head);
-                return self
-                    .complain(&Complaint::unsupported("KILL through the proxy"))
-                    .await;
-            }
+            Kind::Kill => return self.kill(command).await,
             Kind::Control => {
                 self.client.inbox.consume(command.head);
                 let what = "replication control and SHUTDOWN through the proxy";

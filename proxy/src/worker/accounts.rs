@@ -70,6 +70,10 @@ impl Accounts {
         }
     }
 
+    pub fn id_of(&self, name: &[u8]) -> Option<UserId> {
+        self.by_name.get(name).map(|known| known.id)
+    }
+
     /// The account, if `proof` shows its password. Takes the same time for accounts that do not exist.
     pub fn verify(
         &self,

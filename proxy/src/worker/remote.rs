@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 
+use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Explanation, WorkerView};
 use crate::route::explain;
@@ -19,6 +20,9 @@ use crate::session::registry::Signal;
 
 /// How long the control path waits for a worker's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same for a kill, which may have to connect to a server first.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sessions are small; the analysis of a new statement shape with sqlparser may need more than a page or two.
 const STACK: usize = 4 << 20;
@@ -39,8 +43,8 @@ pub enum Message {
         answer: oneshot::Sender<Explanation>,
     },
     Kill {
-        session: u32,
-        answer: oneshot::Sender<bool>,
+        order: Order,
+        answer: oneshot::Sender<Outcome>,
     },
     /// No new statements: end sessions as they come to rest, and the worker after `within`.
     Drain {
@@ -155,12 +159,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             } => {
                 let _ = answer.send(explain::explain(&worker, &user, &schema, &statement));
             }
-            Message::Kill { session, answer } => {
-                let found = worker.registry.find(session);
-                if let Some(handle) = &found {
-                    handle.send(Signal::Kill);
-                }
-                let _ = answer.send(found.is_some());
+            Message::Kill { order, answer } => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    let _ = answer.send(worker.kill(order).await);
+                });
             }
             Message::Drain { within } => return drain(&worker, within).await,
         }
@@ -237,22 +240,26 @@ impl DataPath for Workers {
         Box::pin(async move { ask(receiver).await.unwrap_or_default() })
     }
 
-    fn kill(&self, session: u32) -> Answer<bool> {
+    fn kill(&self, order: Order) -> Answer<Outcome> {
         let asked: Vec<_> = self
             .channels
             .iter()
             .map(|channel| {
                 let (answer, receiver) = oneshot::channel();
-                let _ = channel.send(Message::Kill { session, answer });
+                let _ = channel.send(Message::Kill { order, answer });
                 receiver
             })
             .collect();
         Box::pin(async move {
-            let mut found = false;
+            // One worker has the session; the others don't know it.
             for receiver in asked {
-                found |= ask(receiver).await.unwrap_or(false);
+                match tokio::time::timeout(KILL_TIMEOUT, receiver).await {
+                    Ok(Ok(Outcome::Unknown) | Err(_)) => {}
+                    Ok(Ok(outcome)) => return outcome,
+                    Err(_) => return Outcome::Failed(format!("no answer within {KILL_TIMEOUT:?}")),
+                }
             }
-            found
+            Outcome::Unknown
         })
     }
 }

@@ -1,0 +1,137 @@
+//! Killing a session or its statement, from any other session and from the admin port.
+//!
+//! The worker that has the session does it, so that a `KILL QUERY` never reaches a server connection that works for
+//! somebody else by then: while one is under way, the connection stays with the session.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame;
+use tandem_protocol::response::Expect;
+
+use super::Worker;
+use crate::admin::view::DataPath;
+use crate::backend::{Key, UserId};
+use crate::session::registry::{Running, Signal};
+use crate::session::swallow;
+
+/// Connections for killing that a worker has open at once; they don't count in the pool, which may be full just
+/// when somebody wants to kill.
+const AT_ONCE: u32 = 4;
+
+/// How long the server may take to answer a KILL.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// ER_NO_SUCH_THREAD: it ended by itself.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// What is to be killed.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub session: u32,
+    /// Only the running statement.
+    pub query_only: bool,
+    /// Who wants it, and may end only what is his; `None` is the administrator.
+    pub by: Option<UserId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// No such session.
+    Unknown,
+    NotOwner,
+    Failed(String),
+}
+
+/// Counts connections for killing.
+#[derive(Default)]
+pub struct Gun {
+    firing: Cell<u32>,
+}
+
+struct Firing<'a>(&'a Cell<u32>);
+
+impl Drop for Firing<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Worker {
+    /// Kills a session of this worker.
+    pub(super) async fn kill(self: Rc<Self>, order: Order) -> Outcome {
+        let Some(handle) = self.registry.find(order.session) else {
+            return Outcome::Unknown;
+        };
+        let owner = self.accounts.id_of(handle.user.borrow().as_bytes());
+        if order.by.is_some() && order.by != owner {
+            return Outcome::NotOwner;
+        }
+        let running = handle.running();
+        if !order.query_only {
+            // The session lets go of the connection at once; what it ran there must end too.
+            handle.send(Signal::Kill);
+        }
+        let Some(running) = running else {
+            return Outcome::Done;
+        };
+        let shot = order.query_only.then(|| handle.shoot());
+        let fired = self.fire(running, order.query_only).await;
+        drop(shot);
+        match fired {
+            Ok(()) => Outcome::Done,
+            Err(cause) => Outcome::Failed(cause),
+        }
+    }
+
+    async fn fire(&self, running: Running, query_only: bool) -> Result<(), String> {
+        if self.gun.firing.get() >= AT_ONCE {
+            return Err(format!("{AT_ONCE} others are being killed just now"));
+        }
+        self.gun.firing.set(self.gun.firing.get() + 1);
+        let _firing = Firing(&self.gun.firing);
+        let pool = &self.pools[running.server.0];
+        let key = Key {
+            user: running.user,
+            flags: Capabilities::empty(),
+        };
+        let opened = self.open(pool, key, 0).await;
+        let mut connection = opened.map_err(|error| format!("server \'{}\' {error}", pool.name))?;
+        let what = if query_only { "QUERY" } else { "CONNECTION" };
+        let text = format!("KILL {what} {}", running.thread_id);
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        bytes.push(CommandCode::Query as u8);
+        bytes.extend_from_slice(text.as_bytes());
+        frame::end(&mut bytes, start, 0);
+        let ask = async {
+            connection
+                .stream
+                .write_all(&bytes)
+                .await
+                .map_err(|error| error.to_string())?;
+            let reply = swallow(&mut connection, Expect::Single).await;
+            reply.map_err(|error| error.to_string())
+        };
+        match tokio::time::timeout(WITHIN, ask).await {
+            Ok(Ok(reply)) => match reply.error {
+                Some(error) if error.code != NO_SUCH_THREAD => Err(error.to_string()),
+                _ => Ok(()),
+            },
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(format!("the server did not answer within {WITHIN:?}")),
+        }
+    }
+
+    /// Kills a session of whichever worker has it.
+    pub async fn order_kill(&self, order: Order) -> Outcome {
+        match self.peers.get() {
+            Some(workers) => workers.kill(order).await,
+            None => Outcome::Unknown,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! KILL by the numbers that Tandem gave, from SQL, the command and the keyboard: it ends the right statement on the
+//! right server, and nobody else's.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use tandem::demo::pair::APP;
+use tandem_tests::raw::Raw;
+use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+const SCHEMA: &str = "test_kill";
+
+/// A statement that is not killed would take this long; a test that waits for it has failed.
+const ENDLESS: u32 = 300;
+const SOON: Duration = Duration::from_secs(10);
+
+async fn cluster() -> &'static Cluster {
+    let start = || async {
+        let cluster = Cluster::start(Setup {
+            toml: "[[user]]\nname = \"other\"\npassword = \"other-secret\"\n".to_owned(),
+            change: |config| config.listener.workers = 2,
+            ..Setup::default()
+        })
+        .await;
+        cluster
+            .create_user("other", "other-secret", "SELECT ON test_kill.*")
+            .await;
+        cluster.create_database(SCHEMA).await;
+        let mut conn = cluster.client_in(SCHEMA).await;
+        conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)")
+            .await
+            .expect("a table");
+        cluster.wait_replicated().await;
+        cluster
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+/// How often the statement runs, on both servers together.
+async fn running(marker: &str) -> usize {
+    let cluster = cluster().await;
+    let mut count = 0;
+    for server in cluster.pair().servers() {
+        let mut root = cluster.direct(server).await;
+        let rows: Vec<Option<String>> = root
+            .query("SELECT info FROM information_schema.processlist WHERE info NOT LIKE '%processlist%'")
+            .await
+            .expect("a process list");
+        count += rows.iter().flatten().filter(|info| info.contains(marker)).count();
+    }
+    count
+}
+
+async fn wait_running(marker: &str, wanted: usize) {
+    let what = format!("{marker} runs {wanted} times");
+    wait_until(&what, SOON, || async { running(marker).await == wanted }).await;
+}
+
+fn code(result: Result<(), Error>) -> Option<u16> {
+    match result {
+        Ok(()) => None,
+        Err(Error::Server(error)) => Some(error.code),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Starts a statement that would not end by itself; it says what became of it, and gives the session back.
+async fn endless(marker: &str, write: bool) -> (u32, tokio::task::JoinHandle<(Option<u16>, Conn)>) {
+    let mut conn = cluster().await.client_in(SCHEMA).await;
+    let id = conn.id();
+    // A counting join is interrupted with an error, where SLEEP would return 1.
+    let numbers = tandem_tests::numbers(99_999);
+    let lock = if write { " FOR UPDATE" } else { "" };
+    let text = format!(
+        "SELECT /*+ {marker} */ COUNT(*) FROM t RIGHT JOIN (SELECT a.seq FROM {numbers} a, {numbers} b, \
+         {numbers} c) AS x ON t.id = x.seq{lock}",
+        numbers = numbers.replace(" AS numbers", "")
+    );
+    let task = tokio::spawn(async move {
+        let result = conn.query_drop(text).await;
+        (code(result), conn)
+    });
+    wait_running(marker, 1).await;
+    (id, task)
+}
+
+#[tokio::test]
+async fn kill_query_ends_the_statement_and_the_session_goes_on() {
+    for (marker, write) in [("read_1", false), ("write_1", true)] {
+        let (id, task) = endless(marker, write).await;
+        let mut killer = cluster().await.client().await;
+        killer
+            .query_drop(format!("KILL QUERY {id}"))
+            .await
+            .expect("killed");
+        let (error, mut conn) = tokio::time::timeout(SOON, task)
+            .await
+            .expect("soon")
+            .expect("a result");
+        assert_eq!(error, Some(1317), "{marker}");
+        wait_running(marker, 0).await;
+        let one: Option<u8> = conn.query_first("SELECT 1").await.expect("the session goes on");
+        assert_eq!(one, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn kill_ends_the_session_and_what_it_runs() {
+    let (id, task) = endless("both_2", true).await;
+    let mut killer = cluster().await.client().await;
+    killer.query_drop(format!("KILL {id}")).await.expect("killed");
+    let (error, mut conn) = tokio::time::timeout(SOON, task)
+        .await
+        .expect("soon")
+        .expect("a result");
+    assert_eq!(error, Some(1317));
+    assert!(conn.ping().await.is_err(), "the session is over");
+    wait_running("both_2", 0).await;
+    assert_eq!(code(killer.query_drop(format!("KILL {id}")).await), Some(1094));
+}
+
+#[tokio::test]
+async fn the_command_kills_too_and_ends_an_idle_session() {
+    let cluster = cluster().await;
+    let mut victim = cluster.client().await;
+    let mut raw = Raw::log_in(cluster.address(), SCHEMA).await;
+    raw.command(0x0c, &victim.id().to_le_bytes()).await;
+    let (_, payload) = raw.packet().await.expect("an answer");
+    assert_eq!(payload[0], 0, "OK");
+    let deadline = Instant::now() + SOON;
+    while victim.ping().await.is_ok() {
+        assert!(Instant::now() < deadline, "the victim goes on");
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_may_kill() {
+    let (id, task) = endless("owned_4", false).await;
+    let cluster = cluster().await;
+    let opts = tandem_tests::pair::client(cluster.address(), "other", "other-secret", Some(SCHEMA));
+    let mut other = Conn::new(opts).await.expect("a session");
+    for statement in [format!("KILL {id}"), format!("KILL QUERY {id}")] {
+        assert_eq!(code(other.query_drop(statement).await), Some(1095));
+    }
+    assert_eq!(code(other.query_drop("KILL QUERY 4000000000").await), Some(1094));
+    assert_eq!(running("owned_4").await, 1);
+    let mut owner = cluster.client().await;
+    owner.query_drop(format!("KILL {id}")).await.expect("killed");
+    task.await.expect("ended");
+}
+
+#[tokio::test]
+async fn who_kills_himself_is_told_as_by_the_servers() {
+    let cluster = cluster().await;
+    let mut conn = cluster.client().await;
+    assert_eq!(
+        code(conn.query_drop("KILL QUERY CONNECTION_ID()").await),
+        Some(1317)
+    );
+    assert_eq!(
+        code(conn.query_drop(format!("KILL QUERY {}", conn.id())).await),
+        Some(1317)
+    );
+    assert_eq!(code(conn.query_drop("KILL CONNECTION_ID()").await), Some(1317));
+    assert!(conn.ping().await.is_err());
+}
+
+/// What the clients themselves do at Ctrl-C: a second connection and `KILL QUERY`.
+#[tokio::test]
+async fn control_c_in_the_command_line_clients_ends_the_query() {
+    let cluster = cluster().await;
+    let mut clients = vec![("mariadb", std::process::Command::new("mariadb"))];
+    if cluster.a().engine().flavor() == Flavor::MySql {
+        clients.push((
+            "mysql",
+            cluster.a().engine().program("mysql").expect("its own client"),
+        ));
+    }
+    for (name, program) in clients {
+        let marker = format!("keyboard_{name}");
+        let mut child = Command::from(program)
+            .args([
+                "--no-defaults",
+                "--protocol=tcp",
+                "--host=127.0.0.1",
+                "-N",
+                "--force",
+                "--comments",
+            ])
+            .arg(format!("--port={}", cluster.address().port()))
+            .arg(format!("--user={}", APP.user))
+            .env("MYSQL_PWD", APP.password)
+            .args([
+                "-e",
+                &format!("SELECT /* {marker} */ SLEEP({ENDLESS}); SELECT 'goes', 'on'"),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        wait_running(&marker, 1).await;
+        let since = Instant::now();
+        let pid = child.id().expect("it runs");
+        let interrupt = format!("kill -s INT {pid}");
+        let sent = std::process::Command::new("sh").args(["-c", &interrupt]).status();
+        assert!(sent.expect("a shell").success());
+        wait_running(&marker, 0).await;
+        let ended = tokio::time::timeout(SOON, child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("{name} ends")).expect("a status");
+        let mut said = String::new();
+        let mut words = child.stdout.take().expect("piped");
+        words.read_to_string(&mut said).await.expect("text");
+        assert!(since.elapsed() < SOON, "{name}: {said}");
+    }
+}
