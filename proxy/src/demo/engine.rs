@@ -90,17 +90,10 @@ impl Engine {
     pub(super) fn folders(&self) -> String {
         match self {
             Self::MariaDb => String::new(),
-            Self::Unpacked { root, flavor } => {
+            Self::Unpacked { root, .. } => {
                 let usr = root.join("usr");
-                let plugins = match flavor {
-                    Flavor::MySql => usr.join("lib/mysql/plugin"),
-                    Flavor::MariaDb => library_folder(root).join("mariadb19/plugin"),
-                };
-                let plugins = match plugins.is_dir() {
-                    true => format!("plugin_dir={}\n", plugins.display()),
-                    false => String::new(),
-                };
-                format!("basedir={}\n{plugins}", usr.display())
+                let plugins = usr.join("lib/mysql/plugin");
+                format!("basedir={}\nplugin_dir={}\n", usr.display(), plugins.display())
             }
         }
     }
@@ -138,7 +131,7 @@ fn mariadb_tables(root: &Path) -> Result<String, Error> {
         "maria_add_gis_sp_bootstrap.sql",
         "mariadb_sys_schema.sql",
     ] {
-        let file = root.join("usr/share/mysql").join(name);
+        let file = root.join("usr/share/mariadb").join(name);
         let text = std::fs::read_to_string(&file);
         script += &text.map_err(Error::io(format!("read {}", file.display())))?;
         script.push('\n');
