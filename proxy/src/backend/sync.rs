@@ -9,8 +9,12 @@ use tandem_protocol::frame;
 use crate::session::settings::{SERVER_COLLATION, Settings, Variable};
 use crate::topology::Flavor;
 
-/// Makes MariaDB say in OK packets what changed; `*` includes `last_gtid`, the commit's position.
-const TRACKERS_MARIADB: &str = "session_track_system_variables='*',session_track_state_change=1,\
+/// Makes MariaDB say in OK packets what changed, and with `last_gtid` the commit's position.
+///
+/// `*` includes `last_gtid`, but not reliably: variables without storage of their own (`last_insert_id`, `timestamp`,
+/// `last_gtid` …) share one place in the tracker of 11.8, and the first of them to be reported gives its name
+/// to all. After a `SET last_insert_id` commits came without position. Naming it first makes it that one.
+const TRACKERS_MARIADB: &str = "session_track_system_variables='last_gtid,*',session_track_state_change=1,\
      session_track_transaction_info='CHARACTERISTICS'";
 
 /// The same for MySQL, where the commit's position has a tracker of its own.
@@ -262,7 +266,10 @@ mod tests {
             set.starts_with("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci,`sql_mode`='it''s'"),
             "{set}"
         );
-        assert!(set.contains(",session_track_system_variables='*'"), "{set}");
+        assert!(
+            set.contains(",session_track_system_variables='last_gtid,*'"),
+            "{set}"
+        );
         assert_eq!(plan.schema, None, "a reset keeps the schema");
     }
 

@@ -18,6 +18,8 @@ const NOT_CARRIED: &[&[u8]] = &[
     b"last_gtid",
     b"last_insert_id",
     b"pseudo_thread_id",
+    b"rand_seed1",
+    b"rand_seed2",
     b"session_track_gtids",
     b"session_track_schema",
     b"session_track_state_change",

@@ -72,7 +72,10 @@ impl Session {
     /// Remembers the position of the session's last commit, which its reads must not be older than.
     fn note_write(&mut self, facts: &Facts, learned: &Learned) {
         if let Some(gtid) = learned.gtid {
-            self.written = Written::At(gtid);
+            // MariaDB 11.8 reports a connection's old `last_gtid` with SET timestamp and the like.
+            if !matches!(self.written, Written::At(newest) if gtid.is_before(&newest)) {
+                self.written = Written::At(gtid);
+            }
         } else if may_write(facts) && !learned.reported {
             // A reply without an OK packet reports no position, so something may have been written.
             self.written = Written::Somewhere(Instant::now());

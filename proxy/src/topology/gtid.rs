@@ -86,6 +86,28 @@ impl Gtid {
         }
         last.map(|transaction| Self::MySql { source, transaction })
     }
+
+    /// Whether both are of one stream, and `self` is the older one.
+    pub fn is_before(&self, other: &Self) -> bool {
+        match (*self, *other) {
+            (
+                Self::MariaDb { domain, sequence, .. },
+                Self::MariaDb {
+                    domain: theirs,
+                    sequence: newer,
+                    ..
+                },
+            ) => domain == theirs && sequence < newer,
+            (
+                Self::MySql { source, transaction },
+                Self::MySql {
+                    source: theirs,
+                    transaction: newer,
+                },
+            ) => source == theirs && transaction < newer,
+            _ => false,
+        }
+    }
 }
 
 impl Position {

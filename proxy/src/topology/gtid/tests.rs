@@ -189,3 +189,14 @@ fn includes_and_merge_agree() {
     assert_eq!(wanted.to_string(), "0-1-51");
     assert!(!standby.includes(&wanted));
 }
+
+#[test]
+fn only_gtids_of_one_stream_have_an_order() {
+    assert!(maria("0-1-7").is_before(&maria("0-2-8")));
+    assert!(!maria("0-1-7").is_before(&maria("0-1-7")));
+    assert!(!maria("0-1-7").is_before(&maria("1-1-8")));
+    assert!(mysql("7").is_before(&mysql("8")));
+    let other = Gtid::parse_mysql(&format!("{V}:9")).unwrap();
+    assert!(!mysql("7").is_before(&other));
+    assert!(!mysql("7").is_before(&maria("0-1-8")));
+}
