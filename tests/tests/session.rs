@@ -232,6 +232,33 @@ async fn last_insert_id_is_the_sessions_own() {
     assert_eq!(text(&mut two, "SELECT LAST_INSERT_ID()").await, "4711");
 }
 
+/// Each commit's position is known, also behind what Tandem itself sets on a connection.
+#[tokio::test]
+async fn own_writes_are_read_while_replication_stands_still() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    cluster.wait_replicated().await;
+    let mut standby = cluster.direct(cluster.b()).await;
+    run(&mut standby, "FLUSH TABLES WITH READ LOCK").await;
+    let (mut one, mut two) = (session().await, session().await);
+    for _ in 0..4 {
+        run(&mut one, "INSERT INTO t (v) VALUES ('counted')").await;
+        for _ in 0..4 {
+            run(&mut two, "INSERT INTO t (v) VALUES ('between')").await;
+        }
+        run(&mut one, "SELECT LAST_INSERT_ID()").await;
+        run(&mut one, "DELETE FROM test_other.t WHERE id = 5").await;
+        run(&mut one, "INSERT INTO test_other.t VALUES (5, 'mine')").await;
+        // Often enough that both servers would get their turn.
+        for _ in 0..6 {
+            let read = "SELECT v FROM test_other.t WHERE id = 5";
+            assert_eq!(text(&mut one, read).await, "mine");
+        }
+    }
+    run(&mut standby, "UNLOCK TABLES").await;
+    cluster.wait_replicated().await;
+}
+
 #[tokio::test]
 async fn diagnostics_are_the_sessions_own() {
     let _turn = TURN.lock().await;
