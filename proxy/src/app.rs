@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor};
+use crate::net::tls::{self, Tls};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
 use crate::worker::remote::{Remote, Workers};
@@ -32,6 +34,17 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
+    #[error(
+        "cannot listen on {path} (listener.socket): {error}; its folder must exist and be writable, and the file \
+         must not be there or be a socket on which nobody listens"
+    )]
+    BindUnix {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
     #[error("cannot wait for signals: {0}")]
@@ -57,9 +70,14 @@ impl App {
     /// See [`Error`]; nothing keeps running after one.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let config = Arc::new(config);
+        let tls = Tls::new(&config)?;
         let bind = |key, address| move |error| Error::Bind { key, address, error };
         let address = config.listener.address;
-        let listener = Listener::bind(address).map_err(bind("listener.address", address))?;
+        let mut listener = Listener::bind(address).map_err(bind("listener.address", address))?;
+        if let Some(path) = config.listener.socket.clone() {
+            let bound = listener.bind_unix(&path);
+            bound.map_err(|error| Error::BindUnix { path, error })?;
+        }
         let listening = listener.address().map_err(bind("listener.address", address))?;
         let address = config.admin.address;
         let admin = Admin::bind(address)
@@ -87,6 +105,7 @@ impl App {
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users)),
             config: Arc::clone(&config),
+            tls: tls.clone(),
             topology: Arc::clone(&topology),
             signals: monitor.signals(),
             workers: count,
@@ -101,6 +120,13 @@ impl App {
         let _ = parts.peers.set(Workers::new(&workers));
 
         let mut tasks = Vec::new();
+        let mut stopping = stopped.clone();
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = tls::keep_fresh(tls) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }));
         let accepting = Arc::clone(&workers);
         let limit = config.listener.max_connections;
         let stopping = stopped.clone();

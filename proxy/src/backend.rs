@@ -4,6 +4,7 @@ pub mod connect;
 pub mod prepared;
 pub mod sync;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use tandem_protocol::command::CommandCode;
@@ -11,6 +12,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 
 use crate::net::Stream;
+use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
 use crate::session::insert_id::InsertId;
 use crate::session::settings::Settings;
@@ -21,12 +23,30 @@ use prepared::{PreparedStatements, StatementId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(pub usize);
 
-/// What two sessions must have in common to use the same connection: the account, and the handshake flags
-/// that change what replies look like or what statements mean.
+/// What two sessions must have in common to use the same connection: the account, the handshake flags that change
+/// what replies look like or what statements mean, and the host that the server sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub user: UserId,
     pub flags: Capabilities,
+    /// Where the client comes from, for servers that are told.
+    pub origin: Option<Origin>,
+}
+
+/// What a server sees as the client's host, in the PROXY header of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    Address(IpAddr),
+    Local,
+}
+
+impl From<Peer> for Origin {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Tcp(address) => Self::Address(address.ip().to_canonical()),
+            Peer::Local => Self::Local,
+        }
+    }
 }
 
 /// Names a connection within its worker; never used twice.

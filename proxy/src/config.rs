@@ -3,7 +3,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::net::address::Endpoint;
 
 mod assemble;
 mod check;
@@ -49,7 +52,7 @@ pub fn load_with_warnings(sources: Sources) -> Result<Loaded, Problems> {
 pub fn parse(toml: &str) -> Result<Config, Problems> {
     let mut problems = Problems::default();
     let mut layers = layers::Layers::default();
-    let name = std::path::Path::new("configuration");
+    let name = Path::new("configuration");
     file::add(&mut layers, name, toml, &mut problems)?;
     finish(layers, problems, Problems::default()).map(|loaded| loaded.config)
 }
@@ -75,6 +78,9 @@ fn finish(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub listener: Listener,
+    /// TLS towards clients; `None` is off.
+    pub client_tls: Option<ClientTls>,
+    pub server_tls: ServerTls,
     pub admin: Admin,
     pub monitor: Monitor,
     pub metrics: Metrics,
@@ -100,6 +106,10 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub address: SocketAddr,
+    /// A Unix socket beside it.
+    pub socket: Option<PathBuf>,
+    /// Load balancers that say in a PROXY header whose connection it is.
+    pub proxy_protocol: Networks,
     /// Worker threads; 0 is one for each core.
     pub workers: usize,
     /// Most sessions at once.
@@ -112,6 +122,73 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How long running statements may go on after SIGTERM.
     pub shutdown_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+/// `[client_tls]`: TLS that applications are offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Clients without TLS are refused, but for those of the Unix socket.
+    pub required: bool,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Clients must show a certificate that one of these authorities has signed.
+    pub ca: Option<PathBuf>,
+    pub min_version: TlsVersion,
+}
+
+impl ClientTls {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.certificate), Some(&self.key), self.ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerTlsMode {
+    Disabled,
+    /// Where the server offers it, except to this machine itself.
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+/// `[server_tls]`: TLS to the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    pub mode: ServerTlsMode,
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub min_version: TlsVersion,
+}
+
+impl ServerTls {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ca, &self.certificate, &self.key]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+}
+
+/// Networks in the form `192.0.2.0/24, 2001:db8::/32`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(pub Vec<ipnet::IpNet>);
+
+impl Networks {
+    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// `[admin]`: the admin SQL port.
@@ -188,7 +265,11 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub name: String,
-    pub address: SocketAddr,
+    pub address: Endpoint,
+    /// The name that its certificate must have with `verify_identity`: `tls_name`, or the host of `address`.
+    pub tls_name: String,
+    /// Connections begin with a PROXY header that says where the client comes from.
+    pub proxy_protocol: bool,
     /// Share of the reads relative to the other server's; 0 takes none.
     pub weight: u32,
 }

@@ -17,6 +17,7 @@
 //! `SET sql_log_bin = 0` on each server, or on one and let it replicate.
 
 mod announce;
+mod door;
 pub mod health;
 pub mod observation;
 mod probe;
@@ -79,7 +80,7 @@ pub fn start(config: &Config) -> Monitor {
     let mut tasks = JoinSet::new();
     for (index, server) in config.servers.iter().enumerate() {
         let id = ServerId(index);
-        let probe = Probe::new(id, server.address, &config.monitor);
+        let probe = Probe::new(id, server, config);
         let interval = config.monitor.interval;
         tasks.spawn(ask_again_and_again(
             probe,

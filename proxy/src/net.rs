@@ -1,58 +1,111 @@
 //! Sockets. No other module of the data path names one, so that a simulation can put its own here.
 
+pub mod address;
 pub mod buffer;
+pub mod proxied;
+mod socket;
+pub mod tls;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
+use address::{Accepted, Endpoint};
 use buffer::Inbox;
+use socket::Socket;
 
 /// A connected byte stream, to a client or to a server.
 #[derive(Debug)]
 pub struct Stream {
-    socket: TcpStream,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+    /// The change to TLS did not come to its end.
+    Lost,
 }
 
 impl Stream {
     /// Takes over an accepted socket; must be called on the runtime that will use it.
-    pub fn from_std(socket: std::net::TcpStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Self::prepared(TcpStream::from_std(socket)?)
+    pub fn accepted(accepted: Accepted) -> io::Result<Self> {
+        Ok(Self::plain(Socket::accepted(accepted)?))
     }
 
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Self::prepared(TcpStream::connect(address).await?)
+    pub async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        Ok(Self::plain(Socket::connect(endpoint).await?))
     }
 
-    fn prepared(socket: TcpStream) -> io::Result<Self> {
-        // Packets of this protocol are requests and replies: waiting to fill a segment only delays them.
-        socket.set_nodelay(true)?;
-        // A peer whose machine vanished says nothing; without keep-alive its session would stay for ever.
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(10));
-        socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-        Ok(Self { socket })
+    fn plain(socket: Socket) -> Self {
+        Self {
+            transport: Transport::Plain(socket),
+        }
+    }
+
+    /// Goes over to TLS as the server side. What has arrived in `inbox` already is the beginning of the client's
+    /// TLS, never taken for words in clear.
+    ///
+    /// # Errors
+    /// Whatever TLS does not allow; the stream can't be used afterwards.
+    pub async fn accept_tls(&mut self, acceptor: &tls::Acceptor, inbox: &mut Inbox) -> io::Result<()> {
+        let mut socket = self.take_socket()?;
+        socket.push_back(inbox.bytes());
+        inbox.consume(inbox.len());
+        let stream = acceptor.current().accept(socket).await?;
+        self.transport = Transport::Tls(Box::new(stream.into()));
+        Ok(())
+    }
+
+    /// Goes over to TLS as the client side; `name` is the server's, as its certificate must have it.
+    ///
+    /// # Errors
+    /// Whatever TLS does not allow, an unknown certificate among it; the stream can't be used afterwards.
+    pub async fn connect_tls(
+        &mut self,
+        connector: &tls::Connector,
+        name: tls::ServerName<'static>,
+    ) -> io::Result<()> {
+        let socket = self.take_socket()?;
+        let stream = connector.current().connect(name, socket).await?;
+        self.transport = Transport::Tls(Box::new(stream.into()));
+        Ok(())
+    }
+
+    /// The version of TLS that is spoken.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let Transport::Tls(stream) = &self.transport else {
+            return None;
+        };
+        let (_, state) = stream.get_ref();
+        Some(match state.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            _ => "TLSv1.2",
+        })
+    }
+
+    fn take_socket(&mut self) -> io::Result<Socket> {
+        match std::mem::replace(&mut self.transport, Transport::Lost) {
+            Transport::Plain(socket) => Ok(socket),
+            Transport::Tls(_) | Transport::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Reads what has arrived into `target`.
-    ///
-    /// Goes through [`AsyncRead`], which forgets readiness after a short read: the next call waits
-    /// without a system call that would only answer `EAGAIN`.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(target);
-        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        let read = match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Transport::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        read.map_ok(|()| buffer.filled().len())
     }
 
     /// Writes all of `bytes`.
@@ -66,13 +119,12 @@ impl Stream {
         let mut done = 0;
         while done < total {
             let written = poll_fn(|cx| {
-                let socket = Pin::new(&mut self.socket);
                 if done >= head.len() {
-                    socket.poll_write(cx, &tail[done - head.len()..])
+                    self.poll_write(cx, &[IoSlice::new(&tail[done - head.len()..])])
                 } else if tail.is_empty() {
-                    socket.poll_write(cx, &head[done..])
+                    self.poll_write(cx, &[IoSlice::new(&head[done..])])
                 } else {
-                    socket.poll_write_vectored(cx, &[IoSlice::new(&head[done..]), IoSlice::new(tail)])
+                    self.poll_write(cx, &[IoSlice::new(&head[done..]), IoSlice::new(tail)])
                 }
             })
             .await?;
@@ -81,24 +133,38 @@ impl Stream {
             }
             done += written;
         }
-        Ok(())
+        match &mut self.transport {
+            // It keeps records that the socket did not take at once.
+            Transport::Tls(stream) => poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await,
+            Transport::Plain(_) | Transport::Lost => Ok(()),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match (&mut self.transport, slices) {
+            (Transport::Plain(socket), [only]) => Pin::new(socket).poll_write(cx, only),
+            (Transport::Plain(socket), _) => Pin::new(socket).poll_write_vectored(cx, slices),
+            (Transport::Tls(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            (Transport::Lost, _) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     /// Writes what the socket takes at once; for a goodbye that nobody waits for.
-    pub fn write_if_ready(&self, bytes: &[u8]) {
-        let _ = self.socket.try_write(bytes);
+    pub fn write_if_ready(&mut self, bytes: &[u8]) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = self.poll_write(&mut cx, &[IoSlice::new(bytes)]);
+        if let Transport::Tls(stream) = &mut self.transport {
+            let _ = Pin::new(stream).poll_flush(&mut cx);
+        }
     }
 
     /// Whether the peer of an idle connection has closed it or spoken out of turn.
     ///
-    /// Costs a system call only when the event loop has seen something on the socket.
-    pub fn is_disturbed(&self) -> bool {
+    /// Costs a system call only when the event loop has seen something on the socket. What TLS has to say in between,
+    /// session tickets for instance, is no disturbance.
+    pub fn is_disturbed(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        if self.socket.poll_read_ready(&mut cx).is_pending() {
-            return false;
-        }
-        let mut byte = [0_u8; 1];
-        !matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.poll_read(&mut cx, &mut [0]).is_ready()
     }
 }
 

@@ -9,14 +9,15 @@ pub mod share;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::backend::{Connection, ConnectionId, Key, connect};
+use crate::backend::{Connection, ConnectionId, Key, Origin, connect};
+use crate::config;
+use crate::net::address::{Endpoint, Peer};
 use crate::session::settings::Settings;
 use crate::topology::ServerId;
 use lease::{Grant, Lease, Permit};
@@ -96,7 +97,9 @@ struct State {
 pub struct Pool {
     pub server: ServerId,
     pub name: Rc<str>,
-    pub address: SocketAddr,
+    pub address: Endpoint,
+    /// Its connections begin with a PROXY header: it sees where clients come from.
+    pub tells_origin: bool,
     bounds: Bounds,
     state: RefCell<State>,
     /// Leased connections that a session keeps beyond one statement.
@@ -106,16 +109,22 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(server: ServerId, name: Rc<str>, address: SocketAddr, bounds: Bounds) -> Rc<Self> {
+    pub fn new(id: ServerId, server: &config::Server, bounds: Bounds) -> Rc<Self> {
         Rc::new(Self {
-            server,
-            name,
-            address,
+            server: id,
+            name: Rc::from(server.name.as_str()),
+            address: server.address.clone(),
+            tells_origin: server.proxy_protocol,
             bounds,
             state: RefCell::default(),
             held: Cell::new(0),
             outstanding: Cell::new(0),
         })
+    }
+
+    /// What connections for `client` have in their key.
+    pub fn origin_of(&self, client: Peer) -> Option<Origin> {
+        self.tells_origin.then(|| client.into())
     }
 
     pub fn limit(&self) -> usize {
@@ -190,9 +199,9 @@ impl Pool {
                 .rposition(|idle| idle.connection.id == connection)?;
             state.idle.remove(index).connection
         };
-        let lease = Lease::new(found, Rc::clone(self));
+        let mut lease = Lease::new(found, Rc::clone(self));
         // One that the server has closed is dropped here, which frees its place.
-        (!lease.connection().stream.is_disturbed()).then_some(lease)
+        (!lease.connection_mut().stream.is_disturbed()).then_some(lease)
     }
 
     fn acquire_now(
@@ -206,8 +215,8 @@ impl Pool {
             return None;
         }
         while let Some(connection) = self.take_idle(key, last, wanted) {
-            let lease = Lease::new(connection, Rc::clone(self));
-            if !lease.connection().stream.is_disturbed() {
+            let mut lease = Lease::new(connection, Rc::clone(self));
+            if !lease.connection_mut().stream.is_disturbed() {
                 return Some(Grant::Lease(lease));
             }
         }

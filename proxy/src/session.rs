@@ -30,7 +30,6 @@ mod text;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -40,6 +39,7 @@ use tandem_protocol::reply;
 use thiserror::Error;
 
 use crate::backend::{ConnectionId, UserId};
+use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
 use crate::route::Written;
@@ -119,11 +119,11 @@ pub(crate) struct Session {
 }
 
 /// Serves one accepted client to its end. Every end is logged with its cause.
-pub(crate) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, address: SocketAddr, id: u32) {
-    let handle = Handle::new(id, address);
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, id: u32) {
+    let handle = Handle::new(id, accepted.peer());
     let _entry = worker.registry.enter(&handle);
     worker.count(|counters| counters.sessions_opened += 1);
-    let end = match Stream::from_std(socket) {
+    let end = match Stream::accepted(accepted) {
         Err(error) => End::Login(error.to_string()),
         Ok(stream) => match Box::pin(login::log_in(&worker, &handle, stream, id)).await {
             Err(end) => {
@@ -142,7 +142,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, addre
 }
 
 fn log_end(handle: &Handle, end: &End) {
-    let (session, client, user) = (handle.id, handle.client, handle.user.borrow());
+    let (session, client, user) = (handle.id, handle.client.get(), handle.user.borrow());
     match end {
         End::Quit | End::Drained => tracing::debug!(session, %client, %user, "session ended: {end}"),
         End::Closed if handle.statements.get() > 0 || user.is_empty() => {

@@ -6,12 +6,12 @@
 pub mod derive;
 pub mod gtid;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::net::address::Endpoint;
 use gtid::Position;
 
 /// Index of a server in the configuration file's order; stable while Tandem runs.
@@ -66,7 +66,7 @@ pub struct Replication {
 pub struct Server {
     pub id: ServerId,
     pub name: Arc<str>,
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Share of the reads relative to the other server's; 0 takes none.
     pub weight: u32,
     pub role: Role,

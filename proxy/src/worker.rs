@@ -24,7 +24,9 @@ use crate::classify::Classifier;
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
+use crate::net::address::Peer;
 use crate::net::buffer::Slab;
+use crate::net::tls::Tls;
 use crate::pool::lease::Lease;
 use crate::pool::{self, Pool, share};
 use crate::route::Reason;
@@ -55,6 +57,7 @@ type Collations = FxHashMap<Box<[u8]>, Box<[u8]>>;
 pub struct Parts {
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
+    pub tls: Tls,
     pub topology: topology::Shared,
     pub signals: Signals,
     pub workers: usize,
@@ -74,6 +77,7 @@ pub struct Worker {
     pub index: usize,
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
+    pub tls: Tls,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
     /// By server.
@@ -98,6 +102,7 @@ impl Worker {
         let Parts {
             config,
             accounts,
+            tls,
             topology,
             signals,
             workers,
@@ -109,14 +114,11 @@ impl Worker {
             queue_timeout: config.pool.queue_timeout,
             idle_timeout: config.pool.idle_timeout,
         };
-        let pools = config.servers.iter().enumerate().map(|(id, server)| {
-            Pool::new(
-                ServerId(id),
-                Rc::from(server.name.as_str()),
-                server.address,
-                bounds.clone(),
-            )
-        });
+        let pools = config
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(id, server)| Pool::new(ServerId(id), server, bounds.clone()));
         Rc::new(Self {
             index,
             slab: Rc::default(),
@@ -135,6 +137,7 @@ impl Worker {
             last_connection: Cell::new(0),
             config,
             accounts,
+            tls,
             topology,
             signals,
             peers,
@@ -203,16 +206,25 @@ impl Worker {
         }
     }
 
-    /// Opens a connection to the server of `pool`, within the time allowed.
+    /// Opens a connection to the server of `pool` on behalf of `client`, within the time allowed.
     ///
     /// # Errors
     /// See [`connect::Error`].
-    pub async fn open(&self, pool: &Pool, key: Key, collation: u16) -> Result<Connection, connect::Error> {
+    pub async fn open(
+        &self,
+        pool: &Pool,
+        key: Key,
+        collation: u16,
+        client: Peer,
+    ) -> Result<Connection, connect::Error> {
         self.last_connection.set(self.last_connection.get() + 1);
         let target = Target {
             id: ConnectionId(self.last_connection.get()),
             server: pool.server,
-            address: pool.address,
+            address: &pool.address,
+            tls: &self.tls.servers,
+            origin: pool.tells_origin.then_some(client),
+            tls_name: &self.config.servers[pool.server.0].tls_name,
             key,
             user: &self.config.users[key.user.0],
             collation,

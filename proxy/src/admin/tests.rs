@@ -29,6 +29,7 @@ impl DataPath for Fake {
             worker: 0,
             user: "app".to_owned(),
             client: "127.0.0.1:40000".to_owned(),
+            tls: None,
             schema: "shop".to_owned(),
             command: "Query",
             target: Some("a".to_owned()),
@@ -66,7 +67,7 @@ fn topology() -> topology::Shared {
     let server = Server {
         id: ServerId(0),
         name: Arc::from("a"),
-        address: ([127, 0, 0, 1], 3306).into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role: Role::Active,
         why: Arc::from("the first that is writable"),

@@ -18,6 +18,8 @@ pub struct SessionRow {
     pub user: String,
     /// The client's address.
     pub client: String,
+    /// The version of TLS that it speaks.
+    pub tls: Option<&'static str>,
     pub schema: String,
     /// What it does now: `Sleep`, `Query`, …
     pub command: &'static str,

@@ -1,14 +1,13 @@
 //! Opening and logging in a connection to a server.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::handshake::connect::{
-    Connect, ConnectError, ConnectOptions, Credential, Progress, Protection, ServerInfo,
+    Connect, ConnectError, ConnectOptions, Credential, Progress, ServerInfo,
 };
 use tandem_protocol::version::ServerVersion;
 use thiserror::Error;
@@ -16,8 +15,10 @@ use thiserror::Error;
 use super::prepared::PreparedStatements;
 use super::{Connection, ConnectionId, Key};
 use crate::config::User;
+use crate::net::address::{Endpoint, Peer};
 use crate::net::buffer::{Inbox, Slab};
-use crate::net::{self, Stream};
+use crate::net::tls::{self, Connector, ServerName};
+use crate::net::{self, Stream, proxied};
 use crate::session::settings::{self, Settings};
 use crate::topology::{Flavor, ServerId};
 
@@ -70,6 +71,8 @@ pub enum Error {
     TooLarge(usize),
     #[error("did not finish the login within {0} ms (pool.connect_timeout)")]
     Timeout(u128),
+    #[error("{0}")]
+    Tls(String),
     #[error("did not offer session tracking, which Tandem needs (MariaDB 10.2, MySQL 5.7 or newer)")]
     NoTracking,
 }
@@ -79,7 +82,12 @@ pub enum Error {
 pub struct Target<'a> {
     pub id: ConnectionId,
     pub server: ServerId,
-    pub address: SocketAddr,
+    pub address: &'a Endpoint,
+    pub tls: &'a Connector,
+    /// Whom the server is to see; only for those that understand a PROXY header.
+    pub origin: Option<Peer>,
+    /// The name that the server's certificate must have, if its names are looked at.
+    pub tls_name: &'a str,
     pub key: Key,
     pub user: &'a User,
     pub collation: u16,
@@ -92,6 +100,9 @@ pub struct Target<'a> {
 /// Every way in which a server can't be logged in to; see [`Error`]. The caller bounds the time.
 pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Error> {
     let mut stream = Stream::connect(target.address).await?;
+    if let Some(origin) = target.origin {
+        stream.write_all(&proxied::header(origin, target.address)).await?;
+    }
     let mut inbox = Inbox::new(Rc::clone(slab));
     // The handshake carries one byte; a collation beyond it is set by the state sync.
     let collation = u8::try_from(target.collation).unwrap_or(0);
@@ -140,7 +151,7 @@ async fn log_in(
         capabilities: ALWAYS | target.key.flags,
         charset: collation,
         attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
-        protection: Protection::Plain,
+        protection: target.tls.protection(target.address),
         zstd_level: 0,
     });
     let mut out = Vec::new();
@@ -160,9 +171,23 @@ async fn log_in(
         match progress.map_err(Error::from)? {
             Progress::Done(info) => return Ok(info),
             Progress::Continue => stream.write_all(&out).await?,
-            Progress::StartTls => return Err(Error::Login(ConnectError::NoTls)),
+            Progress::StartTls => {
+                stream.write_all(&out).await?;
+                go_over_to_tls(stream, target).await?;
+                out.clear();
+                login.upgraded(&mut out)?;
+                stream.write_all(&out).await?;
+            }
         }
     }
+}
+
+async fn go_over_to_tls(stream: &mut Stream, target: &Target<'_>) -> Result<(), Error> {
+    // Checked with the configuration: a name that is none is refused there.
+    let name = ServerName::try_from(target.tls_name.to_owned());
+    let name = name.map_err(|error| Error::Tls(format!("has no name for TLS: {error}")))?;
+    let gone_over = stream.connect_tls(target.tls, name).await;
+    gone_over.map_err(|error| Error::Tls(tls::explain(&error)))
 }
 
 impl From<ConnectError> for Error {

@@ -9,8 +9,12 @@ use config::{ConfigError, Map, Value, ValueKind};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{Level, Optional, Parsed, Scalar, Size};
-use super::{Admin, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Pool, Secret, Server, User};
+use super::scalar::{ClientTlsMode, Host, Level, Optional, Parsed, Scalar, Size};
+use super::{
+    Admin, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool, Secret,
+    Server, ServerTls, ServerTlsMode, TlsVersion, User,
+};
+use crate::net::address::Endpoint;
 
 /// Port 0 takes part in no comparison of addresses.
 const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -26,6 +30,8 @@ pub(super) fn assemble(merged: &Value, origins: &Origins, problems: &mut Problem
     };
     Config {
         listener: listener(&mut reader.section("listener")),
+        client_tls: client_tls(&mut reader.section("client_tls")),
+        server_tls: server_tls(&mut reader.section("server_tls")),
         admin: admin(&mut reader.section("admin")),
         monitor: monitor(&mut reader.section("monitor")),
         metrics: metrics(&mut reader.section("metrics")),
@@ -40,6 +46,8 @@ pub(super) fn assemble(merged: &Value, origins: &Origins, problems: &mut Problem
 fn listener(table: &mut Table<'_>) -> Listener {
     Listener {
         address: table.required("address", "\"127.0.0.1:6446\"", NO_ADDRESS),
+        socket: table.or("socket", Optional(None)).0,
+        proxy_protocol: table.or("proxy_protocol", Networks::default()),
         workers: table.or("workers", 0),
         max_connections: table.or("max_connections", 10_000),
         handshake_timeout: table.or("handshake_timeout", Duration::from_secs(10)),
@@ -47,6 +55,70 @@ fn listener(table: &mut Table<'_>) -> Listener {
         idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
         shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),
     }
+}
+
+/// Off, or whole: what is missing for it was reported.
+fn client_tls(table: &mut Table<'_>) -> Option<ClientTls> {
+    let certificate: Option<std::path::PathBuf> = table.or("certificate", Optional(None)).0;
+    let default = match certificate {
+        Some(_) => ClientTlsMode::Preferred,
+        None => ClientTlsMode::Disabled,
+    };
+    let mode = table.or("mode", default);
+    let ca: Option<std::path::PathBuf> = table.or("ca", Optional(None)).0;
+    let min_version = table.or("min_version", TlsVersion::V1_2);
+    if mode == ClientTlsMode::Disabled {
+        return None;
+    }
+    if ca.is_some() && mode == ClientTlsMode::Preferred {
+        table.complain(
+            "ca",
+            Fault::Contradiction(
+                "asks clients for certificates, but client_tls.mode = \"preferred\" lets them in without TLS; set \
+                 that to \"required\""
+                    .to_owned(),
+            ),
+        );
+    }
+    let none = std::path::PathBuf::new();
+    Some(ClientTls {
+        required: mode == ClientTlsMode::Required,
+        certificate: match certificate {
+            Some(certificate) => certificate,
+            None => table.required("certificate", "\"/etc/tandem/cert.pem\"", none.clone()),
+        },
+        key: table.required("key", "\"/etc/tandem/key.pem\"", none),
+        ca,
+        min_version,
+    })
+}
+
+fn server_tls(table: &mut Table<'_>) -> ServerTls {
+    let tls = ServerTls {
+        mode: table.or("mode", ServerTlsMode::Preferred),
+        ca: table.or("ca", Optional(None)).0,
+        certificate: table.or("certificate", Optional(None)).0,
+        key: table.or("key", Optional(None)).0,
+        min_version: table.or("min_version", TlsVersion::V1_2),
+    };
+    let verifies = matches!(tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity);
+    if verifies && tls.ca.is_none() {
+        let advice =
+            "add ca = \"/etc/tandem/ca.pem\", the authority that signed the servers' certificates".to_owned();
+        table.complain("ca", Fault::Missing(advice));
+    }
+    if !verifies && tls.ca.is_some() {
+        let advice =
+            "is not looked at unless server_tls.mode is \"verify_ca\" or \"verify_identity\"; set one"
+                .to_owned();
+        table.complain("ca", Fault::Contradiction(advice));
+    }
+    if tls.certificate.is_some() != tls.key.is_some() {
+        let advice = "certificate and key go together; give both or none".to_owned();
+        let missing = if tls.key.is_some() { "certificate" } else { "key" };
+        table.complain(missing, Fault::Missing(advice));
+    }
+    tls
 }
 
 fn admin(table: &mut Table<'_>) -> Admin {
@@ -102,11 +174,18 @@ fn limits(table: &mut Table<'_>) -> Limits {
 }
 
 fn server(table: &mut Table<'_>) -> Server {
-    let address = table.required("address", "\"127.0.0.1:3306\"", NO_ADDRESS);
+    let address = table.required("address", "\"127.0.0.1:3306\"", Endpoint::Tcp(NO_ADDRESS));
+    let host = table
+        .get::<Host>("address")
+        .map(|host| host.0)
+        .unwrap_or_default();
+    let tls_name: Option<String> = table.or("tls_name", Optional(None)).0;
     let weight: usize = table.or("weight", 1);
     Server {
         name: table.name("\"a\""),
         address,
+        tls_name: tls_name.unwrap_or(host),
+        proxy_protocol: table.or("proxy_protocol", false),
         // Too large a weight is refused by its range, below u32::MAX.
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::layers::{Origins, entry_key};
 use super::problem::{Fault, Problems};
-use super::{Config, Server};
+use super::{Config, Server, ServerTlsMode};
+use crate::net::address::Endpoint;
+use crate::net::tls::ServerName;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Far below what a point in time can be moved by without overflow.
@@ -28,6 +30,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.sizes(config);
     check.accounts(config);
     check.servers(&config.servers);
+    check.tls_names(config);
     check.users(config);
     check.addresses(config);
 }
@@ -232,6 +235,23 @@ impl Check<'_> {
         }
     }
 
+    /// TLS wants a name even where nobody compares it with the certificate's.
+    fn tls_names(&mut self, config: &Config) {
+        if config.server_tls.mode == ServerTlsMode::Disabled {
+            return;
+        }
+        for (index, server) in config.servers.iter().enumerate() {
+            let reached_by_tls = matches!(server.address, Endpoint::Tcp(address) if address.port() != 0);
+            if reached_by_tls && ServerName::try_from(server.tls_name.as_str()).is_err() {
+                let fault = Fault::Invalid(format!(
+                    "must be the name in the server's certificate, such as \"db-a.example\"; {:?} is none",
+                    server.tls_name
+                ));
+                self.fault(&entry_key("server", index, "tls_name"), &[], fault);
+            }
+        }
+    }
+
     fn server(&mut self, index: usize, server: &Server, servers: &[Server]) {
         let name_key = entry_key("server", index, "name");
         let address_key = entry_key("server", index, "address");
@@ -247,7 +267,8 @@ impl Check<'_> {
         let weight_key = entry_key("server", index, "weight");
         self.range(&weight_key, server.weight, (0, 1000), |weight| weight.to_string());
         let described = self.problems.mention(&self.origins.label(&address_key));
-        if server.address.port() == 0 && !described {
+        let port_0 = matches!(server.address, Endpoint::Tcp(address) if address.port() == 0);
+        if port_0 && !described {
             let fault = Fault::Invalid("needs the server's port, for instance 3306".to_owned());
             self.fault(&address_key, &[], fault);
         }
@@ -259,7 +280,7 @@ impl Check<'_> {
                 ));
                 self.fault(&name_key, &[], fault);
             }
-            if server.address == other.address && server.address.port() != 0 {
+            if server.address == other.address && !port_0 {
                 let fault = Fault::Contradiction(format!(
                     "{} is also the address of server {:?}; two names for one server are no pair",
                     server.address, other.name
@@ -320,7 +341,7 @@ impl Check<'_> {
                 }
             }
             for (position, server) in config.servers.iter().enumerate() {
-                if collide(server.address, *address) {
+                if matches!(server.address, Endpoint::Tcp(theirs) if collide(theirs, *address)) {
                     let server_key = entry_key("server", position, "address");
                     let fault = Fault::Contradiction(format!(
                         "{} is Tandem's own {key}; give the address of the database server",

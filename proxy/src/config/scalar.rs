@@ -4,12 +4,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use super::LogFormat;
 use super::schema::nearest;
+use super::{LogFormat, Networks, ServerTlsMode, TlsVersion};
+use crate::net::address::Endpoint;
 
 /// What one key may hold.
 pub(super) trait Scalar: Sized {
@@ -19,6 +21,10 @@ pub(super) trait Scalar: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
 
     fn from_integer(_integer: i64) -> Result<Self, String> {
+        Err(must_be::<Self>())
+    }
+
+    fn from_bool(_value: bool) -> Result<Self, String> {
         Err(must_be::<Self>())
     }
 }
@@ -55,8 +61,8 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
         T::from_integer(integer).map(Parsed).map_err(E::custom)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Err(E::custom(must_be::<T>()))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        T::from_bool(value).map(Parsed).map_err(E::custom)
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
@@ -171,12 +177,6 @@ impl Scalar for SocketAddr {
             // A DSN; what stands before the @ may be a password, so it isn't repeated.
             return Err(format!("{}, without an account", must_be::<Self>()));
         }
-        if text.starts_with('/') {
-            return Err(format!(
-                "{}; Unix sockets aren't supported: use TCP",
-                must_be::<Self>()
-            ));
-        }
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
@@ -184,6 +184,121 @@ impl Scalar for SocketAddr {
         match port {
             Some(Ok(_)) => resolve(text),
             _ => Err(format!("must be {}; {text:?} has no valid port", Self::EXPECTED)),
+        }
+    }
+}
+
+impl Scalar for Endpoint {
+    const EXPECTED: &'static str = "an address with a port, such as \"127.0.0.1:3306\" or \"db-a.example:3306\", or the path of a Unix socket";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim().starts_with('/') {
+            return Ok(Self::Unix(Path::new(text.trim()).into()));
+        }
+        SocketAddr::from_text(text).map(Self::Tcp)
+    }
+}
+
+/// The host of an address as it was written; empty for a Unix socket.
+pub(super) struct Host(pub(super) String);
+
+impl Scalar for Host {
+    const EXPECTED: &'static str = Endpoint::EXPECTED;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let host = text.trim().rsplit_once(':').map_or("", |(host, _)| host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self(match text.trim().starts_with('/') {
+            true => String::new(),
+            false => bare.to_owned(),
+        }))
+    }
+}
+
+impl Scalar for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| must_be::<Self>())
+    }
+
+    fn from_bool(value: bool) -> Result<Self, String> {
+        Ok(value)
+    }
+}
+
+impl Scalar for PathBuf {
+    const EXPECTED: &'static str = "an absolute path, such as \"/etc/tandem/server.pem\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let path = Self::from(text.trim());
+        match path.is_absolute() {
+            true => Ok(path),
+            false => Err(must_be::<Self>()),
+        }
+    }
+}
+
+impl Scalar for Networks {
+    const EXPECTED: &'static str = "a list of networks, such as \"192.0.2.7, 10.0.0.0/8, 2001:db8::/32\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let network = |part: &str| {
+            let alone = || part.parse().map(|address: std::net::IpAddr| address.into());
+            part.parse()
+                .or_else(|_| alone())
+                .map_err(|_| format!("{}; {part:?} is none", must_be::<Self>()))
+        };
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `[client_tls] mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientTlsMode {
+    Disabled,
+    Preferred,
+    Required,
+}
+
+impl Scalar for ClientTlsMode {
+    const EXPECTED: &'static str = "\"disabled\", \"preferred\" or \"required\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "disabled" => Ok(Self::Disabled),
+            "preferred" => Ok(Self::Preferred),
+            "required" => Ok(Self::Required),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
+impl Scalar for ServerTlsMode {
+    const EXPECTED: &'static str =
+        "\"disabled\", \"preferred\", \"required\", \"verify_ca\" or \"verify_identity\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "disabled" => Ok(Self::Disabled),
+            "preferred" => Ok(Self::Preferred),
+            "required" => Ok(Self::Required),
+            "verify_ca" => Ok(Self::VerifyCa),
+            "verify_identity" => Ok(Self::VerifyIdentity),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
+impl Scalar for TlsVersion {
+    const EXPECTED: &'static str = "\"1.2\" or \"1.3\"; older versions are broken and not supported";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::V1_2),
+            "1.3" => Ok(Self::V1_3),
+            _ => Err(must_be::<Self>()),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "listener",
         keys: &[
             "address",
+            "socket",
+            "proxy_protocol",
             "workers",
             "max_connections",
             "handshake_timeout",
@@ -32,6 +34,16 @@ pub(super) const SECTIONS: &[Section] = &[
             "idle_timeout",
             "shutdown_timeout",
         ],
+        repeated: false,
+    },
+    Section {
+        name: "client_tls",
+        keys: &["mode", "certificate", "key", "ca", "min_version"],
+        repeated: false,
+    },
+    Section {
+        name: "server_tls",
+        keys: &["mode", "ca", "certificate", "key", "min_version"],
         repeated: false,
     },
     Section {
@@ -78,7 +90,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "server",
-        keys: &["name", "address", "weight"],
+        keys: &["name", "address", "tls_name", "proxy_protocol", "weight"],
         repeated: true,
     },
     Section {

@@ -65,18 +65,30 @@ fn only(result: Result<Loaded, Problems>) -> Problem {
 fn the_minimal_file_loads_with_the_documented_defaults() {
     let server = |name: &str, address: &str| Server {
         name: name.to_owned(),
-        address: addr(address),
+        address: addr(address).into(),
+        tls_name: addr(address).ip().to_string(),
+        proxy_protocol: false,
         weight: 1,
     };
     let expected = Config {
         listener: Listener {
             address: addr("127.0.0.1:6446"),
+            socket: None,
+            proxy_protocol: Networks::default(),
             workers: 0,
             max_connections: 10_000,
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(28_800),
             shutdown_timeout: Duration::from_secs(10),
+        },
+        client_tls: None,
+        server_tls: ServerTls {
+            mode: ServerTlsMode::Preferred,
+            ca: None,
+            certificate: None,
+            key: None,
+            min_version: TlsVersion::V1_2,
         },
         admin: Admin {
             address: addr("127.0.0.1:6447"),
@@ -149,7 +161,7 @@ fn inline_and_dotted_forms_are_the_same_to_us() {
 listener.address = "127.0.0.1:6446"
 admin = { address = "127.0.0.1:6447", user = "admin", password = "hunter-admin" }
 monitor = { user = "tandem", password = "hunter-monitor" }
-server = [{ name = "a", address = "127.0.0.1:3306" }, { name = "b", address = "localhost:3307" }]
+server = [{ name = "a", address = "127.0.0.1:3306" }, { name = "b", address = "localhost:3307", tls_name = "127.0.0.1" }]
 user = [{ name = "app", password = "hunter-app" }]
 "#;
     assert_eq!(parse(dotted), parse(MINIMAL));
@@ -180,8 +192,8 @@ fn the_environment_is_over_the_file_and_the_command_line_over_both() {
     assert_eq!(config.metrics.address, Some(addr("127.0.0.1:9446")));
     assert_eq!(config.monitor.password.reveal(), "12345");
     assert_eq!(config.log.format, LogFormat::Json);
-    assert_eq!(config.servers[0].address, addr("10.0.0.1:3306"));
-    assert_eq!(config.servers[1].address, addr("127.0.0.1:3307"));
+    assert_eq!(config.servers[0].address, addr("10.0.0.1:3306").into());
+    assert_eq!(config.servers[1].address, addr("127.0.0.1:3307").into());
     assert_eq!(config.servers[1].weight, 7);
     assert_eq!(config.users[0].password.reveal(), "from=environment");
     assert_eq!(config.limits.statement_bytes, 2 << 20);

@@ -54,7 +54,7 @@ fn topology(role: Role) -> Topology {
     let server = Server {
         id: ServerId(0),
         name: Arc::from("a"),
-        address: ([127, 0, 0, 1], 3306).into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role,
         why: Arc::from("connection refused"),

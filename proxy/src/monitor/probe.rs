@@ -1,15 +1,15 @@
 //! Asks one server, over a connection that is kept.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
+use mysql_async::{Conn, DriverError, Error, IoError, Row, Value};
 
+use super::door::Door;
 use super::observation::{Observation, ProbeError, Seen};
 use super::reading::{self, Fields};
-use crate::config;
+use crate::config::{self, Config};
 use crate::topology::{Flavor, ServerId};
 
 /// Shown with 1045 and its kin: what the monitor's account must have.
@@ -19,7 +19,7 @@ const GRANTS: &str = "the monitor needs its account on this server, with GRANT S
 /// Asks one server. Owned by its task.
 pub(super) struct Probe {
     server: ServerId,
-    opts: Opts,
+    door: Door,
     timeout: Duration,
     session: Option<Session>,
 }
@@ -30,20 +30,11 @@ struct Session {
 }
 
 impl Probe {
-    pub(super) fn new(server: ServerId, address: SocketAddr, monitor: &config::Monitor) -> Self {
-        let opts = OptsBuilder::default()
-            .ip_or_hostname(address.ip().to_string())
-            .tcp_port(address.port())
-            .user(Some(&monitor.user))
-            .pass(Some(monitor.password.reveal()))
-            .prefer_socket(false)
-            // Given here so that connecting doesn't ask the server for them: one round trip less.
-            .max_allowed_packet(Some(16 << 20))
-            .wait_timeout(Some(28_800));
+    pub(super) fn new(id: ServerId, server: &config::Server, config: &Config) -> Self {
         Self {
-            server,
-            opts: opts.into(),
-            timeout: monitor.timeout,
+            server: id,
+            door: Door::new(server, config),
+            timeout: config.monitor.timeout,
             session: None,
         }
     }
@@ -75,7 +66,7 @@ impl Probe {
                 Err(error) => return Err(error),
             }
         }
-        let mut session = Session::connect(self.opts.clone()).await?;
+        let mut session = Session::connect(&self.door).await?;
         let seen = session.ask().await?;
         self.session = Some(session);
         Ok(seen)
@@ -83,8 +74,8 @@ impl Probe {
 }
 
 impl Session {
-    async fn connect(opts: Opts) -> Result<Self, ProbeError> {
-        let mut conn = Conn::new(opts).await.map_err(|e| failure(&e))?;
+    async fn connect(door: &Door) -> Result<Self, ProbeError> {
+        let mut conn = door.open().await.map_err(|e| failure(&e))?;
         let maker: Option<(String, String)> = conn
             .query_first("SELECT @@version, @@version_comment")
             .await

@@ -21,7 +21,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
     Server {
         id: ServerId(id),
         name: Arc::from(if id == 0 { "a" } else { "b" }),
-        address: ([127, 0, 0, 1], 3306).into(),
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role,
         why: Arc::from(""),

@@ -60,7 +60,7 @@ impl Session {
 
     async fn prove(&mut self, claim: Claim) -> Result<Proved, End> {
         let bound = self.worker.config.listener.handshake_timeout;
-        let host = self.handle.client.ip().to_string();
+        let host = self.handle.client.get().host();
         let proving = prove(&self.worker, &mut self.client, &host, claim);
         match tokio::time::timeout(bound, proving).await {
             Ok(Ok(proved)) => Ok(proved),

@@ -46,6 +46,12 @@ impl Complaint {
         Self::new(1159, "08S01", message)
     }
 
+    /// ER_SECURE_TRANSPORT_REQUIRED
+    pub(super) fn insecure_transport() -> Self {
+        let message = "Tandem: connections without TLS are not let in (client_tls.mode = \"required\")";
+        Self::new(3159, "HY000", message)
+    }
+
     pub(super) fn malformed_login(cause: impl fmt::Display) -> Self {
         Self::new(1043, "08S01", format!("Bad handshake: {cause}"))
     }

@@ -15,10 +15,11 @@ use crate::pool::{self, Pool};
 use crate::topology::ServerId;
 
 impl Session {
-    pub(super) fn key(&self) -> Key {
+    fn key(&self, pool: &Pool) -> Key {
         Key {
             user: self.user,
             flags: self.flags,
+            origin: pool.origin_of(self.handle.client.get()),
         }
     }
 
@@ -29,7 +30,7 @@ impl Session {
         }
         let pool = Rc::clone(&self.worker.pools[server.0]);
         let last = self.last.get(server.0).copied().flatten();
-        let key = self.key();
+        let key = self.key(&pool);
         let grant = pool.acquire(key, last, &self.settings).await;
         let permit = match grant.map_err(|error| self.no_connection(&pool, &error))? {
             Grant::Permit(permit) => permit,
@@ -42,7 +43,8 @@ impl Session {
                 lease.into_permit()
             }
         };
-        let opened = self.worker.open(&pool, key, self.settings.collation).await;
+        let (collation, client) = (self.settings.collation, self.handle.client.get());
+        let opened = self.worker.open(&pool, key, collation, client).await;
         pool.note_connect(opened.is_ok());
         let connection = opened.map_err(|error| {
             if matches!(error, connect::Error::Io(_) | connect::Error::Timeout(_)) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tandem_protocol::flags::{Capabilities, Status};
-use tandem_protocol::handshake::{Accept, AcceptOptions, Answer};
+use tandem_protocol::handshake::{Accept, AcceptOptions, Answer, Login};
 use tandem_protocol::reply;
 
 use super::bring::FailedSync;
@@ -18,12 +18,14 @@ use super::settings::Settings;
 use super::statements::Statements;
 use super::{End, Session};
 use crate::backend::connect;
-use crate::net::Stream;
+use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
+use crate::net::proxied::{self, Beginning};
+use crate::net::{self, Stream};
 use crate::route::Written;
 use crate::worker::Worker;
 
-/// What Tandem offers to clients. Not offered, so that no client asks for it: TLS, compression, LOCAL INFILE,
+/// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it: compression, LOCAL INFILE,
 /// session tracking, query attributes and MariaDB's extended flags.
 const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::FOUND_ROWS)
@@ -101,22 +103,27 @@ async fn introduce(
     let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
+    let offers_tls = worker.tls.clients.is_some();
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
         nonce,
-        capabilities: OFFERED,
+        capabilities: match offers_tls {
+            true => OFFERED | Capabilities::SSL,
+            false => OFFERED,
+        },
         charset: worker.greeting_collation(),
         plugin,
     });
     let mut out = Vec::new();
     accept.greeting(&mut out);
     client.write(&out).await.map_err(|_| Refused::silently())?;
-    let (seq, payload) = read_packet(client).await?;
-    let Answer::Login(login) = accept.response(seq, &payload).map_err(Refused::malformed)? else {
-        return Err(Refused::silently());
-    };
+    let login = answer(worker, handle, client, accept).await?;
     client.capabilities = login.capabilities;
+    let required = worker.config.client_tls.as_ref().is_some_and(|tls| tls.required);
+    if required && !is_protected(handle) {
+        return Err(Refused::with(Complaint::insecure_transport(), login.dialogue.seq));
+    }
     let claim = Claim {
         nonce: can_be_checked(&login.plugin, plugin, login.capabilities).then_some(nonce),
         user: login.user,
@@ -124,13 +131,76 @@ async fn introduce(
         proof: login.proof,
         dialogue: login.dialogue,
     };
-    let host = handle.client.ip().to_string();
+    let host = handle.client.get().host();
     let proved = prove(worker, client, &host, claim).await?;
     Ok(Introduced {
         schema: login.schema,
         charset: login.charset,
         proved,
     })
+}
+
+/// The client's answer to the greeting, through TLS if it asks for that.
+async fn answer(
+    worker: &Worker,
+    handle: &Handle,
+    client: &mut Client,
+    accept: Accept<'_>,
+) -> Result<Login, Refused> {
+    learn_origin(worker, handle, client).await?;
+    let (seq, payload) = read_packet(client).await?;
+    let accept = match accept.response(seq, &payload).map_err(Refused::malformed)? {
+        Answer::Login(login) => return Ok(login),
+        Answer::StartTls(accept) => accept,
+    };
+    let Some(acceptor) = &worker.tls.clients else {
+        return Err(Refused::silently());
+    };
+    if let Err(error) = client.stream.accept_tls(acceptor, &mut client.inbox).await {
+        // There is no common language left to tell it in; TLS has its own alerts.
+        tracing::info!(session = handle.id, client = %handle.client.get(), "TLS with a client failed: {error}");
+        return Err(Refused::silently());
+    }
+    handle.tls.set(client.stream.tls_version());
+    let (seq, payload) = read_packet(client).await?;
+    match accept.response(seq, &payload).map_err(Refused::malformed)? {
+        Answer::Login(login) => Ok(login),
+        Answer::StartTls(_) => Err(Refused::silently()),
+    }
+}
+
+/// A trusted load balancer says before the client's answer whose connection it is, or says nothing. The greeting is
+/// out already: MariaDB's `proxy_protocol_networks` does not wait for a header either.
+async fn learn_origin(worker: &Worker, handle: &Handle, client: &mut Client) -> Result<(), Refused> {
+    let Peer::Tcp(balancer) = handle.client.get() else {
+        return Ok(());
+    };
+    if !worker.config.listener.proxy_protocol.contains(balancer.ip()) {
+        return Ok(());
+    }
+    loop {
+        let Client { stream, inbox, .. } = &mut *client;
+        let (len, source) = match proxied::look(inbox.bytes()) {
+            Ok(Beginning::NoHeader) => return Ok(()),
+            Ok(Beginning::Header { len, source }) => (len, source),
+            Ok(Beginning::Needs(wanted)) => {
+                let filled = net::fill(stream, inbox, wanted).await;
+                filled.map_err(|_| Refused::silently())?;
+                continue;
+            }
+            Err(error) => return Err(Refused::with(Complaint::malformed_login(error), 1)),
+        };
+        inbox.consume(len);
+        if let Some(source) = source {
+            handle.client.set(Peer::Tcp(source));
+        }
+        return Ok(());
+    }
+}
+
+/// Nobody else can read what the client sends: it uses TLS, or is on this machine.
+fn is_protected(handle: &Handle) -> bool {
+    handle.tls.get().is_some() || handle.client.get() == Peer::Local
 }
 
 /// Whether the proof that comes with the answer is over the greeting's nonce: clients that answer for another

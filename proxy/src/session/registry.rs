@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::admin::view::SessionRow;
 use crate::backend::UserId;
 use crate::classify::facts::Pins;
+use crate::net::address::Peer;
 use crate::route::Reason;
 use crate::topology::ServerId;
 
@@ -38,7 +38,9 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Handle {
     pub id: u32,
-    pub client: SocketAddr,
+    pub client: Cell<Peer>,
+    /// The version of TLS that it speaks.
+    pub tls: Cell<Option<&'static str>>,
     pub user: RefCell<Rc<str>>,
     pub schema: RefCell<String>,
     pub command: Cell<&'static str>,
@@ -62,10 +64,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub fn new(id: u32, client: SocketAddr) -> Rc<Self> {
+    pub fn new(id: u32, client: Peer) -> Rc<Self> {
         Rc::new(Self {
             id,
-            client,
+            client: Cell::new(client),
+            tls: Cell::new(None),
             user: RefCell::new(Rc::from("")),
             schema: RefCell::default(),
             command: Cell::new("Login"),
@@ -179,7 +182,8 @@ impl Handle {
             id: self.id,
             worker,
             user: self.user.borrow().to_string(),
-            client: self.client.to_string(),
+            client: self.client.get().to_string(),
+            tls: self.tls.get(),
             schema: self.schema.borrow().clone(),
             command: self.command.get(),
             target: target.map(|(server, _)| servers[server].to_string()),

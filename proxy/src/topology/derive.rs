@@ -23,7 +23,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
     let server = |(index, server): (usize, &config::Server)| Server {
         id: ServerId(index),
         name: server.name.as_str().into(),
-        address: server.address,
+        address: server.address.clone(),
         weight: server.weight,
         role: Role::Down,
         why: "not probed yet".into(),
@@ -98,7 +98,7 @@ impl Pair<'_> {
         Server {
             id: server.id,
             name: server.name.clone(),
-            address: server.address,
+            address: server.address.clone(),
             weight: server.weight,
             role,
             why: why.into(),

@@ -15,6 +15,7 @@ use tandem_protocol::response::Expect;
 use super::Worker;
 use crate::admin::view::DataPath;
 use crate::backend::{Key, UserId};
+use crate::net::address::Peer;
 use crate::session::registry::{Running, Signal};
 use crate::session::swallow;
 
@@ -80,7 +81,7 @@ impl Worker {
             return Outcome::Done;
         };
         let shot = order.query_only.then(|| handle.shoot());
-        let fired = self.fire(running, order.query_only).await;
+        let fired = self.fire(running, handle.client.get(), order.query_only).await;
         drop(shot);
         match fired {
             Ok(()) => Outcome::Done,
@@ -88,7 +89,7 @@ impl Worker {
         }
     }
 
-    async fn fire(&self, running: Running, query_only: bool) -> Result<(), String> {
+    async fn fire(&self, running: Running, client: Peer, query_only: bool) -> Result<(), String> {
         if self.gun.firing.get() >= AT_ONCE {
             return Err(format!("{AT_ONCE} others are being killed just now"));
         }
@@ -98,8 +99,9 @@ impl Worker {
         let key = Key {
             user: running.user,
             flags: Capabilities::empty(),
+            origin: pool.origin_of(client),
         };
-        let opened = self.open(pool, key, 0).await;
+        let opened = self.open(pool, key, 0, client).await;
         let mut connection = opened.map_err(|error| format!("server \'{}\' {error}", pool.name))?;
         let what = if query_only { "QUERY" } else { "CONNECTION" };
         let text = format!("KILL {what} {}", running.thread_id);

@@ -1,7 +1,6 @@
 //! A worker seen from another thread: sockets and questions go in, copies come out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Explanation, WorkerView};
+use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
 use crate::session::registry::Signal;
@@ -30,8 +30,7 @@ const STACK: usize = 4 << 20;
 /// What a worker can be sent.
 pub enum Message {
     Client {
-        socket: std::net::TcpStream,
-        address: SocketAddr,
+        accepted: Accepted,
         id: u32,
         place: Place,
     },
@@ -96,18 +95,13 @@ impl Remote {
     }
 
     /// Hands an accepted client over. Messages are bounded by `listener.max_connections`.
-    pub fn take(&self, socket: std::net::TcpStream, address: SocketAddr, id: u32) {
+    pub fn take(&self, accepted: Accepted, id: u32) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
         let place = Place {
             sessions: Arc::clone(&self.sessions),
         };
         // Fails only when the worker has ended; then socket and place are dropped.
-        let _ = self.messages.send(Message::Client {
-            socket,
-            address,
-            id,
-            place,
-        });
+        let _ = self.messages.send(Message::Client { accepted, id, place });
     }
 
     pub fn drain(&self, within: Duration) {
@@ -135,15 +129,10 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
     tokio::task::spawn_local(Rc::clone(&worker).tidy());
     while let Some(message) = inbox.recv().await {
         match message {
-            Message::Client {
-                socket,
-                address,
-                id,
-                place,
-            } => {
+            Message::Client { accepted, id, place } => {
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
-                    session::serve(worker, socket, address, id).await;
+                    session::serve(worker, accepted, id).await;
                     drop(place);
                 });
             }

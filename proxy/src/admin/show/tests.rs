@@ -9,7 +9,7 @@ fn server(id: usize, role: Role) -> Server {
     Server {
         id: ServerId(id),
         name: Arc::from(["a", "b"][id]),
-        address: ([127, 0, 0, 1], 3306 + id as u16).into(),
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306 + id as u16)).into(),
         weight: 1,
         role,
         why: Arc::from("writable"),
@@ -86,6 +86,7 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
         worker,
         user: "app".to_owned(),
         client: "127.0.0.1:40000".to_owned(),
+        tls: None,
         schema: "shop".to_owned(),
         command: "Sleep",
         target: None,

@@ -54,7 +54,7 @@ const CHANGES: &[Broken] = &[
     change(LISTENER, "adress = \"127.0.0.1:6446\"", "listener.adress", "adress =", "did you mean \"address\"?"),
     change("user = \"tandem\"", "User = \"tandem\"", "monitor.User", "User =", "did you mean \"user\"?"),
     change("[[server]]\nname = \"b\"", "[[servers]]\nname = \"b\"", "servers", "[[servers]]", "did you mean \"server\"?"),
-    change("name = \"b\"", "name = \"b\"\nport = 3307", "server.b.port", "port =", "has name, address, weight"),
+    change("name = \"b\"", "name = \"b\"\nport = 3307", "server.b.port", "port =", "has name, address, tls_name, proxy_protocol, weight"),
     change("name = \"app\"", "name = \"app\"\nhost = \"%\"", "user.app.host", "host =", "has name, password"),
     change("[listener]", "workers = 2\n[listener]", "workers", "workers", "belongs in [listener]"),
     change("[listener]", "\"a.b c\" = 1\n[listener]", "a.b c", "a.b c", "the sections are"),
@@ -98,7 +98,16 @@ name = \"c\"
     change("127.0.0.1:6446", "no such host:6446", "listener.address", "address", "can't be resolved"),
     change("127.0.0.1:6446", "", "listener.address", "address", "no valid port"),
     change(LISTENER, "address = 6446", "listener.address", "address", "an address with a port"),
-    change("127.0.0.1:3306", "/run/mysqld/mysqld.sock", "server.a.address", "mysqld", "Unix sockets"),
+    change("127.0.0.1:3306", "run/mysqld.sock", "server.a.address", "mysqld", "has no valid port"),
+    change(LISTENER, "address = \"/run/tandem.sock\"", "listener.address", "tandem.sock", "an address with a port"),
+    change("[listener]", "[client_tls]\ncertificate = \"/c.pem\"\n[listener]", "client_tls.key", "[client_tls]", "add a line such as key"),
+    change("[listener]", "[client_tls]\nmode = \"required\"\n[listener]", "client_tls.certificate", "[client_tls]", "add a line such as certificate"),
+    change("[listener]", "[server_tls]\nmode = \"verify_ca\"\n[listener]", "server_tls.ca", "[server_tls]", "the authority that signed"),
+    change("[listener]", "[server_tls]\nkey = \"/k.pem\"\n[listener]", "server_tls.certificate", "[server_tls]", "go together"),
+    change(LISTENER, "address = \"127.0.0.1:6446\"\nsocket = \"tandem.sock\"", "listener.socket", "socket", "an absolute path"),
+    change(LISTENER, "address = \"127.0.0.1:6446\"\nproxy_protocol = \"lan\"", "listener.proxy_protocol", "proxy_protocol", "\"lan\" is none"),
+    change(FIRST, "address = \"127.0.0.1:3306\"\nproxy_protocol = \"v2\"", "server.a.proxy_protocol", "proxy_protocol", "true or false"),
+    change(FIRST, "address = \"127.0.0.1:3306\"\ntls_name = \"a b\"", "server.a.tls_name", "tls_name", "is none"),
     change("127.0.0.1:3306", "mysql://app@db:3306", "server.a.address", "mysql:", "without an account"),
     change("127.0.0.1:3306", "127.0.0.1:0", "server.a.address", "127.0.0.1:0", "needs the server's port"),
     // One address, two uses.
@@ -175,6 +184,10 @@ const ADDITIONS: &[Broken] = &[
     add("[limits]", "statement_cache = 0", "limits.statement_cache", "from 1 to 10000000"),
     add("[[user]]", "name = \"app\" # again", "", "is there already"),
     add("[[user]]", "nmae = \"second\"", "user[1].nmae", "did you mean \"name\"?"),
+    add("[client_tls]", "mode = \"yes\"", "client_tls.mode", "\"preferred\""),
+    add("[client_tls]\ncertificate = \"/c.pem\"\nkey = \"/k.pem\"", "ca = \"/ca.pem\"", "client_tls.ca", "set that to \"required\""),
+    add("[client_tls]", "min_version = \"1.1\"", "client_tls.min_version", "\"1.2\" or \"1.3\""),
+    add("[server_tls]", "ca = \"/ca.pem\"", "server_tls.ca", "is not looked at unless"),
 ];
 
 /// The minimal file with the mistake in it.

@@ -159,7 +159,9 @@ impl Pair {
     fn new() -> Self {
         let server = |name: &str| config::Server {
             name: name.to_owned(),
-            address: ([127, 0, 0, 1], 3306).into(),
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
+            tls_name: name.to_owned(),
+            proxy_protocol: false,
             weight: 1,
         };
         Self {

@@ -1,0 +1,76 @@
+//! How the monitor gets into a server: where, as whom, and whether by TLS.
+
+use mysql_async::{ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
+use tandem_protocol::handshake::connect::Protection;
+
+use crate::config::{Config, Server, ServerTls, ServerTlsMode};
+use crate::net::address::Endpoint;
+use crate::net::tls;
+
+/// What it takes to connect to one server.
+pub(super) struct Door {
+    opts: Opts,
+    /// Taken where TLS is preferred and the server offers none.
+    in_clear: Option<Opts>,
+}
+
+impl Door {
+    pub(super) fn new(server: &Server, config: &Config) -> Self {
+        let plain = plain(server, config);
+        let tls = ssl_opts(&config.server_tls, &server.tls_name);
+        let (opts, in_clear) = match tls::protection(config.server_tls.mode, &server.address) {
+            Protection::Plain | Protection::Local => (plain, None),
+            Protection::Preferred => (plain.clone().ssl_opts(tls), Some(plain)),
+            Protection::Required => (plain.ssl_opts(tls), None),
+        };
+        Self {
+            opts: opts.into(),
+            in_clear: in_clear.map(Opts::from),
+        }
+    }
+
+    /// # Errors
+    /// As the driver says.
+    pub(super) async fn open(&self) -> Result<Conn, Error> {
+        match (Conn::new(self.opts.clone()).await, &self.in_clear) {
+            (Err(Error::Driver(DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
+                Conn::new(plain.clone()).await
+            }
+            (opened, _) => opened,
+        }
+    }
+}
+
+fn plain(server: &Server, config: &Config) -> OptsBuilder {
+    let opts = OptsBuilder::default()
+        .user(Some(&config.monitor.user))
+        .pass(Some(config.monitor.password.reveal()))
+        .prefer_socket(false)
+        // Given here so that connecting doesn't ask the server for them: one round trip less.
+        .max_allowed_packet(Some(16 << 20))
+        .wait_timeout(Some(28_800));
+    match &server.address {
+        Endpoint::Tcp(address) => opts
+            .ip_or_hostname(address.ip().to_string())
+            .tcp_port(address.port()),
+        Endpoint::Unix(path) => opts.socket(Some(path.to_string_lossy())),
+    }
+}
+
+/// `server_tls.min_version` can't be told to the driver: it takes the best version that both sides know.
+fn ssl_opts(tls: &ServerTls, name: &str) -> SslOpts {
+    let verifies = matches!(tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity);
+    let mut opts = SslOpts::default()
+        .with_disable_built_in_roots(true)
+        .with_danger_accept_invalid_certs(!verifies)
+        .with_danger_skip_domain_validation(tls.mode != ServerTlsMode::VerifyIdentity)
+        .with_danger_tls_hostname_override(Some(name.to_owned()));
+    if let Some(ca) = &tls.ca {
+        opts = opts.with_root_certs(vec![ca.clone().into()]);
+    }
+    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+        let identity = ClientIdentity::new(certificate.clone().into(), key.clone().into());
+        opts = opts.with_client_identity(Some(identity));
+    }
+    opts
+}

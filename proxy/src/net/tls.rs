@@ -1,0 +1,415 @@
+//! TLS on both legs: what the configuration's files make of rustls, and new files while Tandem runs.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+pub use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use thiserror::Error;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use tandem_protocol::handshake::connect::Protection;
+
+use super::address::Endpoint;
+use crate::config::{ClientTls, Config, ServerTls, ServerTlsMode, TlsVersion};
+
+static ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is wrong with the files.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{key}: {path} can't be read: {error}; it must be a PEM file that Tandem's account may read")]
+    File {
+        key: &'static str,
+        path: PathBuf,
+        error: String,
+    },
+    #[error("{key}: {path} holds no certificate in PEM form")]
+    NoCertificate { key: &'static str, path: PathBuf },
+    #[error("{section}: {error}")]
+    Unfit { section: &'static str, error: String },
+}
+
+/// What clients meet.
+pub struct Acceptor {
+    settings: ClientTls,
+    current: ArcSwap<ServerConfig>,
+}
+
+/// What servers meet.
+pub struct Connector {
+    settings: ServerTls,
+    current: ArcSwap<ClientConfig>,
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(settings: &ClientTls) -> Result<Self, Error> {
+        Ok(Self {
+            current: ArcSwap::from(server_config(settings)?),
+            settings: settings.clone(),
+        })
+    }
+
+    pub fn current(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+}
+
+impl Connector {
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(settings: &ServerTls) -> Result<Self, Error> {
+        Ok(Self {
+            current: ArcSwap::from(client_config(settings)?),
+            settings: settings.clone(),
+        })
+    }
+
+    /// How a connection to `endpoint` is to be protected.
+    pub fn protection(&self, endpoint: &Endpoint) -> Protection {
+        protection(self.settings.mode, endpoint)
+    }
+
+    pub fn current(&self) -> TlsConnector {
+        TlsConnector::from(self.current.load_full())
+    }
+}
+
+/// How a connection to `endpoint` is to be protected. Nobody listens on the way to this machine itself: there
+/// `preferred` saves the work.
+pub fn protection(mode: ServerTlsMode, endpoint: &Endpoint) -> Protection {
+    let stays_here = matches!(endpoint, Endpoint::Tcp(address) if address.ip().to_canonical().is_loopback());
+    match (endpoint, mode) {
+        (Endpoint::Unix(_), _) => Protection::Local,
+        (_, ServerTlsMode::Disabled) => Protection::Plain,
+        (_, ServerTlsMode::Preferred) if stays_here => Protection::Plain,
+        (_, ServerTlsMode::Preferred) => Protection::Preferred,
+        (_, ServerTlsMode::Required | ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity) => {
+            Protection::Required
+        }
+    }
+}
+
+/// Both legs, as everybody who serves a client has them.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `None` where clients are offered none.
+    pub clients: Option<Arc<Acceptor>>,
+    pub servers: Arc<Connector>,
+}
+
+impl Tls {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            clients: match &config.client_tls {
+                Some(settings) => Some(Arc::new(Acceptor::new(settings)?)),
+                None => None,
+            },
+            servers: Arc::new(Connector::new(&config.server_tls)?),
+        })
+    }
+}
+
+/// Takes over new certificates: looks at the files again and again, and at what they hold when one has changed.
+/// Files that are wrong or half written change nothing; the log says why.
+pub async fn keep_fresh(tls: Tls) {
+    let Tls {
+        clients: acceptor,
+        servers: connector,
+    } = tls;
+    let mut ours = acceptor
+        .as_ref()
+        .map(|acceptor| stamps(acceptor.settings.files()));
+    let mut theirs = stamps(connector.settings.files());
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        if let (Some(acceptor), Some(last)) = (&acceptor, &mut ours) {
+            let now = stamps(acceptor.settings.files());
+            if now != *last {
+                *last = now;
+                take_over("client_tls", server_config(&acceptor.settings), &acceptor.current);
+            }
+        }
+        let now = stamps(connector.settings.files());
+        if now != theirs {
+            theirs = now;
+            take_over(
+                "server_tls",
+                client_config(&connector.settings),
+                &connector.current,
+            );
+        }
+    }
+}
+
+fn take_over<T>(section: &str, made: Result<Arc<T>, Error>, current: &ArcSwap<T>) {
+    match made {
+        Ok(config) => {
+            current.store(config);
+            tracing::info!(section, "new certificates are in use for new connections");
+        }
+        Err(error) => tracing::error!(
+            section,
+            "new certificates are not used, the old ones stay: {error}"
+        ),
+    }
+}
+
+fn stamps<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<Option<(SystemTime, u64)>> {
+    let stamp = |path: &Path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.modified().ok()?, about.len()))
+    };
+    files.map(stamp).collect()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match least {
+        TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+        TlsVersion::V1_3 => ONLY_1_3,
+    }
+}
+
+fn server_config(settings: &ClientTls) -> Result<Arc<ServerConfig>, Error> {
+    const SECTION: &str = "client_tls";
+    let unfit = |error: &dyn fmt::Display| Error::Unfit {
+        section: SECTION,
+        error: error.to_string(),
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(settings.min_version))
+        .map_err(|error| unfit(&error))?;
+    let builder = match &settings.ca {
+        Some(path) => {
+            let roots = Arc::new(roots("client_tls.ca", path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| unfit(&error))?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let certificates = certificates("client_tls.certificate", &settings.certificate)?;
+    let key = key("client_tls.key", &settings.key)?;
+    let mut config = builder
+        .with_single_cert(certificates, key)
+        .map_err(|error| unfit(&format!("certificate and key don't go together: {error}")))?;
+    // So that a client that connects for each page needn't go through a whole handshake each time.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| unfit(&error))?;
+    Ok(Arc::new(config))
+}
+
+fn client_config(settings: &ServerTls) -> Result<Arc<ClientConfig>, Error> {
+    const SECTION: &str = "server_tls";
+    let unfit = |error: &dyn fmt::Display| Error::Unfit {
+        section: SECTION,
+        error: error.to_string(),
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(settings.min_version))
+        .map_err(|error| unfit(&error))?;
+    let verifier: Arc<dyn ServerCertVerifier> = match (&settings.mode, &settings.ca) {
+        (ServerTlsMode::VerifyIdentity, Some(path)) => {
+            let roots = Arc::new(roots("server_tls.ca", path)?);
+            WebPkiServerVerifier::builder_with_provider(roots, provider())
+                .build()
+                .map_err(|error| unfit(&error))?
+        }
+        (ServerTlsMode::VerifyCa, Some(path)) => Arc::new(SignedBy {
+            roots: roots("server_tls.ca", path)?,
+            algorithms: provider().signature_verification_algorithms,
+        }),
+        _ => Arc::new(Anybody(provider().signature_verification_algorithms)),
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let config = match (&settings.certificate, &settings.key) {
+        (Some(certificate), Some(path)) => {
+            let certificates = certificates("server_tls.certificate", certificate)?;
+            builder
+                .with_client_auth_cert(certificates, key("server_tls.key", path)?)
+                .map_err(|error| unfit(&format!("certificate and key don't go together: {error}")))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let file = |error: &dyn fmt::Display| Error::File {
+        key,
+        path: path.to_owned(),
+        error: error.to_string(),
+    };
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| file(&error))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| file(&error))?;
+    match found.is_empty() {
+        true => Err(Error::NoCertificate {
+            key,
+            path: path.to_owned(),
+        }),
+        false => Ok(found),
+    }
+}
+
+fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| Error::File {
+        key,
+        path: path.to_owned(),
+        error: error.to_string(),
+    })
+}
+
+fn roots(key: &'static str, path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(key, path)? {
+        roots.add(certificate).map_err(|error| Error::File {
+            key,
+            path: path.to_owned(),
+            error: error.to_string(),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// `required` without verification: keeps listeners out, not impostors. So nothing is checked, not even the
+/// signature, which an impostor could make for its own certificate.
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// `verify_ca`: signed by a known authority, whatever name it has.
+#[derive(Debug)]
+struct SignedBy {
+    roots: RootCertStore,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for SignedBy {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Why a handshake failed, with what helps.
+pub fn explain(error: &io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            format!("its certificate is not accepted ({why:?}); look at server_tls.ca and server_tls.mode")
+        }
+        Some(inner) => format!("TLS failed: {inner}"),
+        None => format!("TLS failed: {error}"),
+    }
+}
