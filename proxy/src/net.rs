@@ -55,15 +55,14 @@ impl Stream {
     /// # Errors
     /// Whatever TLS does not allow; the stream can't be used afterwards.
     pub async fn accept_tls(&mut self, acceptor: &tls::Acceptor, inbox: &mut Inbox) -> io::Result<()> {
-        let mut socket = self.take_socket()?;
-        socket.push_back(inbox.bytes());
-        inbox.consume(inbox.len());
+        let socket = self.take_socket(inbox)?;
         let stream = acceptor.current().accept(socket).await?;
         self.transport = Transport::Tls(Box::new(stream.into()));
         Ok(())
     }
 
-    /// Goes over to TLS as the client side; `name` is the server's, as its certificate must have it.
+    /// Goes over to TLS as the client side; `name` is the server's, as its certificate must have it. What has arrived
+    /// in `inbox` already was said in clear, by anybody: it is never taken for what comes through TLS.
     ///
     /// # Errors
     /// Whatever TLS does not allow, an unknown certificate among it; the stream can't be used afterwards.
@@ -71,8 +70,9 @@ impl Stream {
         &mut self,
         connector: &tls::Connector,
         name: tls::ServerName<'static>,
+        inbox: &mut Inbox,
     ) -> io::Result<()> {
-        let socket = self.take_socket()?;
+        let socket = self.take_socket(inbox)?;
         let stream = connector.current().connect(name, socket).await?;
         self.transport = Transport::Tls(Box::new(stream.into()));
         Ok(())
@@ -90,9 +90,14 @@ impl Stream {
         })
     }
 
-    fn take_socket(&mut self) -> io::Result<Socket> {
+    /// Takes the socket out, with the bytes that were read ahead put back.
+    fn take_socket(&mut self, inbox: &mut Inbox) -> io::Result<Socket> {
         match std::mem::replace(&mut self.transport, Transport::Lost) {
-            Transport::Plain(socket) => Ok(socket),
+            Transport::Plain(mut socket) => {
+                socket.push_back(inbox.bytes());
+                inbox.consume(inbox.len());
+                Ok(socket)
+            }
             Transport::Tls(_) | Transport::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -191,4 +196,41 @@ pub async fn fill(stream: &mut Stream, inbox: &mut Inbox, wanted: usize) -> io::
 pub async fn fill_some(stream: &mut Stream, inbox: &mut Inbox) -> io::Result<()> {
     let wanted = inbox.len() + 1;
     fill(stream, inbox, wanted).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::config::{ServerTls, ServerTlsMode, TlsVersion};
+
+    #[tokio::test]
+    async fn what_a_server_said_in_clear_is_not_taken_for_what_comes_through_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("its address");
+        let mut stream = Stream::connect(&address.into()).await.expect("connected");
+        let (mut server, _) = listener.accept().await.expect("accepted");
+        server
+            .write_all(b"injected behind the greeting")
+            .await
+            .expect("sent");
+        let mut inbox = Inbox::new(Rc::default());
+        fill_some(&mut stream, &mut inbox).await.expect("read ahead");
+        let connector = tls::Connector::new(&ServerTls {
+            mode: ServerTlsMode::Required,
+            ca: None,
+            certificate: None,
+            key: None,
+            min_version: TlsVersion::V1_2,
+        });
+        let connector = connector.expect("no files");
+        let name = tls::ServerName::from(address.ip());
+        let going = stream.connect_tls(&connector, name, &mut inbox);
+        let gone_over = tokio::time::timeout(std::time::Duration::from_secs(10), going).await;
+        assert!(matches!(gone_over, Ok(Err(_))), "it is no TLS");
+        assert!(inbox.is_empty());
+    }
 }

@@ -173,7 +173,7 @@ async fn log_in(
             Progress::Continue => stream.write_all(&out).await?,
             Progress::StartTls => {
                 stream.write_all(&out).await?;
-                go_over_to_tls(stream, target).await?;
+                go_over_to_tls(stream, inbox, target).await?;
                 out.clear();
                 login.upgraded(&mut out)?;
                 stream.write_all(&out).await?;
@@ -182,11 +182,11 @@ async fn log_in(
     }
 }
 
-async fn go_over_to_tls(stream: &mut Stream, target: &Target<'_>) -> Result<(), Error> {
+async fn go_over_to_tls(stream: &mut Stream, inbox: &mut Inbox, target: &Target<'_>) -> Result<(), Error> {
     // Checked with the configuration: a name that is none is refused there.
     let name = ServerName::try_from(target.tls_name.to_owned());
     let name = name.map_err(|error| Error::Tls(format!("has no name for TLS: {error}")))?;
-    let gone_over = stream.connect_tls(target.tls, name).await;
+    let gone_over = stream.connect_tls(target.tls, name, inbox).await;
     gone_over.map_err(|error| Error::Tls(tls::explain(&error)))
 }
 
