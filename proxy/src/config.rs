@@ -161,6 +161,13 @@ pub enum ServerTlsMode {
     VerifyIdentity,
 }
 
+impl ServerTlsMode {
+    /// Whether the server's certificate is looked at.
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
+}
+
 /// `[server_tls]`: TLS to the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {

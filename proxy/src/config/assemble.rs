@@ -101,7 +101,7 @@ fn server_tls(table: &mut Table<'_>) -> ServerTls {
         key: table.or("key", Optional(None)).0,
         min_version: table.or("min_version", TlsVersion::V1_2),
     };
-    let verifies = matches!(tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity);
+    let verifies = tls.mode.verifies();
     if verifies && tls.ca.is_none() {
         let advice =
             "add ca = \"/etc/tandem/ca.pem\", the authority that signed the servers' certificates".to_owned();

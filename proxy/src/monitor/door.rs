@@ -60,7 +60,7 @@ fn plain(server: &Server, config: &Config) -> OptsBuilder {
 /// `server_tls.min_version` can't be told to the driver: it takes the best version that both sides know. And it goes on
 /// to compare names when told not to (measured with 0.37): under `verify_ca` the certificate must be for `tls_name`.
 fn ssl_opts(tls: &ServerTls, name: &str) -> SslOpts {
-    let verifies = matches!(tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity);
+    let verifies = tls.mode.verifies();
     let mut opts = SslOpts::default()
         // Without any root the driver refuses to begin, even where it is to accept whatever comes.
         .with_disable_built_in_roots(verifies)

@@ -48,6 +48,16 @@ pub enum Error {
     Unfit { section: &'static str, error: String },
 }
 
+impl Error {
+    fn file<E: fmt::Display>(key: &'static str, path: &Path) -> impl Fn(E) -> Self {
+        move |error| Self::File {
+            key,
+            path: path.to_owned(),
+            error: error.to_string(),
+        }
+    }
+}
+
 /// What clients meet.
 pub struct Acceptor {
     settings: ClientTls,
@@ -153,28 +163,23 @@ pub async fn keep_fresh(tls: Tls) {
         clients: acceptor,
         servers: connector,
     } = tls;
-    let mut ours = acceptor
-        .as_ref()
-        .map(|acceptor| stamps(acceptor.settings.files()));
-    let mut theirs = stamps(connector.settings.files());
+    let mut ours = Watched::default();
+    let mut theirs = Watched::default();
+    if let Some(acceptor) = &acceptor {
+        ours.have_changed(acceptor.settings.files());
+    }
+    theirs.have_changed(connector.settings.files());
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        if let (Some(acceptor), Some(last)) = (&acceptor, &mut ours) {
-            let now = stamps(acceptor.settings.files());
-            if now != *last {
-                *last = now;
-                take_over("client_tls", server_config(&acceptor.settings), &acceptor.current);
-            }
+        if let Some(acceptor) = &acceptor
+            && ours.have_changed(acceptor.settings.files())
+        {
+            take_over("client_tls", server_config(&acceptor.settings), &acceptor.current);
         }
-        let now = stamps(connector.settings.files());
-        if now != theirs {
-            theirs = now;
-            take_over(
-                "server_tls",
-                client_config(&connector.settings),
-                &connector.current,
-            );
+        if theirs.have_changed(connector.settings.files()) {
+            let made = client_config(&connector.settings);
+            take_over("server_tls", made, &connector.current);
         }
     }
 }
@@ -192,12 +197,22 @@ fn take_over<T>(section: &str, made: Result<Arc<T>, Error>, current: &ArcSwap<T>
     }
 }
 
-fn stamps<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<Option<(SystemTime, u64)>> {
-    let stamp = |path: &Path| {
-        let about = std::fs::metadata(path).ok()?;
-        Some((about.modified().ok()?, about.len()))
-    };
-    files.map(stamp).collect()
+/// Files as they were when last looked at: the time of their change, and their length.
+#[derive(Default)]
+struct Watched(Vec<Option<(SystemTime, u64)>>);
+
+impl Watched {
+    /// Looks at them again.
+    fn have_changed<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> bool {
+        let stamp = |path: &Path| {
+            let about = std::fs::metadata(path).ok()?;
+            Some((about.modified().ok()?, about.len()))
+        };
+        let now: Vec<_> = files.map(stamp).collect();
+        let changed = now != self.0;
+        self.0 = now;
+        changed
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -274,13 +289,8 @@ fn client_config(settings: &ServerTls) -> Result<Arc<ClientConfig>, Error> {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let file = |error: &dyn fmt::Display| Error::File {
-        key,
-        path: path.to_owned(),
-        error: error.to_string(),
-    };
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| file(&error))?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| file(&error))?;
+    let found = CertificateDer::pem_file_iter(path).map_err(Error::file(key, path))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(Error::file(key, path))?;
     match found.is_empty() {
         true => Err(Error::NoCertificate {
             key,
@@ -291,21 +301,13 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| Error::File {
-        key,
-        path: path.to_owned(),
-        error: error.to_string(),
-    })
+    PrivateKeyDer::from_pem_file(path).map_err(Error::file(key, path))
 }
 
 fn roots(key: &'static str, path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(key, path)? {
-        roots.add(certificate).map_err(|error| Error::File {
-            key,
-            path: path.to_owned(),
-            error: error.to_string(),
-        })?;
+        roots.add(certificate).map_err(Error::file(key, path))?;
     }
     Ok(roots)
 }

@@ -25,8 +25,8 @@ use crate::net::{self, Stream};
 use crate::route::Written;
 use crate::worker::Worker;
 
-/// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it: compression, LOCAL INFILE,
-/// session tracking, query attributes and MariaDB's extended flags.
+/// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it:
+/// compression, LOCAL INFILE, session tracking, query attributes and MariaDB's extended flags.
 const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::FOUND_ROWS)
     .union(Capabilities::LONG_FLAG)
