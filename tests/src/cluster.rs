@@ -51,12 +51,7 @@ impl Cluster {
         let pair = Pair::start(&setup.pair)
             .await
             .unwrap_or_else(|problem| panic!("the pair did not start: {problem}"));
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let text = format!("{}\n{}", config_text(&pair, any, any), setup.toml);
-        let mut config = config::parse(&text)
-            .unwrap_or_else(|problems| panic!("the configuration is refused:\n{problems}\n{text}"));
-        (setup.change)(&mut config);
-        let proxy = Proxy::start(config).await;
+        let proxy = Proxy::over(&pair, &setup.toml, setup.change).await;
         Self { proxy, pair }
     }
 
@@ -75,7 +70,7 @@ impl Cluster {
 
     /// Where Tandem listens for applications.
     pub fn address(&self) -> SocketAddr {
-        self.proxy.listener
+        self.proxy.address()
     }
 
     /// Where Tandem's admin port is.
@@ -85,7 +80,7 @@ impl Cluster {
 
     /// Options of a connection through Tandem as the application's account.
     pub fn opts(&self, database: Option<&str>) -> Opts {
-        client(self.address(), APP.user, APP.password, database)
+        self.proxy.opts(database)
     }
 
     /// A connection through Tandem as the application's account, without a database.
@@ -105,7 +100,7 @@ impl Cluster {
 
     /// A connection to Tandem's admin port.
     pub async fn admin(&self) -> Conn {
-        connect(client(self.admin_address(), ADMIN_USER, ADMIN_PASSWORD, None)).await
+        self.proxy.admin().await
     }
 
     /// Waits until no session has a connection of the pools or waits for one: whoever ended left nothing lent.
@@ -188,8 +183,8 @@ impl Cluster {
 }
 
 /// The proxy on a thread and runtime of its own: each `#[tokio::test]` has a runtime that ends with it,
-/// and a shared cluster outlives many.
-struct Proxy {
+/// and a shared cluster outlives many. Several can stand before one pair. Dropping it stops it.
+pub struct Proxy {
     listener: SocketAddr,
     admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -197,6 +192,33 @@ struct Proxy {
 }
 
 impl Proxy {
+    /// Starts one in front of `pair`; `toml` and `change` are those of [`Setup`].
+    ///
+    /// Panics, with the reason, when it does not start.
+    pub async fn over(pair: &Pair, toml: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let text = format!("{}\n{toml}", config_text(pair, any, any));
+        let mut config = config::parse(&text)
+            .unwrap_or_else(|problems| panic!("the configuration is refused:\n{problems}\n{text}"));
+        change(&mut config);
+        Self::start(config).await
+    }
+
+    /// Where it listens for applications.
+    pub fn address(&self) -> SocketAddr {
+        self.listener
+    }
+
+    /// Options of a connection as the application's account.
+    pub fn opts(&self, database: Option<&str>) -> Opts {
+        client(self.listener, APP.user, APP.password, database)
+    }
+
+    /// A connection to the admin port.
+    pub async fn admin(&self) -> Conn {
+        connect(client(self.admin, ADMIN_USER, ADMIN_PASSWORD, None)).await
+    }
+
     async fn start(config: Config) -> Self {
         let (started, addresses) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();

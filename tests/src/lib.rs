@@ -10,6 +10,7 @@
 //!
 //! Rust never drops what is in a `static`; the pair's watchdog cleans up when the binary ends.
 
+pub mod authority;
 mod cluster;
 pub mod external;
 pub mod raw;
@@ -18,7 +19,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub use cluster::{Cluster, Setup};
+pub use cluster::{Cluster, Proxy, Setup};
 pub use tandem::demo::pair;
 pub use tandem::demo::pair::Engine;
 pub use tandem::demo::story::Counts;
