@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Loaded, Problems, Sources};
+use crate::net::tls::{self, Tls};
 use crate::{app, demo, log};
 
 const TEACHING: &str = "\
@@ -101,6 +102,8 @@ enum Failure {
     #[error("the main thread's runtime can't start: {0}")]
     Runtime(#[source] io::Error),
     #[error("{0}")]
+    Tls(#[from] tls::Error),
+    #[error("{0}")]
     App(#[from] app::Error),
     #[error("{0}")]
     Demo(#[from] demo::Error),
@@ -150,28 +153,58 @@ fn check(settings: Settings) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         say(io::stderr(), &format!("warning: {warning}"));
     }
+    // Whether the files that it names can be used.
+    Tls::new(&loaded.config)?;
     say(io::stdout(), &describe(&loaded.config));
     Ok(())
 }
 
 /// What would be served, in a few lines.
 fn describe(config: &Config) -> String {
-    let servers: Vec<String> = config
-        .servers
-        .iter()
-        .map(|server| format!("{} at {} (weight {})", server.name, server.address, server.weight))
-        .collect();
+    let servers: Vec<String> = config.servers.iter().map(describe_server).collect();
     let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
     let metrics = match config.metrics.address {
         Some(address) => address.to_string(),
         None => "off".to_owned(),
     };
     format!(
-        "ok\n  listener  {}\n  admin     {}\n  metrics   {metrics}\n  servers   {}\n  users     {}",
-        config.listener.address,
+        "ok\n  listener  {}\n  admin     {}\n  metrics   {metrics}\n  servers   {}\n  their TLS {}\n  users     {}",
+        describe_listener(config),
         config.admin.address,
-        servers.join(", "),
+        servers.join("\n            "),
+        config.server_tls.mode.name(),
         users.join(", "),
+    )
+}
+
+fn describe_listener(config: &Config) -> String {
+    let listener = &config.listener;
+    let mut parts = vec![listener.address.to_string()];
+    if let Some(path) = &listener.socket {
+        parts.push(path.display().to_string());
+    }
+    match &config.client_tls {
+        Some(tls) if tls.required => parts.push("TLS required".to_owned()),
+        Some(_) => parts.push("TLS offered".to_owned()),
+        None => parts.push("no TLS".to_owned()),
+    }
+    let balancers = &listener.proxy_protocol.0;
+    if !balancers.is_empty() {
+        let names: Vec<String> = balancers.iter().map(ToString::to_string).collect();
+        parts.push(format!("PROXY headers from {}", names.join(" and ")));
+    }
+    parts.join(", ")
+}
+
+fn describe_server(server: &config::Server) -> String {
+    let told = if server.proxy_protocol {
+        ", told by PROXY headers"
+    } else {
+        ""
+    };
+    format!(
+        "{} at {} (weight {}{told})",
+        server.name, server.address, server.weight
     )
 }
 

@@ -162,6 +162,17 @@ pub enum ServerTlsMode {
 }
 
 impl ServerTlsMode {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Preferred => "preferred",
+            Self::Required => "required",
+            Self::VerifyCa => "verify_ca",
+            Self::VerifyIdentity => "verify_identity",
+        }
+    }
+
     /// Whether the server's certificate is looked at.
     pub fn verifies(self) -> bool {
         matches!(self, Self::VerifyCa | Self::VerifyIdentity)

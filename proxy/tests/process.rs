@@ -179,3 +179,40 @@ fn a_port_in_use_is_a_clear_error() {
         "{text}"
     );
 }
+
+#[test]
+fn check_says_what_would_be_served_and_which_file_can_not_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |more: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_tandem"))
+            .args(["check", "--config"])
+            .arg(folder.path().join("tandem.toml"))
+            .args(more)
+            .output()
+            .expect("the program");
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).expect("text"))
+    };
+    let example = include_str!("../../tandem.example.toml");
+    std::fs::write(folder.path().join("tandem.toml"), example).expect("a file");
+    let (status, said) = check(&[
+        "--set",
+        "listener.socket=/run/t.sock",
+        "--set",
+        "server_tls.mode=required",
+    ]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("/run/t.sock, no TLS"), "{said}");
+    assert!(said.contains("their TLS required"), "{said}");
+    let (status, said) = check(&[
+        "--set",
+        "client_tls.certificate=/nowhere.pem",
+        "--set",
+        "client_tls.key=/nowhere-key.pem",
+    ]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("client_tls.certificate: /nowhere.pem can't be read"),
+        "{said}"
+    );
+}

@@ -187,7 +187,10 @@ async fn go_over_to_tls(stream: &mut Stream, inbox: &mut Inbox, target: &Target<
     let name = ServerName::try_from(target.tls_name.to_owned());
     let name = name.map_err(|error| Error::Tls(format!("has no name for TLS: {error}")))?;
     let gone_over = stream.connect_tls(target.tls, name, inbox).await;
-    gone_over.map_err(|error| Error::Tls(tls::explain(&error)))
+    gone_over.map_err(|error| match tls::explain(&error) {
+        Some(why) => Error::Tls(why),
+        None => Error::Io(error),
+    })
 }
 
 impl From<ConnectError> for Error {

@@ -280,14 +280,16 @@ impl Scalar for ServerTlsMode {
         "\"disabled\", \"preferred\", \"required\", \"verify_ca\" or \"verify_identity\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "disabled" => Ok(Self::Disabled),
-            "preferred" => Ok(Self::Preferred),
-            "required" => Ok(Self::Required),
-            "verify_ca" => Ok(Self::VerifyCa),
-            "verify_identity" => Ok(Self::VerifyIdentity),
-            _ => Err(must_be::<Self>()),
-        }
+        [
+            Self::Disabled,
+            Self::Preferred,
+            Self::Required,
+            Self::VerifyCa,
+            Self::VerifyIdentity,
+        ]
+        .into_iter()
+        .find(|mode| mode.name() == text)
+        .ok_or_else(must_be::<Self>)
     }
 }
 

@@ -402,16 +402,30 @@ impl ServerCertVerifier for SignedBy {
     }
 }
 
-/// Why a handshake failed, with what helps.
-pub fn explain(error: &io::Error) -> String {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => {
+/// Why a handshake failed, with what helps; `None` if the connection broke.
+pub fn explain(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match inner {
+        rustls::Error::InvalidCertificate(why) => {
             format!("its certificate is not accepted ({why:?}); look at server_tls.ca and server_tls.mode")
         }
-        Some(inner) => format!("TLS failed: {inner}"),
-        None => format!("TLS failed: {error}"),
+        inner => format!("TLS failed: {inner}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_break_is_not_blamed_on_certificates() {
+        let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        assert_eq!(explain(&eof), None);
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let why = explain(&io::Error::new(io::ErrorKind::InvalidData, error)).unwrap();
+        assert!(
+            why.contains("UnknownIssuer") && why.contains("server_tls.ca"),
+            "{why}"
+        );
     }
 }
