@@ -100,6 +100,11 @@ impl Config {
             workers => workers,
         }
     }
+
+    /// Whether a server may ask clients of this account for a file.
+    pub fn allows_local_infile(&self, user: &User) -> bool {
+        user.local_infile.unwrap_or(self.listener.local_infile)
+    }
 }
 
 /// `[listener]`: where applications connect.
@@ -122,6 +127,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How long running statements may go on after SIGTERM.
     pub shutdown_timeout: Duration,
+    /// Accounts may `LOAD DATA LOCAL INFILE` unless their own entry says otherwise.
+    pub local_infile: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,6 +304,8 @@ pub struct Server {
 pub struct User {
     pub name: String,
     pub password: Secret,
+    /// Overrides `listener.local_infile`.
+    pub local_infile: Option<bool>,
 }
 
 /// A password: it can be used, never printed.

@@ -2,7 +2,7 @@
 //!
 //! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
 //! `binary` (classify) → `run` (decide, lease, bring the state along, send) → `relay` (the reply) →
-//! `settle` (what it changed). The files named after state — `settings`, `hold`, `insert_id`,
+//! `settle` (what it changed); `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
 //! `statements`, `tail` — are pure.
 
 mod binary;
@@ -27,6 +27,7 @@ mod settle;
 pub mod statements;
 mod tail;
 mod text;
+mod upload;
 
 use std::future::poll_fn;
 use std::io;

@@ -14,12 +14,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 
 use crate::admin::view::{Counters, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::Plan;
-use crate::backend::{Connection, ConnectionId, Key};
+use crate::backend::{Connection, ConnectionId, Key, UserId};
 use crate::classify::Classifier;
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::config::Config;
@@ -204,6 +205,15 @@ impl Worker {
             Method::Native => 45,
             Method::Sha2 => 255,
         }
+    }
+
+    /// The handshake flags that an account's server connections must have, of those that its client negotiated.
+    pub fn flags_for(&self, client: Capabilities, user: UserId) -> Capabilities {
+        let mut flags = connect::flags_for(client);
+        if !self.config.allows_local_infile(&self.config.users[user.0]) {
+            flags -= Capabilities::LOCAL_FILES;
+        }
+        flags
     }
 
     /// Opens a connection to the server of `pool` on behalf of `client`, within the time allowed.

@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tandem::demo::pair::APP;
+use tandem::demo::pair::{APP, Account};
 use tandem_protocol::auth::{native, sha2};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, HEADER_LEN, Header};
 use tandem_protocol::handshake::greeting::Greeting;
 use tandem_protocol::handshake::response::HandshakeResponse;
 use tandem_protocol::packet::err::ErrPacket;
+use tandem_protocol::response::{Control, Expect, Step, Walker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
+/// What it negotiates if nothing more is asked for.
+pub const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::SECURE_CONNECTION)
     .union(Capabilities::PLUGIN_AUTH)
     .union(Capabilities::CONNECT_WITH_DB)
@@ -26,18 +28,36 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A socket that speaks packets.
 pub struct Raw {
     pub socket: TcpStream,
+    /// What was negotiated, as far as it was asked for.
+    pub capabilities: Capabilities,
+    /// The number that the greeting gave it: what `KILL` takes.
+    pub id: u32,
 }
 
 impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("a connection");
-        Self { socket }
+        Self {
+            socket,
+            capabilities: CAPABILITIES,
+            id: 0,
+        }
     }
 
     /// Connects and logs in as the application's account.
     pub async fn log_in(address: SocketAddr, schema: &str) -> Self {
+        Self::log_in_with(address, &APP, schema, CAPABILITIES).await
+    }
+
+    /// Connects and logs in as somebody, with the flags of its own choice.
+    pub async fn log_in_with(
+        address: SocketAddr,
+        account: &Account,
+        schema: &str,
+        capabilities: Capabilities,
+    ) -> Self {
         let mut raw = Self::connect(address).await;
-        let login = raw.login(schema).await;
+        let login = raw.login_of(account, schema, capabilities).await;
         raw.send(&login).await;
         let (_, mut payload) = raw.packet().await.expect("an answer to the login");
         if payload == [sha2::MORE_DATA, sha2::FAST_OK] {
@@ -49,20 +69,27 @@ impl Raw {
 
     /// Reads the greeting; the login packet that answers it, complete.
     pub async fn login(&mut self, schema: &str) -> Vec<u8> {
+        self.login_of(&APP, schema, CAPABILITIES).await
+    }
+
+    async fn login_of(&mut self, account: &Account, schema: &str, capabilities: Capabilities) -> Vec<u8> {
         let (_, payload) = self.packet().await.expect("a greeting");
         let greeting = Greeting::decode(&payload).expect("a greeting");
-        let password = APP.password.as_bytes();
+        self.capabilities = capabilities & greeting.capabilities;
+        self.id = greeting.connection_id;
+        let password = account.password.as_bytes();
         let proof = match greeting.plugin == sha2::PLUGIN.as_bytes() {
+            _ if password.is_empty() => Vec::new(),
             true => sha2::scramble(password, &greeting.nonce),
             false => native::scramble(password, &greeting.nonce),
         };
         let mut out = Vec::new();
         let start = frame::begin(&mut out);
         HandshakeResponse {
-            capabilities: CAPABILITIES,
+            capabilities,
             max_packet: 1 << 30,
             charset: 45,
-            user: APP.user.as_bytes(),
+            user: account.user.as_bytes(),
             proof: &proof,
             schema: Some(schema.as_bytes()),
             plugin: Some(greeting.plugin),
@@ -105,6 +132,41 @@ impl Raw {
         let (_, payload) = self.packet().await?;
         let error = ErrPacket::decode(&payload);
         Some(error.unwrap_or_else(|_| panic!("an error, not {payload:?}")).code)
+    }
+
+    /// Reads one whole reply, or up to the request for a file, packet by packet.
+    pub async fn reply(&mut self, expect: Expect) -> Vec<(u8, Vec<u8>)> {
+        let mut walker = Walker::new(expect, self.capabilities);
+        let mut packets = Vec::new();
+        let mut waits_for_file = false;
+        while !walker.is_done() && !waits_for_file {
+            let (seq, payload) = self.packet().await.expect("the rest of a reply");
+            let header = Header {
+                len: payload.len(),
+                seq,
+            }
+            .encode();
+            let bytes = [&header, payload.as_slice()].concat();
+            let mut at = 0;
+            while at < bytes.len() {
+                match walker.step(&bytes[at..]).expect("a reply") {
+                    Step::Pass(count) => at += count,
+                    Step::Packet { len, kind } => {
+                        at += len;
+                        waits_for_file = kind == Control::LocalInfile;
+                    }
+                    Step::Need(count) => panic!("{count} bytes of {bytes:?}"),
+                }
+            }
+            packets.push((seq, payload));
+        }
+        packets
+    }
+
+    /// Sends one command and reads its reply.
+    pub async fn ask(&mut self, code: u8, argument: &[u8], expect: Expect) -> Vec<(u8, Vec<u8>)> {
+        self.command(code, argument).await;
+        self.reply(expect).await
     }
 
     /// Reads until the other side closes.

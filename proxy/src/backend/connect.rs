@@ -43,7 +43,9 @@ const AS_CLIENT: Capabilities = Capabilities::LONG_FLAG
     .union(Capabilities::MULTI_STATEMENTS)
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::PS_MULTI_RESULTS)
-    .union(Capabilities::DEPRECATE_EOF);
+    .union(Capabilities::DEPRECATE_EOF)
+    // Without it the server refuses LOAD DATA LOCAL itself, in its own words.
+    .union(Capabilities::LOCAL_FILES);
 
 /// The handshake flags of the pool key for a client that negotiated `client`.
 pub fn flags_for(client: Capabilities) -> Capabilities {

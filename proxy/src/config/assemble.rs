@@ -54,6 +54,7 @@ fn listener(table: &mut Table<'_>) -> Listener {
         write_timeout: table.or("write_timeout", Duration::from_secs(60)),
         idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
         shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),
+        local_infile: table.or("local_infile", false),
     }
 }
 
@@ -195,6 +196,7 @@ fn user(table: &mut Table<'_>) -> User {
     User {
         name: table.name("\"app\""),
         password: table.password(),
+        local_infile: table.or("local_infile", Optional(None)).0,
     }
 }
 

@@ -334,6 +334,10 @@ impl<T: Scalar> Scalar for Optional<T> {
         }
         T::from_text(text).map(|value| Self(Some(value)))
     }
+
+    fn from_bool(value: bool) -> Result<Self, String> {
+        T::from_bool(value).map(|value| Self(Some(value)))
+    }
 }
 
 impl Scalar for LogFormat {

@@ -33,6 +33,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "write_timeout",
             "idle_timeout",
             "shutdown_timeout",
+            "local_infile",
         ],
         repeated: false,
     },
@@ -95,7 +96,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "user",
-        keys: &["name", "password"],
+        keys: &["name", "password", "local_infile"],
         repeated: true,
     },
 ];

@@ -81,6 +81,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(28_800),
             shutdown_timeout: Duration::from_secs(10),
+            local_infile: false,
         },
         client_tls: None,
         server_tls: ServerTls {
@@ -125,6 +126,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         users: vec![User {
             name: "app".to_owned(),
             password: Secret::new("hunter-app"),
+            local_infile: None,
         }],
     };
     assert_eq!(parse(MINIMAL), Ok(expected));

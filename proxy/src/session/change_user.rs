@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use tandem_protocol::auth::native;
 use tandem_protocol::command::ChangeUser;
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::handshake::Dialogue;
 use tandem_protocol::reply;
@@ -47,6 +48,8 @@ impl Session {
         self.forget_everything();
         self.written = Written::Nothing;
         self.user = account.id;
+        let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
+        self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
         *self.handle.user.borrow_mut() = account.name;
         let collation = request.charset.unwrap_or(self.settings.collation);
         self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));

@@ -17,7 +17,6 @@ use super::relay::Client;
 use super::settings::Settings;
 use super::statements::Statements;
 use super::{End, Session};
-use crate::backend::connect;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
 use crate::net::proxied::{self, Beginning};
@@ -26,7 +25,7 @@ use crate::route::Written;
 use crate::worker::Worker;
 
 /// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it:
-/// compression, LOCAL INFILE, session tracking, query attributes and MariaDB's extended flags.
+/// compression, session tracking, query attributes and MariaDB's extended flags.
 const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::FOUND_ROWS)
     .union(Capabilities::LONG_FLAG)
@@ -47,6 +46,16 @@ const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::CONNECT_ATTRS)
     .union(Capabilities::PLUGIN_AUTH_LENENC_DATA)
     .union(Capabilities::DEPRECATE_EOF);
+
+fn offered(worker: &Worker) -> Capabilities {
+    let mut offered = OFFERED;
+    offered.set(Capabilities::SSL, worker.tls.clients.is_some());
+    // Who it is comes only with the answer: an account that may not gets connections without.
+    let config = &worker.config;
+    let anybody = config.users.iter().any(|user| config.allows_local_infile(user));
+    offered.set(Capabilities::LOCAL_FILES, anybody);
+    offered
+}
 
 /// Logs a client in.
 ///
@@ -103,15 +112,11 @@ async fn introduce(
     let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
-    let offers_tls = worker.tls.clients.is_some();
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
         nonce,
-        capabilities: match offers_tls {
-            true => OFFERED | Capabilities::SSL,
-            false => OFFERED,
-        },
+        capabilities: offered(worker),
         charset: worker.greeting_collation(),
         plugin,
     });
@@ -227,7 +232,7 @@ async fn welcome(
         before: mut out,
     } = proved;
     *handle.user.borrow_mut() = Rc::clone(&account.name);
-    let flags = connect::flags_for(client.capabilities);
+    let flags = worker.flags_for(client.capabilities, account.id);
     let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
     let mut session = Session {
         worker: Rc::clone(worker),

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::hold::Outcome;
 use super::registry::{Handle, Signal};
 use super::settings::{Settings, Variable};
+use super::upload::carry_file;
 use crate::backend::Connection;
 use crate::net::buffer::Inbox;
 use crate::net::{self, Stream};
@@ -43,6 +44,12 @@ pub(crate) enum Error {
     Server(#[source] io::Error),
     #[error("the server broke the protocol: {0}")]
     Protocol(#[from] DecodeError),
+    #[error(
+        "the server asked for a file of the client; the statement was no LOAD DATA LOCAL, or local_infile is off"
+    )]
+    UninvitedFile,
+    #[error("the client's file came out of order: {0}")]
+    OutOfOrder(#[source] DecodeError),
 }
 
 /// A client's socket and what has arrived on it.
@@ -108,6 +115,10 @@ pub(crate) struct Learned {
     pub(crate) prepared: Option<PrepareOk>,
     /// The error packet's code, if the reply was or ended in one.
     pub(crate) error: Option<u16>,
+    /// The server waits for a file of the client; its first packet must have this number.
+    pub(crate) wants_file: Option<u8>,
+    /// Bytes of such files.
+    pub(crate) uploaded: u64,
 }
 
 /// How a reply is to be carried.
@@ -118,6 +129,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) withhold: &'a [u16],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
     pub(crate) keep: bool,
+    /// The statement may be a `LOAD DATA LOCAL`, and the client may send files.
+    pub(crate) may_ask_file: bool,
 }
 
 /// How it ended.
@@ -147,6 +160,9 @@ pub(crate) async fn carry(
     let mut kept = Vec::new();
     loop {
         let (ready, needed) = walk(&mut walker, connection, client.capabilities, learned)?;
+        if learned.wants_file.is_some() && !manner.may_ask_file {
+            return Err(Error::UninvitedFile);
+        }
         if let Some(code) = learned.error
             && !*forwarded
             && walker.is_done()
@@ -167,6 +183,20 @@ pub(crate) async fn carry(
                 write_bounded(&mut client.stream, bytes, client.write_timeout).await?;
             }
             connection.inbox.consume(ready);
+        }
+        if let Some(seq) = learned.wants_file.take() {
+            match carry_file(handle, client, connection, seq).await {
+                Ok(size) => learned.uploaded += size,
+                Err(error) => {
+                    if matches!(error, Error::Server(_)) {
+                        client.write(connection.inbox.bytes()).await?;
+                    }
+                    return Err(error);
+                }
+            }
+            if !connection.inbox.is_empty() {
+                continue;
+            }
         }
         if walker.is_done() {
             learned.rows = walker.rows();
@@ -282,6 +312,9 @@ fn walk(
             Step::Need(count) => return Ok((ready, count)),
             Step::Packet { len, kind } => ready += learn(connection, ready, len, kind, client, learned)?,
         }
+        if learned.wants_file.is_some() {
+            break;
+        }
     }
     Ok((ready, 1))
 }
@@ -316,11 +349,8 @@ fn learn(
         }
         Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
         Control::LocalInfile => {
-            return Err(DecodeError::Unexpected {
-                expected: "a reply without LOCAL INFILE, which was not negotiated",
-                header: 0xFB,
-            }
-            .into());
+            let seq = connection.inbox.bytes()[at + HEADER_LEN - 1];
+            learned.wants_file = Some(seq.wrapping_add(1));
         }
     }
     Ok(len)

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
@@ -13,7 +14,7 @@ use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
 use super::statements::Prepared;
 use super::{Command, End, Session};
 use crate::backend::Connection;
-use crate::classify::facts::{Facts, Links, Purity};
+use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -330,10 +331,18 @@ impl Session {
         if work.silent {
             return Ok(Carried::All);
         }
+        let may_ask_file =
+            may_load(work.facts.kind) && connection.key.flags.contains(Capabilities::LOCAL_FILES);
+        if may_ask_file {
+            // What follows in the inbox may be the file. Such a statement is sent once and never asked elsewhere.
+            self.client.inbox.consume(work.command.head);
+            work.command.head = 0;
+        }
         let manner = Manner {
             expect: work.expect,
             withhold: if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
             keep: work.keep,
+            may_ask_file,
         };
         Ok(carry(
             &self.handle,
@@ -408,7 +417,16 @@ async fn last_words(connection: &mut Connection, failed: Failed) -> Failed {
 }
 
 fn is_server_fault(error: &relay::Error) -> bool {
-    matches!(error, relay::Error::Server(_) | relay::Error::Protocol(_))
+    matches!(
+        error,
+        relay::Error::Server(_) | relay::Error::Protocol(_) | relay::Error::UninvitedFile
+    )
+}
+
+/// Statements whose answer may be the request for a file. Any other server that asks for one is after files that are
+/// none of its business.
+fn may_load(kind: Kind) -> bool {
+    matches!(kind, Kind::Load | Kind::Multi | Kind::Execute | Kind::Unknown)
 }
 
 fn why_no_active(topology: &Topology) -> String {

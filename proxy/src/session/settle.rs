@@ -31,6 +31,7 @@ impl Session {
         let pinned = !self.ties.pins.is_empty();
         self.worker.count(|counters| {
             counters.client_sent_bytes += learned.bytes;
+            counters.client_received_bytes += learned.uploaded;
             counters.server_errors += u64::from(learned.outcome.failed);
             counters.pins += u64::from(pinned && !was_pinned);
         });

@@ -129,6 +129,7 @@ mod tests {
         let user = |name: &str, password: &str| User {
             name: name.to_owned(),
             password: Secret::new(password),
+            local_infile: None,
         };
         let accounts = Accounts::new(&[user("app", "secret"), user("open", "")]);
         let nonce = *b"12345678901234567890";
