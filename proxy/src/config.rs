@@ -1,6 +1,7 @@
 //! Configuration: text from file, environment and command line becomes one typed, cross-checked value
 //! before a socket is bound. Each module is handed its part; nothing consults a global.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,17 +36,22 @@ pub fn load(sources: Sources) -> Result<Config, Problems> {
 
 /// As [`load`], for callers that can show warnings.
 pub fn load_with_warnings(sources: Sources) -> Result<Loaded, Problems> {
+    let Sources {
+        file,
+        environment,
+        overrides,
+    } = sources;
     let mut problems = Problems::default();
     let mut warnings = Problems::default();
     let mut layers = layers::Layers::default();
-    if let Some(path) = &sources.file {
+    if let Some(path) = &file {
         // Without its file everything else would only be reported as missing.
         let text = file::read(path, &mut warnings)?;
         file::add(&mut layers, path, &text, &mut problems)?;
     }
-    environment::add(&mut layers, sources.environment, &mut problems);
-    overrides::add(&mut layers, &sources.overrides, &mut problems, &mut warnings);
-    finish(layers, problems, warnings)
+    environment::add(&mut layers, &environment, &mut problems);
+    overrides::add(&mut layers, &overrides, &mut problems, &mut warnings);
+    finish(layers, &environment, problems, warnings)
 }
 
 /// A configuration from text alone, without environment or command line.
@@ -54,16 +60,17 @@ pub fn parse(toml: &str) -> Result<Config, Problems> {
     let mut layers = layers::Layers::default();
     let name = Path::new("configuration");
     file::add(&mut layers, name, toml, &mut problems)?;
-    finish(layers, problems, Problems::default()).map(|loaded| loaded.config)
+    finish(layers, &[], problems, Problems::default()).map(|loaded| loaded.config)
 }
 
 fn finish(
     layers: layers::Layers,
+    environment: &[(OsString, OsString)],
     mut problems: Problems,
     mut warnings: Problems,
 ) -> Result<Loaded, Problems> {
     let (merged, origins) = layers.merge();
-    let config = assemble::assemble(&merged, &origins, &mut problems);
+    let config = assemble::assemble(&merged, &origins, environment, &mut problems);
     check::check(&config, &origins, &mut problems);
     check::warn(&config, &origins, &mut warnings);
     if problems.is_empty() {
@@ -303,9 +310,27 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub name: String,
-    pub password: Secret,
+    pub password: Password,
     /// Overrides `listener.local_infile`.
     pub local_infile: Option<bool>,
+}
+
+/// What is known of the password of a `[[user]]`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    Clear(Secret),
+    /// `SHA1(SHA1(password))`, as `mysql_native_password` stores it.
+    Native([u8; 20]),
+}
+
+/// A hash is not for logs either: weak passwords can be found by it.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clear(_) => "Clear(***)",
+            Self::Native(_) => "Native(***)",
+        })
+    }
 }
 
 /// A password: it can be used, never printed.

@@ -236,7 +236,7 @@ impl Worker {
             origin: pool.tells_origin.then_some(client),
             tls_name: &self.config.servers[pool.server.0].tls_name,
             key,
-            user: &self.config.users[key.user.0],
+            account: self.accounts.account(key.user),
             collation,
             max_prepared: self.config.pool.max_prepared,
         };

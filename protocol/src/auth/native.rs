@@ -39,6 +39,21 @@ pub fn double_sha1(password: &[u8]) -> [u8; DIGEST_LEN] {
     digest(&[&digest(&[password])])
 }
 
+/// Reads what a server stores, in its own notation: `*` and the digest in hexadecimal digits.
+pub fn parse_stored(text: &str) -> Option<[u8; DIGEST_LEN]> {
+    let hex = text.strip_prefix('*')?;
+    // Asked of the whole text: `from_str_radix` would take a sign for part of a number.
+    if hex.len() != 2 * DIGEST_LEN || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut stored = [0; DIGEST_LEN];
+    for (byte, digits) in stored.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(stored)
+}
+
 /// Whether `proof` shows the password behind `stored`. The time taken doesn't depend on how much
 /// of it is right.
 pub fn verify(stored: &[u8; DIGEST_LEN], nonce: &[u8; NONCE_LEN], proof: &[u8]) -> bool {
@@ -73,12 +88,31 @@ mod tests {
 
     #[test]
     fn stored_form_is_what_password_says() {
-        // SELECT PASSWORD('secret') on MariaDB 10.11, without the asterisk.
-        let hex: String = double_sha1(b"secret")
-            .iter()
-            .map(|b| format!("{b:02X}"))
-            .collect();
-        assert_eq!(hex, "14E65567ABDB5135D0CFD9A70B3032C179A49EE7");
+        // SELECT PASSWORD('secret') on MariaDB 10.11.
+        let stored = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
+        assert_eq!(parse_stored(stored), Some(double_sha1(b"secret")));
+        assert_eq!(parse_stored(&stored.to_lowercase()), Some(double_sha1(b"secret")));
+        for wrong in [
+            "",
+            "*",
+            &stored[1..],
+            &stored[..40],
+            "*+4E65567ABDB5135D0CFD9A70B3032C179A49EE7",
+        ] {
+            assert_eq!(parse_stored(wrong), None, "{wrong}");
+        }
+        for cut in 0..stored.len() {
+            assert_eq!(parse_stored(&stored[..cut]), None);
+        }
+    }
+
+    #[test]
+    fn a_proof_gives_away_the_secret_that_logs_in_elsewhere() {
+        let proof = scramble(b"secret", &NONCE);
+        let proof = <&[u8; 20]>::try_from(&proof[..]).unwrap();
+        let secret = secret(&double_sha1(b"secret"), &NONCE, proof);
+        let other = *b"another nonce of 20.";
+        assert_eq!(scramble_secret(&secret, &other), scramble(b"secret", &other));
     }
 
     #[test]

@@ -14,13 +14,13 @@ use thiserror::Error;
 
 use super::prepared::PreparedStatements;
 use super::{Connection, ConnectionId, Key};
-use crate::config::User;
 use crate::net::address::{Endpoint, Peer};
 use crate::net::buffer::{Inbox, Slab};
 use crate::net::tls::{self, Connector, ServerName};
 use crate::net::{self, Stream, proxied};
 use crate::session::settings::{self, Settings};
 use crate::topology::{Flavor, ServerId};
+use crate::worker::accounts;
 
 /// No packet of a login is larger; a peer that claims one is not a server.
 const LOGIN_PACKET_LIMIT: usize = 64 * 1024;
@@ -71,6 +71,10 @@ pub enum Error {
     Protocol(#[from] DecodeError),
     #[error("sent a login packet of {0} bytes")]
     TooLarge(usize),
+    #[error(
+        "is not logged in to: no client has shown the account's password yet, of which only the hash is known"
+    )]
+    NoKey,
     #[error("did not finish the login within {0} ms (pool.connect_timeout)")]
     Timeout(u128),
     #[error("{0}")]
@@ -91,7 +95,7 @@ pub struct Target<'a> {
     /// The name that the server's certificate must have, if its names are looked at.
     pub tls_name: &'a str,
     pub key: Key,
-    pub user: &'a User,
+    pub account: &'a accounts::Account,
     pub collation: u16,
     pub max_prepared: usize,
 }
@@ -146,9 +150,13 @@ async fn log_in(
     target: &Target<'_>,
     collation: u8,
 ) -> Result<ServerInfo, Error> {
+    let key = target.account.key().ok_or(Error::NoKey)?;
     let mut login = Connect::new(ConnectOptions {
-        user: target.user.name.as_bytes(),
-        credential: Credential::Password(target.user.password.reveal().as_bytes()),
+        user: target.account.name.as_bytes(),
+        credential: match &key {
+            accounts::Key::Password(password) => Credential::Password(password.reveal().as_bytes()),
+            accounts::Key::NativeSecret(secret) => Credential::NativeSecret(secret),
+        },
         schema: None,
         capabilities: ALWAYS | target.key.flags,
         charset: collation,

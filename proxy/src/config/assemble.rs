@@ -1,6 +1,7 @@
 //! From the merged tree to typed values. A value that is missing or can't be read is reported, and something
 //! harmless stands in for it, so that the other keys are still looked at.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
 use super::scalar::{ClientTlsMode, Host, Level, Optional, Parsed, Scalar, Size};
 use super::{
-    Admin, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool, Secret,
-    Server, ServerTls, ServerTlsMode, TlsVersion, User,
+    Admin, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool, Server,
+    ServerTls, ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
+
+mod password;
 
 /// Port 0 takes part in no comparison of addresses.
 const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -22,10 +25,17 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-pub(super) fn assemble(merged: &Value, origins: &Origins, problems: &mut Problems) -> Config {
+/// `environment` is for the passwords that are found there by name.
+pub(super) fn assemble(
+    merged: &Value,
+    origins: &Origins,
+    environment: &[(OsString, OsString)],
+    problems: &mut Problems,
+) -> Config {
     let mut reader = Reader {
         merged,
         origins,
+        environment,
         problems,
     };
     Config {
@@ -126,14 +136,14 @@ fn admin(table: &mut Table<'_>) -> Admin {
     Admin {
         address: table.required("address", "\"127.0.0.1:6447\"", NO_ADDRESS),
         user: table.required("user", "\"admin\"", String::new()),
-        password: table.password(),
+        password: table.secret(),
     }
 }
 
 fn monitor(table: &mut Table<'_>) -> Monitor {
     Monitor {
         user: table.required("user", "\"tandem_monitor\"", String::new()),
-        password: table.password(),
+        password: table.secret(),
         interval: table.or("interval", Duration::from_millis(250)),
         timeout: table.or("timeout", Duration::from_secs(1)),
         max_lag: table.or("max_lag", Duration::from_secs(1)),
@@ -203,6 +213,7 @@ fn user(table: &mut Table<'_>) -> User {
 struct Reader<'a> {
     merged: &'a Value,
     origins: &'a Origins,
+    environment: &'a [(OsString, OsString)],
     problems: &'a mut Problems,
 }
 
@@ -215,6 +226,7 @@ impl<'a> Reader<'a> {
             // A section that isn't a table was refused with the file.
             broken: self.problems.mention(name),
             origins: self.origins,
+            environment: self.environment,
             problems: self.problems,
         }
     }
@@ -237,6 +249,7 @@ impl<'a> Reader<'a> {
                 name: Some(entry_name),
                 broken: false,
                 origins: self.origins,
+                environment: self.environment,
                 problems: self.problems,
             }));
         }
@@ -263,10 +276,15 @@ struct Table<'a> {
     name: Option<&'a str>,
     broken: bool,
     origins: &'a Origins,
+    environment: &'a [(OsString, OsString)],
     problems: &'a mut Problems,
 }
 
 impl Table<'_> {
+    fn has(&self, key: &str) -> bool {
+        self.values.is_some_and(|values| values.contains_key(key))
+    }
+
     /// The value, when there is one that can be read.
     fn get<T: Scalar>(&mut self, key: &str) -> Option<T> {
         let value = self.values?.get(key)?;
@@ -284,8 +302,7 @@ impl Table<'_> {
     }
 
     fn required<T: Scalar>(&mut self, key: &str, example: &str, stand_in: T) -> T {
-        let present = self.values.is_some_and(|values| values.contains_key(key));
-        if !present && !self.broken {
+        if !self.has(key) && !self.broken {
             let section = self.key.split('[').next().unwrap_or_default();
             let full = format!("{}.{key}", self.key);
             let advice = match self.origins.place(&full) {
@@ -303,10 +320,6 @@ impl Table<'_> {
             self.complain(key, Fault::Missing(advice));
         }
         self.get(key).unwrap_or(stand_in)
-    }
-
-    fn password(&mut self) -> Secret {
-        Secret::new(self.required("password", "\"…\"", String::new()))
     }
 
     /// An entry that only the environment knows has its name from there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layers::{Origins, entry_key};
 use super::problem::{Fault, Problems};
-use super::{Config, Server, ServerTlsMode};
+use super::{Config, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
 
@@ -47,7 +47,10 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
     passwords.extend(
         (0..)
             .zip(&config.users)
-            .map(|(index, user)| (entry_key("user", index, "password"), &user.password)),
+            .filter_map(|(index, user)| match &user.password {
+                Password::Clear(password) => Some((entry_key("user", index, "password"), password)),
+                Password::Native(_) => None,
+            }),
     );
     for (key, password) in passwords {
         if PLACEHOLDERS.contains(&password.reveal()) {
@@ -206,8 +209,14 @@ impl Check<'_> {
                 "set the monitor account's password",
             ),
         ] {
+            // From a file or the environment, an empty one was refused already.
+            let elsewhere = [format!("{key}_env"), format!("{key}_file")];
             if value.is_empty() {
-                self.fault(key, &[], Fault::Empty(advice));
+                self.fault(
+                    key,
+                    &elsewhere.each_ref().map(String::as_str),
+                    Fault::Empty(advice),
+                );
             }
         }
     }

@@ -11,10 +11,10 @@ use super::schema;
 const PREFIX: &str = "TANDEM_";
 
 /// Adds the variables in the order of their names, so that the outcome doesn't depend on the process's order.
-pub(super) fn add(layers: &mut Layers, environment: Vec<(OsString, OsString)>, problems: &mut Problems) {
+pub(super) fn add(layers: &mut Layers, environment: &[(OsString, OsString)], problems: &mut Problems) {
     let mut variables: Vec<(String, OsString)> = environment
-        .into_iter()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.clone()))
         .filter(|(name, _)| name.starts_with(PREFIX) && !is_foreign(name))
         .collect();
     variables.sort();

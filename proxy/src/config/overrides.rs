@@ -26,7 +26,10 @@ pub(super) fn add(
         };
         let key = key.trim();
         let place = Place::Option(key.to_owned());
-        if key.ends_with(".password") {
+        if [".password", ".password_hash"]
+            .iter()
+            .any(|end| key.ends_with(end))
+        {
             warnings.push(Problem {
                 key: key.to_owned(),
                 place: place.clone(),

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use tandem_protocol::auth::native;
 
 use super::schema::nearest;
-use super::{LogFormat, Networks, ServerTlsMode, TlsVersion};
+use super::{LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
@@ -80,6 +81,19 @@ impl Scalar for String {
             return Err("must not contain a zero byte".to_owned());
         }
         Ok(text.to_owned())
+    }
+}
+
+/// A password as a server stores it. What is refused is not repeated: it may be a password.
+pub(super) struct Hash(pub(super) Password);
+
+impl Scalar for Hash {
+    const EXPECTED: &'static str = "what a server stores of a password with mysql_native_password: \"*\" and 40 \
+        hexadecimal digits, as SHOW CREATE USER shows it";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let native = native::parse_stored(text.trim()).map(Password::Native);
+        native.map(Self).ok_or_else(must_be::<Self>)
     }
 }
 

@@ -49,12 +49,20 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "admin",
-        keys: &["address", "user", "password"],
+        keys: &["address", "user", "password", "password_env", "password_file"],
         repeated: false,
     },
     Section {
         name: "monitor",
-        keys: &["user", "password", "interval", "timeout", "max_lag"],
+        keys: &[
+            "user",
+            "password",
+            "password_env",
+            "password_file",
+            "interval",
+            "timeout",
+            "max_lag",
+        ],
         repeated: false,
     },
     Section {
@@ -96,7 +104,14 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "user",
-        keys: &["name", "password", "local_infile"],
+        keys: &[
+            "name",
+            "password",
+            "password_hash",
+            "password_env",
+            "password_file",
+            "local_infile",
+        ],
         repeated: true,
     },
 ];

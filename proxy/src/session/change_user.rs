@@ -50,7 +50,7 @@ impl Session {
         self.user = account.id;
         let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
-        *self.handle.user.borrow_mut() = account.name;
+        *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         let collation = request.charset.unwrap_or(self.settings.collation);
         self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));
         self.handle.show_schema(self.settings.schema.as_deref());

@@ -231,7 +231,7 @@ async fn welcome(
         seq,
         before: mut out,
     } = proved;
-    *handle.user.borrow_mut() = Rc::clone(&account.name);
+    *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, account.id);
     let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
     let mut session = Session {

@@ -1,6 +1,8 @@
 //! Proof of a password, at login and at `COM_CHANGE_USER`: asks the client until there is a proof that can be
 //! checked, and checks it.
 
+use std::sync::Arc;
+
 use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::auth::sha2;
 use tandem_protocol::error::DecodeError;
@@ -29,7 +31,7 @@ pub(super) struct Claim {
 
 /// The client is who it said.
 pub(super) struct Proved {
-    pub(super) account: Account,
+    pub(super) account: Arc<Account>,
     /// The number of the packet that tells the client so.
     pub(super) seq: u8,
     /// What has to go out before it, in the same write.
@@ -76,8 +78,15 @@ pub(super) async fn prove(
         nonce,
         mut dialogue,
     } = claim;
+    let denied = |proof: &[u8], seq| {
+        let user = String::from_utf8_lossy(&user);
+        Refused::with(Complaint::access_denied(&user, host, !proof.is_empty()), seq)
+    };
+    let Some(claimed) = worker.accounts.claimed(&user) else {
+        return Err(denied(&proof, dialogue.seq));
+    };
     // A client that knows neither is asked for the one that all know.
-    let method = Method::by_plugin(&plugin).unwrap_or(worker.greeting_method());
+    let method = claimed.method(Method::by_plugin(&plugin).unwrap_or(worker.greeting_method()));
     let nonce = match nonce {
         Some(nonce) if method.plugin().as_bytes() == plugin => nonce,
         _ => {
@@ -88,10 +97,8 @@ pub(super) async fn prove(
             nonce
         }
     };
-    let Some(account) = worker.accounts.verify(&user, method, &nonce, &proof) else {
-        let user = String::from_utf8_lossy(&user);
-        let complaint = Complaint::access_denied(&user, host, !proof.is_empty());
-        return Err(Refused::with(complaint, dialogue.seq));
+    let Some(account) = claimed.verify(method, &nonce, &proof) else {
+        return Err(denied(&proof, dialogue.seq));
     };
     let mut before = Vec::new();
     if method == Method::Sha2 && !proof.is_empty() {
