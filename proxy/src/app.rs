@@ -20,6 +20,7 @@ use crate::net::tls::{self, Tls};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
 use crate::worker::remote::{Remote, Workers};
+use crate::worker::rsa_key::{self, RsaKey};
 
 /// How long the first look at the servers may take before clients are served without it.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error(transparent)]
+    RsaKey(#[from] rsa_key::Error),
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
     #[error("cannot wait for signals: {0}")]
@@ -71,6 +74,7 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let config = Arc::new(config);
         let tls = Tls::new(&config)?;
+        let rsa_key = RsaKey::new(config.listener.rsa_key.as_deref())?;
         let bind = |key, address| move |error| Error::Bind { key, address, error };
         let address = config.listener.address;
         let mut listener = Listener::bind(address).map_err(bind("listener.address", address))?;
@@ -104,6 +108,7 @@ impl App {
         let count = config.worker_count(cores());
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users)),
+            rsa_key,
             config: Arc::clone(&config),
             tls: tls.clone(),
             topology: Arc::clone(&topology),

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Loaded, Problems, Sources};
 use crate::net::tls::{self, Tls};
+use crate::worker::rsa_key::RsaKey;
 use crate::{app, demo, log};
 
 const TEACHING: &str = "\
@@ -155,6 +156,9 @@ fn check(settings: Settings) -> Result<(), Failure> {
     }
     // Whether the files that it names can be used.
     Tls::new(&loaded.config)?;
+    if let Some(path) = &loaded.config.listener.rsa_key {
+        RsaKey::check(path).map_err(app::Error::from)?;
+    }
     say(io::stdout(), &describe(&loaded.config));
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tandem_protocol::auth::sha2_crypt;
+
 use crate::net::address::Endpoint;
 
 mod assemble;
@@ -120,6 +122,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// A Unix socket beside it.
     pub socket: Option<PathBuf>,
+    /// The private key with which clients encrypt their passwords; `None` makes one for the time that Tandem runs.
+    pub rsa_key: Option<PathBuf>,
     /// Load balancers that say in a PROXY header whose connection it is.
     pub proxy_protocol: Networks,
     /// Worker threads; 0 is one for each core.
@@ -321,6 +325,8 @@ pub enum Password {
     Clear(Secret),
     /// `SHA1(SHA1(password))`, as `mysql_native_password` stores it.
     Native([u8; 20]),
+    /// As `caching_sha2_password` stores it.
+    Sha2(sha2_crypt::Stored),
 }
 
 /// A hash is not for logs either: weak passwords can be found by it.
@@ -329,6 +335,7 @@ impl fmt::Debug for Password {
         f.write_str(match self {
             Self::Clear(_) => "Clear(***)",
             Self::Native(_) => "Native(***)",
+            Self::Sha2(_) => "Sha2(***)",
         })
     }
 }

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod kill;
 pub mod remote;
+pub mod rsa_key;
 pub mod schemas;
 
 use std::cell::{Cell, RefCell};
@@ -38,6 +39,7 @@ use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
 use kill::Gun;
 use remote::Workers;
+use rsa_key::RsaKey;
 use schemas::Schemas;
 
 /// How often idle things are looked at.
@@ -58,6 +60,7 @@ type Collations = FxHashMap<Box<[u8]>, Box<[u8]>>;
 pub struct Parts {
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
+    pub rsa_key: RsaKey,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub signals: Signals,
@@ -78,6 +81,7 @@ pub struct Worker {
     pub index: usize,
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
+    pub rsa_key: RsaKey,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
@@ -103,6 +107,7 @@ impl Worker {
         let Parts {
             config,
             accounts,
+            rsa_key,
             tls,
             topology,
             signals,
@@ -138,6 +143,7 @@ impl Worker {
             last_connection: Cell::new(0),
             config,
             accounts,
+            rsa_key,
             tls,
             topology,
             signals,

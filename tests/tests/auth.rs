@@ -1,46 +1,90 @@
 //! Logging in, by every way in which a password can be proved, on both legs.
 
+use std::net::SocketAddr;
+use std::path::Path;
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
-use tandem_tests::{Cluster, Flavor, Setup, pair};
+use tandem::demo::pair::{Options, Pair};
+use tandem_protocol::auth::native::NONCE_LEN;
+use tandem_protocol::auth::{native, rsa, sha2};
+use tandem_protocol::frame;
+use tandem_protocol::handshake::AuthSwitchRequest;
+use tandem_protocol::handshake::auth_switch::AUTH_SWITCH_HEADER;
+use tandem_protocol::handshake::greeting::Greeting;
+use tandem_protocol::handshake::response::HandshakeResponse;
+use tandem_tests::authority::Authority;
+use tandem_tests::external::{Output, php, python, run};
+use tandem_tests::raw::{CAPABILITIES, Raw};
+use tandem_tests::{Flavor, Proxy, pair};
+use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 /// The hash of "secret" as MariaDB's PASSWORD() shows it.
-const HASH_OF_SECRET: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
+const NATIVE_HASH: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
 
-static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+/// The same as MySQL 9.7 stores it.
+const SHA2_HASH: &str = "0x2441243030412452312B717E414C68114C461778044064413D4E5C726D2F6B6E45707650317548707A6E426A47536344\
+    6C5142786379622E385166305264685642516F723342";
 
-async fn cluster() -> &'static Cluster {
-    CLUSTER.get_or_init(start).await
+/// All tests' servers; each test has its own Tandem, which nobody has logged in to yet.
+static PAIR: OnceCell<Pair> = OnceCell::const_new();
+
+async fn pair() -> &'static Pair {
+    let start = || async {
+        let options = Options {
+            engine: tandem_tests::engine(),
+            durable: false,
+            ..Options::default()
+        };
+        let pair = Pair::start(&options).await.expect("a pair");
+        on_both(
+            &pair,
+            &["CREATE USER 'hashed'@'%' IDENTIFIED BY 'secret'".to_owned()],
+        )
+        .await;
+        pair
+    };
+    PAIR.get_or_init(start).await
 }
 
-async fn start() -> Cluster {
-    let toml = format!("[[user]]\nname = \"hashed\"\npassword_hash = \"{HASH_OF_SECRET}\"\n");
-    let cluster = Cluster::start(Setup {
-        toml,
-        ..Setup::default()
-    })
-    .await;
-    cluster.create_user("hashed", "secret", "SELECT ON mysql.*").await;
-    cluster
+/// Runs statements on both servers, past their replication.
+async fn on_both(pair: &Pair, statements: &[String]) {
+    for server in pair.servers() {
+        let mut conn = server.connect().await.expect("a connection");
+        conn.query_drop("SET SESSION sql_log_bin = 0")
+            .await
+            .expect("done");
+        for statement in statements {
+            let ran = conn.query_drop(statement).await;
+            ran.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+    }
 }
 
 fn flavor() -> Flavor {
     tandem_tests::engine().flavor()
 }
 
-fn opts(cluster: &Cluster, user: &str, password: &str) -> OptsBuilder {
-    OptsBuilder::from_opts(pair::client(cluster.address(), user, password, None))
+fn user(name: &str, keys: &str) -> String {
+    format!("[[user]]\nname = \"{name}\"\n{keys}\n")
 }
 
-async fn log_in(cluster: &Cluster, user: &str, password: &str) -> Result<Conn, Error> {
-    Conn::new(opts(cluster, user, password)).await
+/// A Tandem that knows only the sha2 hash of the account `hashed`.
+async fn hashed(more: &str) -> Proxy {
+    let account = user("hashed", &format!("password_hash = \"{SHA2_HASH}\""));
+    Proxy::over(pair().await, &format!("{more}{account}"), |_| {}).await
+}
+
+async fn log_in(address: SocketAddr, user: &str, password: &str) -> Result<Conn, Error> {
+    let opts = pair::client(address, user, password, None);
+    Conn::new(OptsBuilder::from_opts(opts)).await
 }
 
 /// The account that a server says this is.
-async fn who(conn: &mut Conn) -> Result<String, Error> {
-    let user: Option<String> = conn.query_first("SELECT USER()").await?;
-    Ok(user.unwrap_or_default())
+async fn who(conn: &mut Conn) -> String {
+    let user: Option<String> = conn.query_first("SELECT USER()").await.expect("an answer");
+    user.unwrap_or_default()
 }
 
 fn code(error: &Error) -> u16 {
@@ -50,28 +94,329 @@ fn code(error: &Error) -> u16 {
     }
 }
 
-/// Where only the hash of a password is configured, clients get in with the password, and only with it, and Tandem
-/// logs in to the servers with what they prove.
+/// Where only the hash of mysql_native_password is configured, clients get in with the password and nothing else, and
+/// Tandem logs in to the servers with what they prove. MySQL 9 has no such accounts: there its clients send the password.
 #[tokio::test]
-async fn a_hash_in_the_configuration_is_enough() {
-    let cluster = cluster().await;
-    for wrong in ["wrong", "", HASH_OF_SECRET] {
-        let refused = log_in(cluster, "hashed", wrong).await.expect_err("refused");
+async fn a_native_hash_in_the_configuration_is_enough() {
+    let account = user("hashed", &format!("password_hash = \"{NATIVE_HASH}\""));
+    let proxy = Proxy::over(pair().await, &account, |_| {}).await;
+    for wrong in ["wrong", "", NATIVE_HASH] {
+        let refused = log_in(proxy.address(), "hashed", wrong)
+            .await
+            .expect_err("refused");
         assert_eq!(code(&refused), 1045, "{refused}");
     }
-    let mut conn = log_in(cluster, "hashed", "secret").await.expect("logged in");
-    match flavor() {
-        Flavor::MariaDb => {
-            let user = who(&mut conn).await.expect("asked a server");
-            assert!(user.starts_with("hashed@"), "{user}");
-        }
-        // It has no accounts with mysql_native_password any more.
-        Flavor::MySql => {
-            let refused = who(&mut conn).await.expect_err("refused");
+    let mut conn = log_in(proxy.address(), "hashed", "secret")
+        .await
+        .expect("logged in");
+    let user = who(&mut conn).await;
+    assert!(user.starts_with("hashed@"), "{user}");
+}
+
+/// Every client that speaks caching_sha2_password gets in without TLS where Tandem must be told the password, and a
+/// second time by its proof alone; with a wrong one it does not.
+#[tokio::test]
+async fn clients_without_tls_encrypt_their_password() {
+    type Login = for<'a> fn(SocketAddr, &'a str) -> std::pin::Pin<Box<dyn Future<Output = Output> + 'a>>;
+    let mut clients: Vec<Login> = vec![
+        |address, password| Box::pin(by_php(address, password)),
+        |address, password| Box::pin(by_python(address, password)),
+        |address, password| Box::pin(by_mariadb(address, password)),
+    ];
+    if flavor() == Flavor::MySql {
+        clients.push(|address, password| Box::pin(by_mysql(address, password)));
+    }
+    for client in clients {
+        let proxy = hashed("").await;
+        for round in ["full", "fast"] {
+            let refused = client(proxy.address(), "wrong").await;
+            let said = format!("{}{}", refused.stdout, refused.stderr);
             assert!(
-                refused.to_string().contains("the password itself must be known"),
-                "{refused}"
+                said.contains("Access denied for user 'hashed'@'127.0.0.1'"),
+                "{round}: {said}"
             );
+            let out = client(proxy.address(), "secret").await;
+            assert!(out.clean().contains("hashed@"), "{round}");
         }
     }
+    let proxy = hashed("").await;
+    let refused = log_in(proxy.address(), "hashed", "wrong")
+        .await
+        .expect_err("refused");
+    assert_eq!(code(&refused), 1045, "{refused}");
+    let mut conn = log_in(proxy.address(), "hashed", "secret")
+        .await
+        .expect("logged in");
+    assert!(who(&mut conn).await.starts_with("hashed@"));
+}
+
+async fn by_php(address: SocketAddr, password: &str) -> Output {
+    let (host, port) = (address.ip(), address.port());
+    let code = format!(
+        "try {{ $db = new mysqli('{host}', 'hashed', '{password}', '', {port}); echo $db->query('SELECT USER()')->fetch_row()[0]; }} \
+         catch (mysqli_sql_exception $e) {{ echo $e->getMessage(); }}"
+    );
+    php(address, &code).await
+}
+
+async fn by_python(address: SocketAddr, password: &str) -> Output {
+    let code = format!(
+        "import os, pymysql\n\
+         try:\n \
+         db = pymysql.connect(host=os.environ['TANDEM_HOST'], port=int(os.environ['TANDEM_PORT']), user='hashed', \
+         password='{password}')\n \
+         cursor = db.cursor(); cursor.execute('SELECT USER()'); print(cursor.fetchone()[0])\n\
+         except pymysql.Error as e: print(e.args[1])"
+    );
+    python(address, &code).await
+}
+
+async fn by_mariadb(address: SocketAddr, password: &str) -> Output {
+    by_program(Command::new("mariadb"), address, password, &["--skip-ssl"]).await
+}
+
+/// MySQL's own client. Its servers hand out their key only to those that ask for it by name.
+async fn by_mysql(address: SocketAddr, password: &str) -> Output {
+    let command = tandem_tests::engine().program("mysql").expect("a program");
+    let mut out = by_program(
+        command.into(),
+        address,
+        password,
+        &["--ssl-mode=DISABLED", "--get-server-public-key"],
+    )
+    .await;
+    let warning = "[Warning] Using a password on the command line interface can be insecure.";
+    out.stderr = out
+        .stderr
+        .lines()
+        .filter(|line| !line.contains(warning))
+        .collect();
+    out
+}
+
+async fn by_program(mut command: Command, address: SocketAddr, password: &str, more: &[&str]) -> Output {
+    command
+        .args(["--no-defaults", "--protocol=tcp", "--batch"])
+        .arg(format!("--host={}", address.ip()))
+        .arg(format!("--port={}", address.port()))
+        .args([
+            "--user=hashed",
+            &format!("--password={password}"),
+            "-e",
+            "SELECT USER()",
+        ])
+        .args(more);
+    run(command, address, "").await
+}
+
+/// Through TLS and through a Unix socket the password comes as it is; PHP asks for the RSA key on a socket all the same.
+#[tokio::test]
+async fn clients_that_nobody_can_listen_to_send_their_password_as_it_is() {
+    let authority = Authority::new("the authority of the tests");
+    let identity = authority.sign("tandem", &["127.0.0.1"]);
+    let tls = format!(
+        "[client_tls]\ncertificate = {:?}\nkey = {:?}\n",
+        identity.certificate, identity.key
+    );
+    let proxy = hashed(&tls).await;
+    for password in ["wrong", "secret", "secret"] {
+        let out = by_program(Command::new("mariadb"), proxy.address(), password, &["--ssl"]).await;
+        assert_eq!(
+            out.stdout.contains("hashed@"),
+            password == "secret",
+            "{}",
+            out.stderr
+        );
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("tandem.sock");
+    for by_socket in [mariadb_by_socket, php_by_socket] {
+        let account = user("hashed", &format!("password_hash = \"{SHA2_HASH}\""));
+        let at = |config: &mut tandem::config::Config| config.listener.socket = Some(socket.clone());
+        let proxy = Proxy::over(pair().await, &account, at).await;
+        for password in ["wrong", "secret", "secret"] {
+            let out = run(by_socket(&socket, password), proxy.address(), "").await;
+            assert_eq!(out.stdout.contains("hashed@"), password == "secret", "{out:?}");
+        }
+    }
+}
+
+fn mariadb_by_socket(socket: &Path, password: &str) -> Command {
+    let mut command = Command::new("mariadb");
+    command
+        .args(["--no-defaults", "--batch", "--user=hashed", "-e", "SELECT USER()"])
+        .arg(format!("--socket={}", socket.display()))
+        .arg(format!("--password={password}"));
+    command
+}
+
+fn php_by_socket(socket: &Path, password: &str) -> Command {
+    let mut command = Command::new("php");
+    command.arg("-r").arg(format!(
+        "$db = new mysqli('localhost', 'hashed', '{password}', '', 0, '{}'); echo $db->query('SELECT USER()')->fetch_row()[0];",
+        socket.display()
+    ));
+    command
+}
+
+/// The packets of a login by caching_sha2_password from the answer to the greeting on, with their numbers. `encrypt`
+/// makes of key, password and nonce what is sent for the password.
+async fn sha2_login(address: SocketAddr, name: &str, password: &str) -> Vec<(u8, Vec<u8>)> {
+    let mut raw = Raw::connect(address).await;
+    let (_, payload) = raw.packet().await.expect("a greeting");
+    let mut nonce = Greeting::decode(&payload).expect("a greeting").nonce;
+    let is_native = Greeting::decode(&payload).expect("a greeting").plugin == native::PLUGIN.as_bytes();
+    let mut bytes = Vec::new();
+    let start = frame::begin(&mut bytes);
+    HandshakeResponse {
+        capabilities: CAPABILITIES,
+        max_packet: 1 << 24,
+        charset: 45,
+        user: name.as_bytes(),
+        proof: &sha2::scramble(password.as_bytes(), &nonce),
+        schema: None,
+        plugin: Some(sha2::PLUGIN.as_bytes()),
+        attributes: &[],
+        zstd_level: 0,
+    }
+    .encode(&mut bytes);
+    frame::end(&mut bytes, start, 1);
+    raw.send(&bytes).await;
+    let mut packets = Vec::new();
+    while let Some((seq, payload)) = raw.packet().await {
+        let answer = match payload[..] {
+            [AUTH_SWITCH_HEADER, ..] => {
+                assert!(is_native && packets.is_empty(), "the greeting had another plugin");
+                nonce = AuthSwitchRequest::decode(&payload)
+                    .expect("a switch")
+                    .nonce()
+                    .expect("a nonce");
+                Some(sha2::scramble(password.as_bytes(), &nonce))
+            }
+            [sha2::MORE_DATA, sha2::WANT_PASSWORD] => Some(vec![sha2::WANT_KEY]),
+            [sha2::MORE_DATA, b'-', ..] => Some(encrypted(&payload[1..], password, &nonce)),
+            _ => None,
+        };
+        let is_last = matches!(payload[0], 0 | 0xff);
+        packets.push((seq, payload));
+        if let Some(answer) = answer {
+            let mut out = Vec::new();
+            frame::write_packet(&mut out, &mut (seq + 1), &answer);
+            raw.send(&out).await;
+        }
+        if is_last {
+            break;
+        }
+    }
+    // The switch is only there where the greeting was another's.
+    packets.retain(|(_, payload)| payload[0] != AUTH_SWITCH_HEADER);
+    packets
+}
+
+fn encrypted(pem: &[u8], password: &str, nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
+    let pem = std::str::from_utf8(pem).expect("a key in PEM form");
+    let masked = sha2::mask(format!("{password}\0").as_bytes(), nonce);
+    rsa::encrypt(pem, &masked).expect("encrypted")
+}
+
+/// What can be compared of a login: numbers and kinds of its packets, and what an error says, with any name.
+fn shape(packets: &[(u8, Vec<u8>)], name: &str) -> Vec<String> {
+    let first = packets.first().map_or(0, |(seq, _)| *seq);
+    let kind = |payload: &[u8]| match payload {
+        [0, ..] => "OK".to_owned(),
+        [0xff, ..] => String::from_utf8_lossy(payload).replace(name, "NAME"),
+        [1, b'-', ..] => "key".to_owned(),
+        payload => format!("{payload:?}"),
+    };
+    let line = |(seq, payload): &(u8, Vec<u8>)| format!("{} {}", seq - first, kind(payload));
+    packets.iter().map(line).collect()
+}
+
+/// A full login, a fast one, a wrong password and an account that is none look on the wire as with MySQL, and the last
+/// two look alike.
+#[tokio::test]
+async fn the_packets_of_a_login_are_those_of_the_server() {
+    let proxy = hashed("").await;
+    let address = proxy.address();
+    let full = sha2_login(address, "hashed", "secret").await;
+    assert_eq!(shape(&full, ""), ["0 [1, 4]", "2 key", "4 OK"]);
+    let fast = sha2_login(address, "hashed", "secret").await;
+    assert_eq!(shape(&fast, ""), ["0 [1, 3]", "1 OK"]);
+    let cold = hashed("").await;
+    let wrong = sha2_login(cold.address(), "hashed", "wrong").await;
+    let wrong = shape(&wrong, "hashed");
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    assert!(wrong[2].contains("#28000Access denied for user 'NAME'@'127.0.0.1' (using password: YES)"));
+    if flavor() == Flavor::MySql {
+        let server = pair().await.a().address();
+        let theirs = sha2_login(server, "hashed", "wrong").await;
+        assert_eq!(
+            shape(&theirs, "hashed").len(),
+            3,
+            "as the server does it: {theirs:?}"
+        );
+    }
+    // Some of the names that do not exist are treated as `hashed`, the others as `app`, whose password is known.
+    let mut alike = 0;
+    for n in 0..16 {
+        let nobody = format!("nobody{n}");
+        let packets = sha2_login(cold.address(), &nobody, "wrong").await;
+        alike += usize::from(shape(&packets, &nobody) == wrong);
+        let again = sha2_login(cold.address(), &nobody, "secret").await;
+        assert_eq!(
+            shape(&again, &nobody),
+            shape(&packets, &nobody),
+            "always the same"
+        );
+    }
+    assert!(alike > 0, "a name that is none can look like one of a hash");
+}
+
+/// What is no encrypted password is refused as a wrong one, and the server that it was sent to goes on.
+#[tokio::test]
+async fn garbage_for_an_encrypted_password_is_a_wrong_password() {
+    let proxy = hashed("").await;
+    for garbage in [
+        &b""[..],
+        b"secret\0",
+        &[0x5a; 255],
+        &[0x5a; 256],
+        &[0x5a; 257],
+        &[0; 4096],
+    ] {
+        let mut raw = Raw::connect(proxy.address()).await;
+        let (_, payload) = raw.packet().await.expect("a greeting");
+        let nonce = Greeting::decode(&payload).expect("a greeting").nonce;
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        HandshakeResponse {
+            capabilities: CAPABILITIES,
+            max_packet: 1 << 24,
+            charset: 45,
+            user: b"hashed",
+            proof: &sha2::scramble(b"secret", &nonce),
+            schema: None,
+            plugin: Some(sha2::PLUGIN.as_bytes()),
+            attributes: &[],
+            zstd_level: 0,
+        }
+        .encode(&mut bytes);
+        frame::end(&mut bytes, start, 1);
+        raw.send(&bytes).await;
+        let (mut seq, mut payload) = raw.packet().await.expect("an answer");
+        if payload[0] == AUTH_SWITCH_HEADER {
+            let mut out = Vec::new();
+            frame::write_packet(&mut out, &mut (seq + 1), &[7; 32]);
+            raw.send(&out).await;
+            (seq, payload) = raw.packet().await.expect("an answer");
+        }
+        assert_eq!(payload, [sha2::MORE_DATA, sha2::WANT_PASSWORD]);
+        let mut out = Vec::new();
+        frame::write_packet(&mut out, &mut (seq + 1), garbage);
+        raw.send(&out).await;
+        assert_eq!(raw.error().await, Some(1045), "{} bytes", garbage.len());
+    }
+    log_in(proxy.address(), "hashed", "secret")
+        .await
+        .expect("logged in");
 }

@@ -29,6 +29,9 @@ pub const WANT_PASSWORD: u8 = 4;
 /// The client's whole packet: send the RSA key.
 pub const WANT_KEY: u8 = 2;
 
+/// Of a password; servers refuse longer ones.
+pub const LONGEST_PASSWORD: usize = 256;
+
 const DIGEST_LEN: usize = 32;
 
 /// The proof for the server. An empty password is proved by an empty proof.

@@ -154,7 +154,7 @@ async fn log_in(
     let mut login = Connect::new(ConnectOptions {
         user: target.account.name.as_bytes(),
         credential: match &key {
-            accounts::Key::Password(password) => Credential::Password(password.reveal().as_bytes()),
+            accounts::Key::Password(password) => Credential::Password(password),
             accounts::Key::NativeSecret(secret) => Credential::NativeSecret(secret),
         },
         schema: None,

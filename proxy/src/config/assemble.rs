@@ -57,6 +57,7 @@ fn listener(table: &mut Table<'_>) -> Listener {
     Listener {
         address: table.required("address", "\"127.0.0.1:6446\"", NO_ADDRESS),
         socket: table.or("socket", Optional(None)).0,
+        rsa_key: table.or("rsa_key", Optional(None)).0,
         proxy_protocol: table.or("proxy_protocol", Networks::default()),
         workers: table.or("workers", 0),
         max_connections: table.or("max_connections", 10_000),

@@ -49,7 +49,7 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
             .zip(&config.users)
             .filter_map(|(index, user)| match &user.password {
                 Password::Clear(password) => Some((entry_key("user", index, "password"), password)),
-                Password::Native(_) => None,
+                Password::Native(_) | Password::Sha2(_) => None,
             }),
     );
     for (key, password) in passwords {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use tandem_protocol::auth::native;
+use tandem_protocol::auth::{native, sha2_crypt};
 
 use super::schema::nearest;
 use super::{LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
@@ -88,13 +88,31 @@ impl Scalar for String {
 pub(super) struct Hash(pub(super) Password);
 
 impl Scalar for Hash {
-    const EXPECTED: &'static str = "what a server stores of a password with mysql_native_password: \"*\" and 40 \
-        hexadecimal digits, as SHOW CREATE USER shows it";
+    const EXPECTED: &'static str = "what a server stores of a password: of mysql_native_password \"*\" and 40 \
+        hexadecimal digits, of caching_sha2_password \"0x244124…\", as SHOW CREATE USER shows it after SET \
+        print_identified_with_as_hex = ON";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let native = native::parse_stored(text.trim()).map(Password::Native);
-        native.map(Self).ok_or_else(must_be::<Self>)
+        let native = || native::parse_stored(text.trim()).map(Password::Native);
+        let sha2 = || sha2_crypt::Stored::parse(&from_hex(text.trim())?).map(Password::Sha2);
+        // Not trimmed: its salt may have anything at its end.
+        let plain = || sha2_crypt::Stored::parse(text.as_bytes()).map(Password::Sha2);
+        let read = native().or_else(sha2).or_else(plain);
+        read.map(Self).ok_or_else(must_be::<Self>)
     }
+}
+
+/// The bytes of `0x2441…`.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x")?.as_bytes();
+    let byte = |two: &[u8]| match two {
+        [high, low] => {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
+        }
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect()
 }
 
 /// A number of things.

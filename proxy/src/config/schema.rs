@@ -26,6 +26,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             "address",
             "socket",
+            "rsa_key",
             "proxy_protocol",
             "workers",
             "max_connections",

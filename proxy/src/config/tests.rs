@@ -78,6 +78,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         listener: Listener {
             address: addr("127.0.0.1:6446"),
             socket: None,
+            rsa_key: None,
             proxy_protocol: Networks::default(),
             workers: 0,
             max_connections: 10_000,
@@ -306,6 +307,16 @@ fn a_password_that_is_elsewhere_and_wrong_is_blamed_on_its_key() {
         (path(&zero), "password_file", "a zero byte"),
         (path(&latin), "password_file", "not UTF-8"),
         (
+            "password_hash = \"0xhunter\"".to_owned(),
+            "password_hash",
+            "40 hexadecimal digits",
+        ),
+        (
+            "password_hash = \"$A$005$hunter\"".to_owned(),
+            "password_hash",
+            "print_identified_with_as_hex",
+        ),
+        (
             "password_hash = \"hunter\"".to_owned(),
             "password_hash",
             "40 hexadecimal digits",
@@ -372,6 +383,15 @@ fn a_hash_is_as_good_as_a_password_and_as_secret() {
         !printed.contains("101, ") && !printed.contains("14E6"),
         "{printed}"
     );
+    let row = "$A$005$AbCd!@#\tEfgH%^&*01@#dNFegEa4OGDrnEu7M4T.nkmm794xI/QoCR3Z.xpLOW6";
+    let hex: String = row.bytes().map(|byte| format!("{byte:02X}")).collect();
+    for text in [row, &format!("0x{hex}"), &format!("0x{}", hex.to_lowercase())] {
+        let app = format!("password_hash = {text:?}");
+        let config = parse(&MINIMAL.replace("password = \"hunter-app\"", &app)).unwrap();
+        let password = &config.users[0].password;
+        assert!(matches!(password, Password::Sha2(stored) if stored.verify(b"HahaH0hO1234#$@#%")));
+        assert!(!format!("{config:?}").contains("AbCd"));
+    }
 }
 
 #[test]

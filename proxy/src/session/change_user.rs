@@ -63,8 +63,7 @@ impl Session {
 
     async fn prove(&mut self, claim: Claim) -> Result<Proved, End> {
         let bound = self.worker.config.listener.handshake_timeout;
-        let host = self.handle.client.get().host();
-        let proving = prove(&self.worker, &mut self.client, &host, claim);
+        let proving = prove(&self.worker, &mut self.client, &self.handle, claim);
         match tokio::time::timeout(bound, proving).await {
             Ok(Ok(proved)) => Ok(proved),
             Ok(Err(Refused {

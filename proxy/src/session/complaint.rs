@@ -52,6 +52,19 @@ impl Complaint {
         Self::new(3159, "HY000", message)
     }
 
+    /// ER_NOT_SUPPORTED_AUTH_MODE
+    pub(super) fn client_too_old() -> Self {
+        let message = "Client does not support authentication protocol requested by server; consider upgrading MySQL \
+            client";
+        Self::new(1251, "08004", message)
+    }
+
+    pub(super) fn no_rsa_key() -> Self {
+        let message = "Tandem: the password can't be taken without TLS, since no RSA key could be made for it; Tandem's \
+            log says why";
+        Self::new(1045, "28000", message)
+    }
+
     pub(super) fn malformed_login(cause: impl fmt::Display) -> Self {
         Self::new(1043, "08S01", format!("Bad handshake: {cause}"))
     }

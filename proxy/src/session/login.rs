@@ -126,7 +126,7 @@ async fn introduce(
     let login = answer(worker, handle, client, accept).await?;
     client.capabilities = login.capabilities;
     let required = worker.config.client_tls.as_ref().is_some_and(|tls| tls.required);
-    if required && !is_protected(handle) {
+    if required && !handle.is_protected() {
         return Err(Refused::with(Complaint::insecure_transport(), login.dialogue.seq));
     }
     let claim = Claim {
@@ -136,8 +136,7 @@ async fn introduce(
         proof: login.proof,
         dialogue: login.dialogue,
     };
-    let host = handle.client.get().host();
-    let proved = prove(worker, client, &host, claim).await?;
+    let proved = prove(worker, client, handle, claim).await?;
     Ok(Introduced {
         schema: login.schema,
         charset: login.charset,
@@ -201,11 +200,6 @@ async fn learn_origin(worker: &Worker, handle: &Handle, client: &mut Client) -> 
         }
         return Ok(());
     }
-}
-
-/// Nobody else can read what the client sends: it uses TLS, or is on this machine.
-fn is_protected(handle: &Handle) -> bool {
-    handle.tls.get().is_some() || handle.client.get() == Peer::Local
 }
 
 /// Whether the proof that comes with the answer is over the greeting's nonce: clients that answer for another

@@ -1,4 +1,4 @@
-//! Proof of a password, at login and at `COM_CHANGE_USER`: asks the client until there is a proof that can be
+//! Proof of a password, at login and at `COM_CHANGE_USER`: asks the client until there is something that can be
 //! checked, and checks it.
 
 use std::sync::Arc;
@@ -6,14 +6,16 @@ use std::sync::Arc;
 use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::auth::sha2;
 use tandem_protocol::error::DecodeError;
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::handshake::Dialogue;
 
 use super::complaint::Complaint;
+use super::registry::Handle;
 use super::relay::Client;
 use crate::net;
 use crate::worker::Worker;
-use crate::worker::accounts::{Account, Method};
+use crate::worker::accounts::{Account, Claimed, Method, Verdict};
 
 /// No packet of a login is larger; nobody who has not logged in gets more memory.
 const LOGIN_PACKET_LIMIT: usize = 64 * 1024;
@@ -64,59 +66,136 @@ impl Refused {
     }
 }
 
-/// Has the client prove its claim. `host` is where it comes from, for the error.
+/// Has the client prove its claim.
 pub(super) async fn prove(
     worker: &Worker,
     client: &mut Client,
-    host: &str,
+    handle: &Handle,
     claim: Claim,
 ) -> Result<Proved, Refused> {
     let Claim {
         user,
         plugin,
-        mut proof,
+        proof,
         nonce,
-        mut dialogue,
+        dialogue,
     } = claim;
-    let denied = |proof: &[u8], seq| {
+    let mut exam = Exam {
+        worker,
+        client,
+        dialogue,
+        is_protected: handle.is_protected(),
+        before: Vec::new(),
+    };
+    let denied = |with_password, seq| {
         let user = String::from_utf8_lossy(&user);
-        Refused::with(Complaint::access_denied(&user, host, !proof.is_empty()), seq)
+        let host = handle.client.get().host();
+        Refused::with(Complaint::access_denied(&user, &host, with_password), seq)
     };
     let Some(claimed) = worker.accounts.claimed(&user) else {
-        return Err(denied(&proof, dialogue.seq));
+        return Err(denied(!proof.is_empty(), exam.dialogue.seq));
     };
     // A client that knows neither is asked for the one that all know.
     let method = claimed.method(Method::by_plugin(&plugin).unwrap_or(worker.greeting_method()));
-    let nonce = match nonce {
-        Some(nonce) if method.plugin().as_bytes() == plugin => nonce,
-        _ => {
-            let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
-            let mut out = Vec::new();
-            dialogue.switch(method.plugin(), &nonce, &mut out);
-            proof = ask(client, &mut dialogue, &out).await?;
-            nonce
-        }
+    let (nonce, proof) = match nonce {
+        Some(nonce) if method.plugin().as_bytes() == plugin => (nonce, proof),
+        _ => exam.switch(method).await?,
     };
-    let Some(account) = claimed.verify(method, &nonce, &proof) else {
-        return Err(denied(&proof, dialogue.seq));
-    };
-    let mut before = Vec::new();
-    if method == Method::Sha2 && !proof.is_empty() {
-        dialogue.more_data(&[sha2::FAST_OK], &mut before);
+    // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
+    let proof = if proof == [0] { Vec::new() } else { proof };
+    match exam.examine(&claimed, method, &nonce, &proof).await? {
+        Some(account) => Ok(Proved {
+            account,
+            seq: exam.dialogue.seq,
+            before: exam.before,
+        }),
+        None => Err(denied(!proof.is_empty(), exam.dialogue.seq)),
     }
-    Ok(Proved {
-        account,
-        seq: dialogue.seq,
-        before,
-    })
 }
 
-/// Sends a question and reads the answer.
-async fn ask(client: &mut Client, dialogue: &mut Dialogue, question: &[u8]) -> Result<Vec<u8>, Refused> {
-    client.write(question).await.map_err(|_| Refused::silently())?;
-    let (seq, answer) = read_packet(client).await?;
-    dialogue.answered(seq).map_err(Refused::malformed)?;
-    Ok(answer)
+/// Asks the client and hears its answers.
+struct Exam<'a> {
+    worker: &'a Worker,
+    client: &'a mut Client,
+    dialogue: Dialogue,
+    /// Nobody else can read what the client sends.
+    is_protected: bool,
+    /// Has to go out before the final OK.
+    before: Vec<u8>,
+}
+
+impl Exam<'_> {
+    /// Has the client begin anew, by `method`: the nonce that it gets, and its proof.
+    async fn switch(&mut self, method: Method) -> Result<([u8; NONCE_LEN], Vec<u8>), Refused> {
+        if !self.client.capabilities.contains(Capabilities::PLUGIN_AUTH) && method != Method::Native {
+            return Err(Refused::with(Complaint::client_too_old(), self.dialogue.seq));
+        }
+        let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
+        let mut out = Vec::new();
+        self.dialogue.switch(method.plugin(), &nonce, &mut out);
+        Ok((nonce, self.ask(&out).await?))
+    }
+
+    async fn examine(
+        &mut self,
+        claimed: &Claimed,
+        method: Method,
+        nonce: &[u8; NONCE_LEN],
+        proof: &[u8],
+    ) -> Result<Option<Arc<Account>>, Refused> {
+        match claimed.verify(method, nonce, proof) {
+            Verdict::Proved(account) => {
+                if method == Method::Sha2 && !proof.is_empty() {
+                    self.dialogue.more_data(&[sha2::FAST_OK], &mut self.before);
+                }
+                Ok(Some(account))
+            }
+            Verdict::Refused => Ok(None),
+            Verdict::WantPassword => match self.password(nonce).await? {
+                Some(password) => Ok(claimed.verify_password(password).await),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Asks for the password itself: as it is, where nobody can read it, or encrypted with Tandem's RSA key.
+    async fn password(&mut self, nonce: &[u8; NONCE_LEN]) -> Result<Option<Vec<u8>>, Refused> {
+        let mut answer = self.ask_more(&[sha2::WANT_PASSWORD]).await?;
+        // PHP asks for the key on a Unix socket too.
+        if self.is_protected && answer != [sha2::WANT_KEY] {
+            return Ok(without_nul(answer));
+        }
+        let Some(key) = self.worker.rsa_key.get().await else {
+            return Err(Refused::with(Complaint::no_rsa_key(), self.dialogue.seq));
+        };
+        if answer == [sha2::WANT_KEY] {
+            answer = self.ask_more(key.public_pem().as_bytes()).await?;
+        }
+        // What can't be decrypted is a wrong password, and nothing more is said of it.
+        let masked = key.decrypt(&answer).ok();
+        Ok(masked.and_then(|masked| without_nul(sha2::mask(&masked, nonce))))
+    }
+
+    /// A question in the middle of a method.
+    async fn ask_more(&mut self, data: &[u8]) -> Result<Vec<u8>, Refused> {
+        let mut out = Vec::new();
+        self.dialogue.more_data(data, &mut out);
+        self.ask(&out).await
+    }
+
+    /// Sends a question and reads the answer.
+    async fn ask(&mut self, question: &[u8]) -> Result<Vec<u8>, Refused> {
+        let sent = self.client.write(question).await;
+        sent.map_err(|_| Refused::silently())?;
+        let (seq, answer) = read_packet(self.client).await?;
+        self.dialogue.answered(seq).map_err(Refused::malformed)?;
+        Ok(answer)
+    }
+}
+
+/// A password as it is sent.
+fn without_nul(mut password: Vec<u8>) -> Option<Vec<u8>> {
+    (password.pop() == Some(0)).then_some(password)
 }
 
 /// Reads one packet of a login: its number and payload.

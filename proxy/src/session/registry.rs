@@ -88,6 +88,11 @@ impl Handle {
         })
     }
 
+    /// Nobody else can read what the client sends: it uses TLS, or is on this machine.
+    pub fn is_protected(&self) -> bool {
+        self.tls.get().is_some() || self.client.get() == Peer::Local
+    }
+
     pub fn signal(&self) -> Signal {
         self.signal.get()
     }

@@ -1,16 +1,25 @@
 //! The accounts that clients log in with: what their passwords are checked against, and what proves them to the servers.
+//!
+//! Where only a hash is configured, logins teach the rest: a native proof gives away `SHA1(password)`, which is enough
+//! for mysql_native_password on the servers, and a full login the password itself, by which everything can be checked
+//! and proved from then on.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tandem_protocol::auth::native::{self, NONCE_LEN};
-use tandem_protocol::auth::sha2;
+use tandem_protocol::auth::{self, sha2, sha2_crypt};
+use tokio::sync::Semaphore;
 
 use crate::backend::UserId;
-use crate::config::{Password, Secret, User};
+use crate::config::{Password, User};
+
+/// Passwords that are hashed at once by MySQL's slow method, 10 ms of a core each: the rest wait their turn, so that
+/// nobody can keep all cores busy with wrong passwords.
+const HASHED_AT_ONCE: usize = 2;
 
 /// How an account can prove its password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,26 +46,33 @@ impl Method {
 /// What proves an account to a server.
 #[derive(Clone)]
 pub enum Key {
-    Password(Secret),
+    Password(Arc<[u8]>),
     /// `SHA1(password)`, which a client's proof has given away.
     NativeSecret([u8; 20]),
 }
 
 /// What is kept of a password to check it: nothing that reveals it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Default)]
 struct Checks {
-    native: [u8; 20],
-    /// Only where the password itself is known.
+    native: Option<[u8; 20]>,
     sha2: Option<[u8; 32]>,
+    crypt: Option<sha2_crypt::Stored>,
     is_empty: bool,
+}
+
+/// What logins have shown of an account.
+enum Learnt {
+    Nothing,
+    NativeSecret([u8; 20]),
+    Password(Arc<[u8]>, Checks),
 }
 
 /// One account.
 pub struct Account {
     pub id: UserId,
     pub name: Arc<str>,
-    checks: Checks,
-    key: Mutex<Option<Key>>,
+    configured: Checks,
+    learnt: Mutex<Learnt>,
 }
 
 impl fmt::Debug for Account {
@@ -75,6 +91,7 @@ pub struct Accounts {
     by_name: HashMap<Vec<u8>, Arc<Account>>,
     /// Nobody outside can tell which account's ways a name that is none is given.
     decoys: RandomState,
+    hashing: Arc<Semaphore>,
 }
 
 /// Who a client says it is.
@@ -82,6 +99,15 @@ pub struct Claimed {
     /// Of this account, or, so that nobody can tell whether there is one, of another.
     checked: Arc<Account>,
     exists: bool,
+    hashing: Arc<Semaphore>,
+}
+
+/// What a proof says.
+pub enum Verdict {
+    Proved(Arc<Account>),
+    Refused,
+    /// Nothing: it takes the password itself.
+    WantPassword,
 }
 
 impl Accounts {
@@ -98,6 +124,7 @@ impl Accounts {
             by_name: by_name.collect(),
             all,
             decoys: RandomState::new(),
+            hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
         }
     }
 
@@ -120,6 +147,7 @@ impl Accounts {
         Some(Claimed {
             exists: found.is_some(),
             checked: Arc::clone(found.or_else(decoy)?),
+            hashing: Arc::clone(&self.hashing),
         })
     }
 }
@@ -127,167 +155,143 @@ impl Accounts {
 impl Claimed {
     /// How the client is to prove itself, which would have liked `wanted`.
     pub fn method(&self, wanted: Method) -> Method {
-        match (wanted, self.checked.checks.sha2) {
-            (Method::Sha2, None) => Method::Native,
-            _ => wanted,
+        match self.checked.checks().native {
+            None => Method::Sha2,
+            Some(_) => wanted,
         }
     }
 
-    /// The account, if `proof` shows its password. Takes the same time for accounts that do not exist.
-    pub fn verify(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> Option<Arc<Account>> {
-        let proved = self.checked.checks.prove(method, nonce, proof);
+    /// What `proof` says. Takes the same time for accounts that do not exist.
+    pub fn verify(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> Verdict {
+        let checks = self.checked.checks();
+        let Some(proved) = checks.prove(method, nonce, proof) else {
+            return Verdict::WantPassword;
+        };
+        if !(proved && self.exists) {
+            return Verdict::Refused;
+        }
+        if let (Method::Native, Some(stored), Ok(proof)) = (method, &checks.native, proof.try_into()) {
+            self.checked.learn_secret(native::secret(stored, nonce, proof));
+        }
+        Verdict::Proved(Arc::clone(&self.checked))
+    }
+
+    /// The account, if this is its password. Takes the same time for accounts that do not exist.
+    pub async fn verify_password(&self, password: Vec<u8>) -> Option<Arc<Account>> {
+        let checks = self.checked.checks();
+        let password: Arc<[u8]> = password.into();
+        let proved = match checks.is_slow() {
+            false => checks.is_password(&password),
+            true => {
+                let _turn = self.hashing.acquire().await.ok()?;
+                let password = Arc::clone(&password);
+                let hashed = tokio::task::spawn_blocking(move || checks.is_password(&password));
+                hashed.await.ok()?
+            }
+        };
         if !(proved && self.exists) {
             return None;
         }
-        if method == Method::Native
-            && let Ok(proof) = proof.try_into()
-        {
-            let secret = native::secret(&self.checked.checks.native, nonce, proof);
-            self.checked.learn(|| Key::NativeSecret(secret));
-        }
+        self.checked.learn_password(password);
         Some(Arc::clone(&self.checked))
     }
 }
 
 impl Account {
     fn new(id: UserId, user: &User) -> Self {
-        let (checks, key) = match &user.password {
-            Password::Clear(password) => {
-                let key = Key::Password(password.clone());
-                (Checks::of(password.reveal().as_bytes()), Some(key))
-            }
-            Password::Native(stored) => (Checks::of_native(*stored), None),
-        };
-        Self {
+        let mut account = Self {
             id,
             name: Arc::from(user.name.as_str()),
-            checks,
-            key: Mutex::new(key),
+            configured: Checks::default(),
+            learnt: Mutex::new(Learnt::Nothing),
+        };
+        match &user.password {
+            Password::Clear(password) => account.learn_password(password.reveal().as_bytes().into()),
+            Password::Native(stored) => account.configured.native = Some(*stored),
+            Password::Sha2(stored) => account.configured.crypt = Some(stored.clone()),
         }
+        account
     }
 
     /// What proves it to the servers; `None` until a client has given it away by logging in.
     pub fn key(&self) -> Option<Key> {
-        // Whoever holds the lock only copies: nothing is half done after a panic.
-        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.learnt() {
+            Learnt::Nothing => None,
+            Learnt::NativeSecret(secret) => Some(Key::NativeSecret(*secret)),
+            Learnt::Password(password, _) => Some(Key::Password(Arc::clone(password))),
+        }
     }
 
-    /// Keeps what a login has shown, if nothing was known.
-    fn learn(&self, key: impl FnOnce() -> Key) {
-        self.key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(key);
+    /// By whatever is known best.
+    fn checks(&self) -> Checks {
+        match &*self.learnt() {
+            Learnt::Password(_, checks) => checks.clone(),
+            _ => self.configured.clone(),
+        }
+    }
+
+    fn learn_secret(&self, secret: [u8; 20]) {
+        let mut learnt = self.learnt();
+        if matches!(*learnt, Learnt::Nothing) {
+            *learnt = Learnt::NativeSecret(secret);
+        }
+    }
+
+    fn learn_password(&self, password: Arc<[u8]>) {
+        let checks = Checks::of(&password);
+        *self.learnt() = Learnt::Password(password, checks);
+    }
+
+    /// Whoever holds the lock only copies: nothing is half done after a panic.
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Checks {
     fn of(password: &[u8]) -> Self {
         Self {
-            native: native::double_sha1(password),
+            native: Some(native::double_sha1(password)),
             sha2: Some(sha2::double_sha256(password)),
+            crypt: None,
             is_empty: password.is_empty(),
         }
     }
 
-    fn of_native(stored: [u8; 20]) -> Self {
-        Self {
-            native: stored,
-            sha2: None,
-            is_empty: false,
+    /// Whether the proof is right; `None` where this can't be told.
+    fn prove(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> Option<bool> {
+        if self.is_empty || proof.is_empty() {
+            return Some(self.is_empty && proof.is_empty());
+        }
+        match method {
+            Method::Native => Some(native::verify(self.native.as_ref()?, nonce, proof)),
+            Method::Sha2 => Some(sha2::verify(self.sha2.as_ref()?, nonce, proof)),
         }
     }
 
-    fn prove(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> bool {
-        if self.is_empty || proof.is_empty() {
-            return self.is_empty && proof.is_empty();
+    /// Whether this is the password.
+    fn is_password(&self, password: &[u8]) -> bool {
+        if self.is_empty || password.is_empty() {
+            return self.is_empty && password.is_empty();
         }
-        match (method, &self.sha2) {
-            (Method::Native, _) => native::verify(&self.native, nonce, proof),
-            (Method::Sha2, Some(stored)) => sha2::verify(stored, nonce, proof),
-            (Method::Sha2, None) => false,
+        match self {
+            Self {
+                sha2: Some(stored), ..
+            } => auth::equal(&sha2::double_sha256(password), stored),
+            Self {
+                native: Some(stored), ..
+            } => auth::equal(&native::double_sha1(password), stored),
+            Self {
+                crypt: Some(stored), ..
+            } => stored.verify(password),
+            _ => false,
         }
+    }
+
+    fn is_slow(&self) -> bool {
+        self.sha2.is_none() && self.native.is_none() && self.crypt.is_some()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NONCE: [u8; 20] = *b"12345678901234567890";
-
-    fn user(name: &str, password: Password) -> User {
-        User {
-            name: name.to_owned(),
-            password,
-            local_infile: None,
-        }
-    }
-
-    fn clear(name: &str, password: &str) -> User {
-        user(name, Password::Clear(Secret::new(password)))
-    }
-
-    fn verify(accounts: &Accounts, name: &[u8], method: Method, proof: &[u8]) -> Option<UserId> {
-        let account = accounts.claimed(name)?.verify(method, &NONCE, proof)?;
-        Some(account.id)
-    }
-
-    #[test]
-    fn only_the_right_password_proves_an_account() {
-        let accounts = Accounts::new(&[clear("app", "secret"), clear("open", "")]);
-        for (method, scramble) in [
-            (
-                Method::Native,
-                native::scramble as fn(&[u8], &[u8; 20]) -> Vec<u8>,
-            ),
-            (Method::Sha2, sha2::scramble),
-        ] {
-            let verify = |name: &[u8], proof: &[u8]| verify(&accounts, name, method, proof);
-            let proof = scramble(b"secret", &NONCE);
-            assert_eq!(verify(b"app", &proof), Some(UserId(0)));
-            assert_eq!(verify(b"app", &scramble(b"wrong", &NONCE)), None);
-            assert_eq!(verify(b"app", b""), None);
-            assert_eq!(verify(b"nobody", &proof), None);
-            assert_eq!(verify(b"nobody", b""), None);
-            assert_eq!(verify(b"open", b""), Some(UserId(1)));
-            assert_eq!(verify(b"open", &proof), None);
-        }
-    }
-
-    #[test]
-    fn of_a_hash_the_key_is_learnt_from_the_first_right_proof() {
-        let hash = Password::Native(native::double_sha1(b"secret"));
-        let accounts = Accounts::new(&[user("app", hash)]);
-        let method = accounts
-            .claimed(b"app")
-            .map(|claimed| claimed.method(Method::Sha2));
-        assert_eq!(method, Some(Method::Native), "the only one that it can check");
-        let wrong = native::scramble(b"wrong", &NONCE);
-        assert_eq!(verify(&accounts, b"app", Method::Native, &wrong), None);
-        assert!(accounts.account(UserId(0)).key().is_none());
-        let proof = native::scramble(b"secret", &NONCE);
-        assert_eq!(verify(&accounts, b"app", Method::Native, &proof), Some(UserId(0)));
-        let Some(Key::NativeSecret(secret)) = accounts.account(UserId(0)).key() else {
-            panic!("no key");
-        };
-        assert_eq!(native::scramble_secret(&secret, &NONCE), proof);
-    }
-
-    #[test]
-    fn a_name_that_is_none_behaves_like_one_of_the_others() {
-        let hash = Password::Native(native::double_sha1(b"secret"));
-        let accounts = Accounts::new(&[user("hash", hash), clear("app", "secret")]);
-        let method = |name: &str| {
-            let claimed = accounts.claimed(name.as_bytes()).expect("a decoy");
-            claimed.method(Method::Sha2)
-        };
-        let seen: Vec<Method> = (0..64).map(|n| method(&format!("nobody{n}"))).collect();
-        assert!(
-            seen.contains(&Method::Native) && seen.contains(&Method::Sha2),
-            "{seen:?}"
-        );
-        let again: Vec<Method> = (0..64).map(|n| method(&format!("nobody{n}"))).collect();
-        assert_eq!(seen, again, "asked twice, it says the same");
-    }
-}
+mod tests;
