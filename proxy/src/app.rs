@@ -19,6 +19,7 @@ use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
+use crate::worker::failed_logins::FailedLogins;
 use crate::worker::remote::{Remote, Workers};
 use crate::worker::rsa_key::{self, RsaKey};
 
@@ -109,6 +110,10 @@ impl App {
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users)),
             rsa_key,
+            failed_logins: Arc::new(FailedLogins::new(
+                config.listener.failed_logins,
+                config.listener.failed_logins_window,
+            )),
             config: Arc::clone(&config),
             tls: tls.clone(),
             topology: Arc::clone(&topology),

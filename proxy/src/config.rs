@@ -132,6 +132,9 @@ pub struct Listener {
     pub max_connections: usize,
     /// A client that has not finished logging in after this time is disconnected.
     pub handshake_timeout: Duration,
+    /// Wrong passwords that a client's address may send in the time of the window; 0 is no limit.
+    pub failed_logins: usize,
+    pub failed_logins_window: Duration,
     /// A client that takes nothing of its reply for this time is disconnected.
     pub write_timeout: Duration,
     /// A session that sends nothing for this time is ended, as the server's `wait_timeout` does.

@@ -4,6 +4,7 @@
 //! topology and the number of sessions. So a statement's way takes no lock and wakes no other core.
 
 pub mod accounts;
+pub mod failed_logins;
 pub mod kill;
 pub mod remote;
 pub mod rsa_key;
@@ -37,6 +38,7 @@ use crate::session::registry::Registry;
 use crate::session::statements::Library;
 use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
+use failed_logins::FailedLogins;
 use kill::Gun;
 use remote::Workers;
 use rsa_key::RsaKey;
@@ -61,6 +63,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
+    pub failed_logins: Arc<FailedLogins>,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub signals: Signals,
@@ -82,6 +85,7 @@ pub struct Worker {
     pub config: Arc<Config>,
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
+    pub failed_logins: Arc<FailedLogins>,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
@@ -108,6 +112,7 @@ impl Worker {
             config,
             accounts,
             rsa_key,
+            failed_logins,
             tls,
             topology,
             signals,
@@ -144,6 +149,7 @@ impl Worker {
             config,
             accounts,
             rsa_key,
+            failed_logins,
             tls,
             topology,
             signals,

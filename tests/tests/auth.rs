@@ -420,3 +420,33 @@ async fn garbage_for_an_encrypted_password_is_a_wrong_password() {
         .await
         .expect("logged in");
 }
+
+/// An address that sends too many wrong passwords has to wait, is told for how long, and is counted; what comes through
+/// a Unix socket, where everybody has the same address, goes on.
+#[tokio::test]
+async fn an_address_with_too_many_wrong_passwords_has_to_wait() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("tandem.sock");
+    let change = |config: &mut tandem::config::Config| {
+        config.listener.failed_logins = 3;
+        config.listener.socket = Some(socket.clone());
+    };
+    let account = user("hashed", "password = \"secret\"");
+    let proxy = Proxy::over(pair().await, &account, change).await;
+    let mut session = log_in(proxy.address(), "hashed", "secret").await.expect("logged in");
+    for (name, password) in [("hashed", "wrong"), ("nobody", "secret"), ("hashed", "")] {
+        let refused = log_in(proxy.address(), name, password).await.expect_err("refused");
+        assert_eq!(code(&refused), 1045, "{refused}");
+    }
+    let refused = log_in(proxy.address(), "hashed", "secret").await.expect_err("held up");
+    assert_eq!(code(&refused), 1129, "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("'127.0.0.1' is blocked") && text.contains("listener.failed_logins"), "{text}");
+    assert!(who(&mut session).await.starts_with("hashed@"), "who is in stays in");
+    let out = run(mariadb_by_socket(&socket, "secret"), proxy.address(), "").await;
+    assert!(out.clean().contains("hashed@"));
+    let mut admin = proxy.admin().await;
+    let rows: Vec<(String, u64)> = admin.query("SHOW COUNTERS").await.expect("counters");
+    let held_up = rows.iter().find(|(name, _)| name == "logins_held_up");
+    assert_eq!(held_up.map(|(_, count)| *count), Some(1), "{rows:?}");
+}

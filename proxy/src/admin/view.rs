@@ -146,6 +146,8 @@ counters! {
     sessions_closed,
     /// Logins refused: wrong password, unknown user or database, too many sessions
     logins_refused,
+    /// Logins not looked at because the address failed too often (listener.failed_logins)
+    logins_held_up,
     /// Commands that clients sent, of every kind
     commands,
     /// Reads sent to the active master

@@ -62,6 +62,8 @@ fn listener(table: &mut Table<'_>) -> Listener {
         workers: table.or("workers", 0),
         max_connections: table.or("max_connections", 10_000),
         handshake_timeout: table.or("handshake_timeout", Duration::from_secs(10)),
+        failed_logins: table.or("failed_logins", 0),
+        failed_logins_window: table.or("failed_logins_window", Duration::from_secs(60)),
         write_timeout: table.or("write_timeout", Duration::from_secs(60)),
         idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
         shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),

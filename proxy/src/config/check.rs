@@ -98,6 +98,12 @@ impl Check<'_> {
         let ten = 10 * MILLISECOND;
         for (key, value, least, most) in [
             ("listener.handshake_timeout", listener.handshake_timeout, ten, DAY),
+            (
+                "listener.failed_logins_window",
+                listener.failed_logins_window,
+                Duration::from_secs(1),
+                DAY,
+            ),
             ("listener.write_timeout", listener.write_timeout, ten, DAY),
             ("listener.idle_timeout", listener.idle_timeout, ten, YEAR),
             (
@@ -131,6 +137,7 @@ impl Check<'_> {
         for (key, value, least, most) in [
             ("listener.workers", listener.workers, 0, 1024),
             ("listener.max_connections", listener.max_connections, 1, 1_000_000),
+            ("listener.failed_logins", listener.failed_logins, 0, 1_000_000),
             // MariaDB's and MySQL's own max_connections ends at 100000.
             ("pool.max_connections", pool.max_connections, 1, 100_000),
             ("pool.queue_limit", pool.queue_limit, 0, 1_000_000),

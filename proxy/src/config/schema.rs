@@ -31,6 +31,8 @@ pub(super) const SECTIONS: &[Section] = &[
             "workers",
             "max_connections",
             "handshake_timeout",
+            "failed_logins",
+            "failed_logins_window",
             "write_timeout",
             "idle_timeout",
             "shutdown_timeout",

@@ -83,6 +83,8 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             workers: 0,
             max_connections: 10_000,
             handshake_timeout: Duration::from_secs(10),
+            failed_logins: 0,
+            failed_logins_window: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(28_800),
             shutdown_timeout: Duration::from_secs(10),

@@ -8,6 +8,7 @@ use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
 
 use crate::pool;
+use crate::worker::failed_logins::Blocked;
 
 /// An error that Tandem gives in its own name, with the code and state that drivers know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,10 @@ impl Complaint {
         )
     }
 
+    pub(super) fn is_access_denied(&self) -> bool {
+        self.code == 1045
+    }
+
     pub(super) fn login_timeout(bound: std::time::Duration) -> Self {
         let message =
             format!("Tandem: the login was not finished within {bound:?} (listener.handshake_timeout)");
@@ -50,6 +55,17 @@ impl Complaint {
     pub(super) fn insecure_transport() -> Self {
         let message = "Tandem: connections without TLS are not let in (client_tls.mode = \"required\")";
         Self::new(3159, "HY000", message)
+    }
+
+    /// ER_HOST_IS_BLOCKED
+    pub(super) fn held_up(host: &str, blocked: &Blocked) -> Self {
+        let Blocked { limit, window, left } = blocked;
+        let message = format!(
+            "Host '{host}' is blocked because of many failed logins: {limit} within {window:?} (listener.failed_logins); \
+             it may try again in {} s",
+            left.as_secs() + 1
+        );
+        Self::new(1129, "HY000", message)
     }
 
     /// ER_NOT_SUPPORTED_AUTH_MODE

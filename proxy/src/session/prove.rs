@@ -1,7 +1,9 @@
 //! Proof of a password, at login and at `COM_CHANGE_USER`: asks the client until there is something that can be
 //! checked, and checks it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::auth::sha2;
@@ -14,6 +16,7 @@ use super::complaint::Complaint;
 use super::registry::Handle;
 use super::relay::Client;
 use crate::net;
+use crate::net::address::Peer;
 use crate::worker::Worker;
 use crate::worker::accounts::{Account, Claimed, Method, Verdict};
 
@@ -66,8 +69,42 @@ impl Refused {
     }
 }
 
-/// Has the client prove its claim.
+/// Has the client prove its claim, unless its address has failed too often.
 pub(super) async fn prove(
+    worker: &Worker,
+    client: &mut Client,
+    handle: &Handle,
+    claim: Claim,
+) -> Result<Proved, Refused> {
+    let address = counted(worker, handle);
+    if let Some(address) = address
+        && let Some(blocked) = worker.failed_logins.blocked(address, Instant::now())
+    {
+        worker.count(|counters| counters.logins_held_up += 1);
+        let complaint = Complaint::held_up(&address.to_canonical().to_string(), &blocked);
+        return Err(Refused::with(complaint, claim.dialogue.seq));
+    }
+    let proved = examine(worker, client, handle, claim).await;
+    if let (Err(refused), Some(address)) = (&proved, address)
+        && refused.complaint.as_ref().is_some_and(Complaint::is_access_denied)
+        && worker.failed_logins.note(address, Instant::now())
+    {
+        tracing::warn!(client = %address, "too many failed logins (listener.failed_logins): the address has to wait");
+    }
+    proved
+}
+
+/// The address that failures count for: a client's own.
+fn counted(worker: &Worker, handle: &Handle) -> Option<IpAddr> {
+    match handle.client.get() {
+        // What was not told of a balancer's client is nobody's fault but all its clients'.
+        Peer::Tcp(address) if worker.config.listener.proxy_protocol.contains(address.ip()) => None,
+        Peer::Tcp(address) => Some(address.ip()),
+        Peer::Local => None,
+    }
+}
+
+async fn examine(
     worker: &Worker,
     client: &mut Client,
     handle: &Handle,
