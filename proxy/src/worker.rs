@@ -212,10 +212,10 @@ impl Worker {
 
     /// utf8mb4 with the servers' own collation; clients that say nothing else use it.
     pub fn greeting_collation(&self) -> u8 {
-        match self.greeting_method() {
-            // utf8mb4_general_ci and utf8mb4_0900_ai_ci.
-            Method::Native => 45,
-            Method::Sha2 => 255,
+        match self.topology.load().flavor() {
+            // utf8mb4_0900_ai_ci and utf8mb4_general_ci.
+            Some(Flavor::MySql) => 255,
+            _ => 45,
         }
     }
 

@@ -259,6 +259,26 @@ fn php_by_socket(socket: &Path, password: &str) -> Command {
     command
 }
 
+/// An answer to the greeting, complete.
+fn answer(user: &[u8], proof: &[u8], plugin: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let start = frame::begin(&mut bytes);
+    HandshakeResponse {
+        capabilities: CAPABILITIES,
+        max_packet: 1 << 24,
+        charset: 45,
+        user,
+        proof,
+        schema: None,
+        plugin: Some(plugin.as_bytes()),
+        attributes: &[],
+        zstd_level: 0,
+    }
+    .encode(&mut bytes);
+    frame::end(&mut bytes, start, 1);
+    bytes
+}
+
 /// The packets of a login by caching_sha2_password from the answer to the greeting on, with their numbers. `encrypt`
 /// makes of key, password and nonce what is sent for the password.
 async fn sha2_login(address: SocketAddr, name: &str, password: &str) -> Vec<(u8, Vec<u8>)> {
@@ -266,22 +286,8 @@ async fn sha2_login(address: SocketAddr, name: &str, password: &str) -> Vec<(u8,
     let (_, payload) = raw.packet().await.expect("a greeting");
     let mut nonce = Greeting::decode(&payload).expect("a greeting").nonce;
     let is_native = Greeting::decode(&payload).expect("a greeting").plugin == native::PLUGIN.as_bytes();
-    let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes);
-    HandshakeResponse {
-        capabilities: CAPABILITIES,
-        max_packet: 1 << 24,
-        charset: 45,
-        user: name.as_bytes(),
-        proof: &sha2::scramble(password.as_bytes(), &nonce),
-        schema: None,
-        plugin: Some(sha2::PLUGIN.as_bytes()),
-        attributes: &[],
-        zstd_level: 0,
-    }
-    .encode(&mut bytes);
-    frame::end(&mut bytes, start, 1);
-    raw.send(&bytes).await;
+    let proof = sha2::scramble(password.as_bytes(), &nonce);
+    raw.send(&answer(name.as_bytes(), &proof, sha2::PLUGIN)).await;
     let mut packets = Vec::new();
     while let Some((seq, payload)) = raw.packet().await {
         let answer = match payload[..] {
@@ -387,22 +393,8 @@ async fn garbage_for_an_encrypted_password_is_a_wrong_password() {
         let mut raw = Raw::connect(proxy.address()).await;
         let (_, payload) = raw.packet().await.expect("a greeting");
         let nonce = Greeting::decode(&payload).expect("a greeting").nonce;
-        let mut bytes = Vec::new();
-        let start = frame::begin(&mut bytes);
-        HandshakeResponse {
-            capabilities: CAPABILITIES,
-            max_packet: 1 << 24,
-            charset: 45,
-            user: b"hashed",
-            proof: &sha2::scramble(b"secret", &nonce),
-            schema: None,
-            plugin: Some(sha2::PLUGIN.as_bytes()),
-            attributes: &[],
-            zstd_level: 0,
-        }
-        .encode(&mut bytes);
-        frame::end(&mut bytes, start, 1);
-        raw.send(&bytes).await;
+        let proof = sha2::scramble(b"secret", &nonce);
+        raw.send(&answer(b"hashed", &proof, sha2::PLUGIN)).await;
         let (mut seq, mut payload) = raw.packet().await.expect("an answer");
         if payload[0] == AUTH_SWITCH_HEADER {
             let mut out = Vec::new();
@@ -449,4 +441,33 @@ async fn an_address_with_too_many_wrong_passwords_has_to_wait() {
     let rows: Vec<(String, u64)> = admin.query("SHOW COUNTERS").await.expect("counters");
     let held_up = rows.iter().find(|(name, _)| name == "logins_held_up");
     assert_eq!(held_up.map(|(_, count)| *count), Some(1), "{rows:?}");
+}
+
+/// Clients that were told to send their password as it is may do so where nobody can listen, and are asked for a proof
+/// elsewhere.
+#[tokio::test]
+async fn a_password_in_clear_is_taken_only_where_nobody_can_listen() {
+    let authority = Authority::new("the authority of the tests");
+    let identity = authority.sign("tandem", &["127.0.0.1"]);
+    let tls = format!(
+        "[client_tls]\ncertificate = {:?}\nkey = {:?}\n",
+        identity.certificate, identity.key
+    );
+    let account = user("hashed", "password = \"secret\"");
+    let proxy = Proxy::over(pair().await, &format!("{tls}{account}"), |_| {}).await;
+    for password in ["wrong", "secret"] {
+        let clear = ["--ssl", "--default-auth=mysql_clear_password"];
+        let out = by_program(Command::new("mariadb"), proxy.address(), password, &clear).await;
+        assert_eq!(out.stdout.contains("hashed@"), password == "secret", "{}", out.stderr);
+    }
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.packet().await.expect("a greeting");
+    raw.send(&answer(b"hashed", b"secret\0", "mysql_clear_password")).await;
+    let (_, payload) = raw.packet().await.expect("an answer");
+    let request = AuthSwitchRequest::decode(&payload).expect("a switch, and no login");
+    let greeting = match flavor() {
+        Flavor::MariaDb => native::PLUGIN,
+        Flavor::MySql => sha2::PLUGIN,
+    };
+    assert_eq!(request.plugin, greeting.as_bytes());
 }

@@ -132,8 +132,9 @@ async fn examine(
     let Some(claimed) = worker.accounts.claimed(&user) else {
         return Err(denied(!proof.is_empty(), exam.dialogue.seq));
     };
-    // A client that knows neither is asked for the one that all know.
-    let method = claimed.method(Method::by_plugin(&plugin).unwrap_or(worker.greeting_method()));
+    // A client that knows none of them is asked for the one that all know.
+    let wanted = Method::by_plugin(&plugin).filter(|method| *method != Method::Clear || exam.is_protected);
+    let method = claimed.method(wanted.unwrap_or(worker.greeting_method()));
     let (nonce, proof) = match nonce {
         Some(nonce) if method.plugin().as_bytes() == plugin => (nonce, proof),
         _ => exam.switch(method).await?,
@@ -188,10 +189,16 @@ impl Exam<'_> {
                 Ok(Some(account))
             }
             Verdict::Refused => Ok(None),
-            Verdict::WantPassword => match self.password(nonce).await? {
-                Some(password) => Ok(claimed.verify_password(password).await),
-                None => Ok(None),
-            },
+            Verdict::WantPassword => {
+                let password = match method {
+                    Method::Clear => without_nul(proof.to_vec()),
+                    _ => self.password(nonce).await?,
+                };
+                match password {
+                    Some(password) => Ok(claimed.verify_password(password).await),
+                    None => Ok(None),
+                }
+            }
         }
     }
 

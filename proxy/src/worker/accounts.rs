@@ -26,11 +26,13 @@ const HASHED_AT_ONCE: usize = 2;
 pub enum Method {
     Native,
     Sha2,
+    /// The password as it is: only where nobody can listen.
+    Clear,
 }
 
 impl Method {
     pub fn by_plugin(name: &[u8]) -> Option<Self> {
-        [Self::Native, Self::Sha2]
+        [Self::Native, Self::Sha2, Self::Clear]
             .into_iter()
             .find(|method| method.plugin().as_bytes() == name)
     }
@@ -39,6 +41,7 @@ impl Method {
         match self {
             Self::Native => native::PLUGIN,
             Self::Sha2 => sha2::PLUGIN,
+            Self::Clear => auth::CLEAR_PLUGIN,
         }
     }
 }
@@ -155,9 +158,9 @@ impl Accounts {
 impl Claimed {
     /// How the client is to prove itself, which would have liked `wanted`.
     pub fn method(&self, wanted: Method) -> Method {
-        match self.checked.checks().native {
-            None => Method::Sha2,
-            Some(_) => wanted,
+        match wanted {
+            Method::Native if self.checked.checks().native.is_none() => Method::Sha2,
+            wanted => wanted,
         }
     }
 
@@ -266,6 +269,7 @@ impl Checks {
         match method {
             Method::Native => Some(native::verify(self.native.as_ref()?, nonce, proof)),
             Method::Sha2 => Some(sha2::verify(self.sha2.as_ref()?, nonce, proof)),
+            Method::Clear => None,
         }
     }
 
