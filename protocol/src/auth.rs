@@ -2,7 +2,9 @@
 
 use subtle::ConstantTimeEq;
 
+pub mod ed25519;
 pub mod native;
+pub mod parsec;
 pub mod rsa;
 pub mod sha2;
 pub mod sha2_crypt;

@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
 use tandem::demo::pair::{Options, Pair};
 use tandem_protocol::auth::native::NONCE_LEN;
-use tandem_protocol::auth::{native, rsa, sha2};
+use tandem_protocol::auth::{ed25519, native, rsa, sha2};
 use tandem_protocol::frame;
 use tandem_protocol::handshake::AuthSwitchRequest;
 use tandem_protocol::handshake::auth_switch::AUTH_SWITCH_HEADER;
@@ -425,22 +425,34 @@ async fn an_address_with_too_many_wrong_passwords_has_to_wait() {
     };
     let account = user("hashed", "password = \"secret\"");
     let proxy = Proxy::over(pair().await, &account, change).await;
-    let mut session = log_in(proxy.address(), "hashed", "secret").await.expect("logged in");
+    let mut session = log_in(proxy.address(), "hashed", "secret")
+        .await
+        .expect("logged in");
     for (name, password) in [("hashed", "wrong"), ("nobody", "secret"), ("hashed", "")] {
-        let refused = log_in(proxy.address(), name, password).await.expect_err("refused");
+        let refused = log_in(proxy.address(), name, password)
+            .await
+            .expect_err("refused");
         assert_eq!(code(&refused), 1045, "{refused}");
     }
-    let refused = log_in(proxy.address(), "hashed", "secret").await.expect_err("held up");
+    let refused = log_in(proxy.address(), "hashed", "secret")
+        .await
+        .expect_err("held up");
     assert_eq!(code(&refused), 1129, "{refused}");
     let text = refused.to_string();
-    assert!(text.contains("'127.0.0.1' is blocked") && text.contains("listener.failed_logins"), "{text}");
-    assert!(who(&mut session).await.starts_with("hashed@"), "who is in stays in");
+    assert!(
+        text.contains("'127.0.0.1' is blocked") && text.contains("listener.failed_logins"),
+        "{text}"
+    );
+    assert!(
+        who(&mut session).await.starts_with("hashed@"),
+        "who is in stays in"
+    );
     let out = run(mariadb_by_socket(&socket, "secret"), proxy.address(), "").await;
     assert!(out.clean().contains("hashed@"));
     let mut admin = proxy.admin().await;
-    let rows: Vec<(String, u64)> = admin.query("SHOW COUNTERS").await.expect("counters");
-    let held_up = rows.iter().find(|(name, _)| name == "logins_held_up");
-    assert_eq!(held_up.map(|(_, count)| *count), Some(1), "{rows:?}");
+    let rows: Vec<(String, u64, String)> = admin.query("SHOW COUNTERS").await.expect("counters");
+    let held_up = rows.iter().find(|(name, ..)| name == "logins_held_up");
+    assert_eq!(held_up.map(|(_, count, _)| *count), Some(1), "{rows:?}");
 }
 
 /// Clients that were told to send their password as it is may do so where nobody can listen, and are asked for a proof
@@ -458,11 +470,17 @@ async fn a_password_in_clear_is_taken_only_where_nobody_can_listen() {
     for password in ["wrong", "secret"] {
         let clear = ["--ssl", "--default-auth=mysql_clear_password"];
         let out = by_program(Command::new("mariadb"), proxy.address(), password, &clear).await;
-        assert_eq!(out.stdout.contains("hashed@"), password == "secret", "{}", out.stderr);
+        assert_eq!(
+            out.stdout.contains("hashed@"),
+            password == "secret",
+            "{}",
+            out.stderr
+        );
     }
     let mut raw = Raw::connect(proxy.address()).await;
     raw.packet().await.expect("a greeting");
-    raw.send(&answer(b"hashed", b"secret\0", "mysql_clear_password")).await;
+    raw.send(&answer(b"hashed", b"secret\0", "mysql_clear_password"))
+        .await;
     let (_, payload) = raw.packet().await.expect("an answer");
     let request = AuthSwitchRequest::decode(&payload).expect("a switch, and no login");
     let greeting = match flavor() {
@@ -470,4 +488,60 @@ async fn a_password_in_clear_is_taken_only_where_nobody_can_listen() {
         Flavor::MySql => sha2::PLUGIN,
     };
     assert_eq!(request.plugin, greeting.as_bytes());
+}
+
+/// MariaDB's plugins, on servers that want them: Tandem logs in by client_ed25519, and by PARSEC where there is that.
+/// Clients that ask for client_ed25519 prove themselves by it.
+#[tokio::test]
+async fn mariadbs_own_plugins_work_on_both_legs() {
+    let account = |name: &str| user(name, "password = \"secret\"");
+    let (mut names, mut statements) = (Vec::new(), Vec::new());
+    if flavor() == Flavor::MariaDb {
+        names.push("edward");
+        statements.push("INSTALL SONAME 'auth_ed25519'".to_owned());
+        statements.push("CREATE USER edward@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret')".to_owned());
+        let version = server_version().await;
+        if !version.starts_with("10.") {
+            names.push("percy");
+            statements.push("INSTALL SONAME 'auth_parsec'".to_owned());
+            statements
+                .push("CREATE USER percy@'%' IDENTIFIED VIA parsec USING PASSWORD('secret')".to_owned());
+        }
+    }
+    on_both(pair().await, &statements).await;
+    names.push("hashed");
+    let accounts: String = names.iter().map(|name| account(name)).collect();
+    let proxy = Proxy::over(pair().await, &accounts, |_| {}).await;
+    for name in &names {
+        let mut conn = log_in(proxy.address(), name, "secret").await.expect("logged in");
+        assert!(who(&mut conn).await.starts_with(&format!("{name}@")));
+    }
+    for password in ["wrong", "secret"] {
+        let ed25519 = ["--skip-ssl", "--default-auth=client_ed25519"];
+        let out = by_program(Command::new("mariadb"), proxy.address(), password, &ed25519).await;
+        assert_eq!(
+            out.stdout.contains("hashed@"),
+            password == "secret",
+            "{}",
+            out.stderr
+        );
+    }
+    let mut raw = Raw::connect(proxy.address()).await;
+    raw.packet().await.expect("a greeting");
+    raw.send(&answer(b"hashed", b"", ed25519::PLUGIN)).await;
+    let (seq, payload) = raw.packet().await.expect("an answer");
+    let request = AuthSwitchRequest::decode(&payload).expect("a switch");
+    assert_eq!(request.plugin, ed25519::PLUGIN.as_bytes());
+    let proof = ed25519::sign(b"secret", &request.long_nonce().expect("a nonce"));
+    let mut out = Vec::new();
+    frame::write_packet(&mut out, &mut (seq + 1), &proof);
+    raw.send(&out).await;
+    let (_, payload) = raw.packet().await.expect("an answer");
+    assert_eq!(payload[0], 0, "it was really that plugin");
+}
+
+async fn server_version() -> String {
+    let mut conn = pair().await.a().connect().await.expect("a connection");
+    let version: Option<String> = conn.query_first("SELECT VERSION()").await.expect("an answer");
+    version.unwrap_or_default()
 }

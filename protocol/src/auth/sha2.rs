@@ -61,7 +61,7 @@ pub fn verify(stored: &[u8; DIGEST_LEN], nonce: &[u8; NONCE_LEN], proof: &[u8]) 
 
 /// The password as it is encrypted by RSA: with its NUL, and masked by the nonce so that no two are equal.
 /// Undoes itself.
-pub fn mask(password: &[u8], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
+pub fn mask(password: &[u8], nonce: &[u8]) -> Vec<u8> {
     let nonce = nonce.iter().cycle();
     password
         .iter()

@@ -2,6 +2,7 @@
 //!
 //! The answer has no structure: its whole payload is the proof.
 
+use crate::auth::ed25519;
 use crate::auth::native::NONCE_LEN;
 use crate::error::DecodeError;
 use crate::wire::{Reader, put_nul_terminated};
@@ -44,11 +45,21 @@ impl<'a> AuthSwitchRequest<'a> {
         Reader::new(self.data).array("nonce")
     }
 
+    /// The data of MariaDB's own plugins.
+    pub fn long_nonce(&self) -> Result<[u8; ed25519::NONCE_LEN], DecodeError> {
+        Reader::new(self.data).array("nonce")
+    }
+
     /// Appends the payload, without a frame header.
     pub fn encode(plugin: &str, nonce: &[u8], out: &mut Vec<u8>) {
         out.push(AUTH_SWITCH_HEADER);
         put_nul_terminated(out, plugin.as_bytes());
-        put_nul_terminated(out, nonce);
+        if nonce.len() == ed25519::NONCE_LEN {
+            // MariaDB's clients want exactly that.
+            out.extend_from_slice(nonce);
+        } else {
+            put_nul_terminated(out, nonce);
+        }
     }
 }
 
@@ -67,6 +78,11 @@ mod tests {
             let nonce = AuthSwitchRequest::decode(&bytes[..cut]).and_then(|r| r.nonce());
             assert!(nonce.is_err(), "{cut}");
         }
+        let long = *b"0123456789abcdefghij0123456789ab";
+        bytes.clear();
+        AuthSwitchRequest::encode("p", &long, &mut bytes);
+        let request = AuthSwitchRequest::decode(&bytes).unwrap();
+        assert_eq!((request.data, request.long_nonce()), (&long[..], Ok(long)));
         assert_eq!(AuthSwitchRequest::decode(&[0xFE]).unwrap().plugin, OLD_PLUGIN);
         assert!(AuthSwitchRequest::decode(&[0]).is_err());
     }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::auth::{CLEAR_PLUGIN, native, rsa, sha2};
+use crate::auth::{CLEAR_PLUGIN, ed25519, native, parsec, rsa, sha2};
 use crate::error::DecodeError;
 use crate::flags::{Capabilities, Status};
 use crate::frame;
@@ -55,6 +55,8 @@ pub struct ConnectOptions<'a> {
     pub protection: Protection,
     /// Of [`Capabilities::ZSTD_COMPRESSION`], 1 to 22.
     pub zstd_level: u8,
+    /// This side's share of what PARSEC signs; another for each connection.
+    pub nonce: [u8; parsec::NONCE_LEN],
 }
 
 /// Without the password, which must not get into logs.
@@ -114,6 +116,8 @@ pub enum ConnectError {
 pub struct Connect<'a> {
     options: ConnectOptions<'a>,
     state: State,
+    /// The server's, for the plugins that have a long one.
+    long_nonce: [u8; ed25519::NONCE_LEN],
 }
 
 #[derive(Debug)]
@@ -131,11 +135,13 @@ enum Plugin {
     Native,
     Sha2,
     Clear,
+    Ed25519,
+    Parsec,
 }
 
 impl Plugin {
     fn by_name(name: &[u8]) -> Option<Self> {
-        [Self::Native, Self::Sha2, Self::Clear]
+        [Self::Native, Self::Sha2, Self::Clear, Self::Ed25519, Self::Parsec]
             .into_iter()
             .find(|plugin| plugin.name().as_bytes() == name)
     }
@@ -145,6 +151,8 @@ impl Plugin {
             Self::Native => native::PLUGIN,
             Self::Sha2 => sha2::PLUGIN,
             Self::Clear => CLEAR_PLUGIN,
+            Self::Ed25519 => ed25519::PLUGIN,
+            Self::Parsec => parsec::PLUGIN,
         }
     }
 }
@@ -154,6 +162,7 @@ impl<'a> Connect<'a> {
         Self {
             options,
             state: State::AwaitGreeting,
+            long_nonce: [0; ed25519::NONCE_LEN],
         }
     }
 
@@ -268,6 +277,11 @@ impl<'a> Connect<'a> {
                 Ok(nul_terminated(password))
             }
             (Plugin::Clear, Credential::Password(_)) => Err(ConnectError::Unprotected),
+            (Plugin::Ed25519, Credential::Password(password)) => {
+                Ok(ed25519::sign(password, &self.long_nonce).to_vec())
+            }
+            // Asks for the salt.
+            (Plugin::Parsec, Credential::Password(_)) => Ok(Vec::new()),
             (plugin, Credential::NativeSecret(_)) => Err(ConnectError::PasswordNeeded(plugin.name())),
         }
     }
@@ -296,8 +310,10 @@ impl<'a> Connect<'a> {
                     let name = String::from_utf8_lossy(request.plugin).into_owned();
                     return Err(ConnectError::UnsupportedPlugin(name));
                 };
-                if plugin != Plugin::Clear {
-                    server.nonce = request.nonce()?;
+                match plugin {
+                    Plugin::Native | Plugin::Sha2 => server.nonce = request.nonce()?,
+                    Plugin::Ed25519 | Plugin::Parsec => self.long_nonce = request.long_nonce()?,
+                    Plugin::Clear => {}
                 }
                 let proof = self.proof(plugin, &server)?;
                 frame::write_packet(out, &mut next, &proof);
@@ -311,6 +327,14 @@ impl<'a> Connect<'a> {
                 self.state = State::AwaitResult(server, plugin);
                 Ok(Progress::Continue)
             }
+            Some(_) if plugin == Plugin::Parsec => {
+                // As it is, from MariaDB; in an envelope, as the protocol has it for packets in the middle.
+                let salt = payload.strip_prefix(&[sha2::MORE_DATA]).unwrap_or(payload);
+                let answer = self.signature(parsec::Salt::decode(salt)?)?;
+                frame::write_packet(out, &mut next, &answer);
+                self.state = State::AwaitResult(server, plugin);
+                Ok(Progress::Continue)
+            }
             Some(&header) => Err(DecodeError::Unexpected {
                 expected: "OK, ERR or auth switch",
                 header,
@@ -321,6 +345,14 @@ impl<'a> Connect<'a> {
             }
             .into()),
         }
+    }
+
+    fn signature(&self, salt: parsec::Salt<'_>) -> Result<Vec<u8>, ConnectError> {
+        let Credential::Password(password) = self.options.credential else {
+            return Err(ConnectError::PasswordNeeded(parsec::PLUGIN));
+        };
+        let proof = parsec::sign(password, salt, &self.long_nonce, &self.options.nonce);
+        proof.ok_or(ConnectError::Key(rsa::Error::Crypt))
     }
 
     /// The answer in the middle of `caching_sha2_password`, if there is one to give.

@@ -163,6 +163,7 @@ async fn log_in(
         attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
         protection: target.tls.protection(target.address),
         zstd_level: 0,
+        nonce: own_nonce()?,
     });
     let mut out = Vec::new();
     loop {
@@ -190,6 +191,12 @@ async fn log_in(
             }
         }
     }
+}
+
+fn own_nonce<const LEN: usize>() -> io::Result<[u8; LEN]> {
+    let mut nonce = [0; LEN];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    Ok(nonce)
 }
 
 async fn go_over_to_tls(stream: &mut Stream, inbox: &mut Inbox, target: &Target<'_>) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_protocol::auth::native::NONCE_LEN;
-use tandem_protocol::auth::sha2;
+use tandem_protocol::auth::{ed25519, sha2};
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header};
@@ -86,7 +86,10 @@ pub(super) async fn prove(
     }
     let proved = examine(worker, client, handle, claim).await;
     if let (Err(refused), Some(address)) = (&proved, address)
-        && refused.complaint.as_ref().is_some_and(Complaint::is_access_denied)
+        && refused
+            .complaint
+            .as_ref()
+            .is_some_and(Complaint::is_access_denied)
         && worker.failed_logins.note(address, Instant::now())
     {
         tracing::warn!(client = %address, "too many failed logins (listener.failed_logins): the address has to wait");
@@ -136,7 +139,7 @@ async fn examine(
     let wanted = Method::by_plugin(&plugin).filter(|method| *method != Method::Clear || exam.is_protected);
     let method = claimed.method(wanted.unwrap_or(worker.greeting_method()));
     let (nonce, proof) = match nonce {
-        Some(nonce) if method.plugin().as_bytes() == plugin => (nonce, proof),
+        Some(nonce) if method.plugin().as_bytes() == plugin => (nonce.to_vec(), proof),
         _ => exam.switch(method).await?,
     };
     // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
@@ -164,11 +167,15 @@ struct Exam<'a> {
 
 impl Exam<'_> {
     /// Has the client begin anew, by `method`: the nonce that it gets, and its proof.
-    async fn switch(&mut self, method: Method) -> Result<([u8; NONCE_LEN], Vec<u8>), Refused> {
+    async fn switch(&mut self, method: Method) -> Result<(Vec<u8>, Vec<u8>), Refused> {
         if !self.client.capabilities.contains(Capabilities::PLUGIN_AUTH) && method != Method::Native {
             return Err(Refused::with(Complaint::client_too_old(), self.dialogue.seq));
         }
-        let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
+        let nonce = match method {
+            Method::Ed25519 => fresh_nonce::<{ ed25519::NONCE_LEN }>().map(Vec::from),
+            _ => fresh_nonce::<NONCE_LEN>().map(Vec::from),
+        };
+        let nonce = nonce.map_err(|_| Refused::silently())?;
         let mut out = Vec::new();
         self.dialogue.switch(method.plugin(), &nonce, &mut out);
         Ok((nonce, self.ask(&out).await?))
@@ -178,7 +185,7 @@ impl Exam<'_> {
         &mut self,
         claimed: &Claimed,
         method: Method,
-        nonce: &[u8; NONCE_LEN],
+        nonce: &[u8],
         proof: &[u8],
     ) -> Result<Option<Arc<Account>>, Refused> {
         match claimed.verify(method, nonce, proof) {
@@ -203,7 +210,7 @@ impl Exam<'_> {
     }
 
     /// Asks for the password itself: as it is, where nobody can read it, or encrypted with Tandem's RSA key.
-    async fn password(&mut self, nonce: &[u8; NONCE_LEN]) -> Result<Option<Vec<u8>>, Refused> {
+    async fn password(&mut self, nonce: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
         let mut answer = self.ask_more(&[sha2::WANT_PASSWORD]).await?;
         // PHP asks for the key on a Unix socket too.
         if self.is_protected && answer != [sha2::WANT_KEY] {
@@ -264,8 +271,8 @@ pub(super) async fn read_packet(client: &mut Client) -> Result<(u8, Vec<u8>), Re
 }
 
 /// A nonce that no byte of ends a string early or needs escaping, as the servers make them.
-pub(super) fn fresh_nonce() -> Result<[u8; NONCE_LEN], getrandom::Error> {
-    let mut nonce = [0; NONCE_LEN];
+pub(super) fn fresh_nonce<const LEN: usize>() -> Result<[u8; LEN], getrandom::Error> {
+    let mut nonce = [0; LEN];
     getrandom::fill(&mut nonce)?;
     for byte in &mut nonce {
         *byte &= 0x7f;

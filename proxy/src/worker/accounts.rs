@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tandem_protocol::auth::native::{self, NONCE_LEN};
-use tandem_protocol::auth::{self, sha2, sha2_crypt};
+use tandem_protocol::auth::{self, ed25519, sha2, sha2_crypt};
 use tokio::sync::Semaphore;
 
 use crate::backend::UserId;
@@ -26,13 +26,15 @@ const HASHED_AT_ONCE: usize = 2;
 pub enum Method {
     Native,
     Sha2,
+    /// MariaDB's, for clients that ask for it; it needs the password, by which Tandem goes on to the servers.
+    Ed25519,
     /// The password as it is: only where nobody can listen.
     Clear,
 }
 
 impl Method {
     pub fn by_plugin(name: &[u8]) -> Option<Self> {
-        [Self::Native, Self::Sha2, Self::Clear]
+        [Self::Native, Self::Sha2, Self::Ed25519, Self::Clear]
             .into_iter()
             .find(|method| method.plugin().as_bytes() == name)
     }
@@ -41,6 +43,7 @@ impl Method {
         match self {
             Self::Native => native::PLUGIN,
             Self::Sha2 => sha2::PLUGIN,
+            Self::Ed25519 => ed25519::PLUGIN,
             Self::Clear => auth::CLEAR_PLUGIN,
         }
     }
@@ -59,6 +62,7 @@ pub enum Key {
 struct Checks {
     native: Option<[u8; 20]>,
     sha2: Option<[u8; 32]>,
+    ed25519: Option<[u8; ed25519::KEY_LEN]>,
     crypt: Option<sha2_crypt::Stored>,
     is_empty: bool,
 }
@@ -158,14 +162,16 @@ impl Accounts {
 impl Claimed {
     /// How the client is to prove itself, which would have liked `wanted`.
     pub fn method(&self, wanted: Method) -> Method {
+        let checks = self.checked.checks();
         match wanted {
-            Method::Native if self.checked.checks().native.is_none() => Method::Sha2,
+            Method::Native if checks.native.is_none() => Method::Sha2,
+            Method::Ed25519 if checks.ed25519.is_none() => Method::Sha2,
             wanted => wanted,
         }
     }
 
     /// What `proof` says. Takes the same time for accounts that do not exist.
-    pub fn verify(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> Verdict {
+    pub fn verify(&self, method: Method, nonce: &[u8], proof: &[u8]) -> Verdict {
         let checks = self.checked.checks();
         let Some(proved) = checks.prove(method, nonce, proof) else {
             return Verdict::WantPassword;
@@ -173,7 +179,9 @@ impl Claimed {
         if !(proved && self.exists) {
             return Verdict::Refused;
         }
-        if let (Method::Native, Some(stored), Ok(proof)) = (method, &checks.native, proof.try_into()) {
+        if let (Method::Native, Some(stored)) = (method, &checks.native)
+            && let (Ok(nonce), Ok(proof)) = (nonce.try_into(), proof.try_into())
+        {
             self.checked.learn_secret(native::secret(stored, nonce, proof));
         }
         Verdict::Proved(Arc::clone(&self.checked))
@@ -256,20 +264,24 @@ impl Checks {
         Self {
             native: Some(native::double_sha1(password)),
             sha2: Some(sha2::double_sha256(password)),
+            ed25519: Some(ed25519::public_key(password)),
             crypt: None,
             is_empty: password.is_empty(),
         }
     }
 
     /// Whether the proof is right; `None` where this can't be told.
-    fn prove(&self, method: Method, nonce: &[u8; NONCE_LEN], proof: &[u8]) -> Option<bool> {
+    fn prove(&self, method: Method, nonce: &[u8], proof: &[u8]) -> Option<bool> {
         if self.is_empty || proof.is_empty() {
             return Some(self.is_empty && proof.is_empty());
         }
-        match method {
-            Method::Native => Some(native::verify(self.native.as_ref()?, nonce, proof)),
-            Method::Sha2 => Some(sha2::verify(self.sha2.as_ref()?, nonce, proof)),
-            Method::Clear => None,
+        let short = <&[u8; NONCE_LEN]>::try_from(nonce);
+        match (method, short) {
+            (Method::Native, Ok(nonce)) => Some(native::verify(self.native.as_ref()?, nonce, proof)),
+            (Method::Sha2, Ok(nonce)) => Some(sha2::verify(self.sha2.as_ref()?, nonce, proof)),
+            (Method::Native | Method::Sha2, Err(_)) => Some(false),
+            (Method::Ed25519, _) => Some(ed25519::verify(self.ed25519.as_ref()?, nonce, proof)),
+            (Method::Clear, _) => None,
         }
     }
 

@@ -52,7 +52,9 @@ impl FailedLogins {
             return None;
         }
         let failures = *self.by_address().get(&whose(address))?;
-        let left = self.window.checked_sub(now.saturating_duration_since(failures.since))?;
+        let left = self
+            .window
+            .checked_sub(now.saturating_duration_since(failures.since))?;
         (failures.count >= self.limit && !left.is_zero()).then_some(Blocked {
             limit: self.limit,
             window: self.window,
@@ -123,7 +125,11 @@ mod tests {
         assert!(!failed.note(bad, later), "not again");
         let blocked = failed.blocked(bad, later).expect("blocked");
         assert_eq!((blocked.limit, blocked.left), (3, MINUTE / 2));
-        assert_eq!(failed.blocked(ip("::ffff:192.0.2.1"), later), Some(blocked), "the same address");
+        assert_eq!(
+            failed.blocked(ip("::ffff:192.0.2.1"), later),
+            Some(blocked),
+            "the same address"
+        );
         assert_eq!(failed.blocked(good, later), None);
         assert_eq!(failed.blocked(bad, start + MINUTE), None);
         assert!(!failed.note(bad, start + MINUTE), "a new beginning");

@@ -22,6 +22,7 @@ fn options() -> ConnectOptions<'static> {
         attributes: &[("program_name", "test")],
         protection: Protection::Plain,
         zstd_level: 0,
+        nonce: [7; 32],
     }
 }
 
@@ -293,4 +294,63 @@ fn garbage_is_a_protocol_error() {
 fn the_password_stays_out_of_logs() {
     assert!(!format!("{:?}", Connect::new(options())).contains("115, 101, 99"));
     assert!(!format!("{:?}", options()).contains("secret"));
+}
+
+const LONG_NONCE: [u8; 32] = *b"0123456789abcdefghij0123456789ab";
+
+#[test]
+fn mariadbs_ed25519_signs_the_long_nonce() {
+    let mut connect = Connect::new(options());
+    let mut dialogue = meet(&mut connect).dialogue;
+    let mut request = Vec::new();
+    dialogue.switch(ed25519::PLUGIN, &LONG_NONCE, &mut request);
+    let (progress, answer) = to_client(&mut connect, &request);
+    assert_eq!(progress, Ok(Progress::Continue));
+    let (header, proof) = frame::packet(&answer).unwrap();
+    dialogue.answered(header.seq).unwrap();
+    assert!(ed25519::verify(
+        &ed25519::public_key(b"secret"),
+        &LONG_NONCE,
+        proof
+    ));
+    let (progress, _) = to_client(&mut connect, &ok(dialogue.seq));
+    assert!(matches!(progress, Ok(Progress::Done(server)) if server.nonce == NONCE));
+}
+
+#[test]
+fn parsec_asks_for_the_salt_and_signs_both_nonces() {
+    for envelope in [&b""[..], &[sha2::MORE_DATA]] {
+        let mut connect = Connect::new(options());
+        let mut dialogue = meet(&mut connect).dialogue;
+        let mut request = Vec::new();
+        dialogue.switch(parsec::PLUGIN, &LONG_NONCE, &mut request);
+        let (_, answer) = to_client(&mut connect, &request);
+        let (header, question) = frame::packet(&answer).unwrap();
+        assert_eq!(question, b"");
+        dialogue.answered(header.seq).unwrap();
+        let mut packet = Vec::new();
+        let salt = b"P\x00eighteen bytes now";
+        frame::write_packet(&mut packet, &mut dialogue.seq, &[envelope, salt].concat());
+        let (progress, answer) = to_client(&mut connect, &packet);
+        assert_eq!(progress, Ok(Progress::Continue));
+        let (_, proof) = frame::packet(&answer).unwrap();
+        let salt = parsec::Salt::decode(salt).unwrap();
+        let expected = parsec::sign(b"secret", salt, &LONG_NONCE, &[7; 32]).unwrap();
+        assert_eq!(proof, expected);
+    }
+}
+
+#[test]
+fn a_hash_alone_is_too_little_for_mariadbs_own_plugins() {
+    for plugin in [ed25519::PLUGIN, parsec::PLUGIN] {
+        let mut connect = Connect::new(ConnectOptions {
+            credential: Credential::NativeSecret(&[0; 20]),
+            ..options()
+        });
+        let mut dialogue = meet(&mut connect).dialogue;
+        let mut request = Vec::new();
+        dialogue.switch(plugin, &LONG_NONCE, &mut request);
+        let (progress, _) = to_client(&mut connect, &request);
+        assert_eq!(progress, Err(ConnectError::PasswordNeeded(plugin)));
+    }
 }
