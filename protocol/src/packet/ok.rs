@@ -53,6 +53,11 @@ impl<'a> OkPacket<'a> {
         }
         if self.status.contains(Status::SESSION_STATE_CHANGED) && !reader.is_empty() {
             self.session_state = reader.lenenc_bytes("session state")?;
+            // MariaDB 10.11 begins with room for a length of one byte, as a character of the schema's character
+            // set: with ucs2 and its like that is one or three zeros too many (measured).
+            while self.session_state.is_empty() && !reader.is_empty() {
+                self.session_state = reader.lenenc_bytes("session state")?;
+            }
         }
         reader.finish("OK")
     }
@@ -101,6 +106,18 @@ mod tests {
             warnings: 2,
             info: b"Rows matched: 1",
             session_state: b"\x01\x05\x04test",
+        }
+    }
+
+    /// What MariaDB 10.11.19 says to `USE` of schemas whose default character set is latin1, ucs2 and utf32.
+    #[test]
+    fn zeros_before_the_session_state_are_none_of_it() {
+        for zeros in [0, 1, 3] {
+            let mut bytes = b"\x00\x00\x00\x00\x40\x00\x00\x00".to_vec();
+            bytes.extend(std::iter::repeat_n(0, zeros));
+            bytes.extend(b"\x08\x01\x03\x02d1\x02\x011");
+            let ok = OkPacket::decode(&bytes, TRACK).unwrap();
+            assert_eq!(ok.session_state, b"\x01\x03\x02d1\x02\x011");
         }
     }
 
