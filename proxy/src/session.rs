@@ -174,7 +174,7 @@ impl Session {
         let complaint = match end {
             End::Complaint(complaint) => Some(complaint.clone()),
             End::Drained => Some(Complaint::stopping()),
-            End::Killed => Some(Complaint::killed()),
+            End::Killed => Some(Complaint::killed(self.worker.topology.load().flavor())),
             _ => None,
         };
         if let Some(complaint) = complaint {

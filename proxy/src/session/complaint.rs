@@ -8,6 +8,7 @@ use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
 
 use crate::pool;
+use crate::topology::Flavor;
 use crate::worker::failed_logins::Blocked;
 
 /// An error that Tandem gives in its own name, with the code and state that drivers know.
@@ -164,8 +165,12 @@ impl Complaint {
         Self::new(1053, "08S01", "Tandem is stopping")
     }
 
-    pub(super) fn killed() -> Self {
-        Self::new(1317, "70100", "Connection was killed")
+    /// As the servers tell who kills himself: MariaDB has ER_CONNECTION_KILLED for it.
+    pub(super) fn killed(flavor: Option<Flavor>) -> Self {
+        match flavor {
+            Some(Flavor::MySql) => Self::interrupted(),
+            _ => Self::new(1927, "70100", "Connection was killed"),
+        }
     }
 
     pub(super) fn interrupted() -> Self {
