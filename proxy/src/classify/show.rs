@@ -22,6 +22,8 @@ pub(crate) fn show(all: &Statement<'_>) -> Findings {
         }
         // An account's name may hold an `@`, which is no variable here.
         ("CREATE", "USER") | ("GRANTS", _) => Findings::because(Kind::Show, Purity::ServerLocal),
+        // A replica has an event as "disabled on slave".
+        ("CREATE", "EVENT") | ("EVENTS", _) => Findings::because(Kind::Show, Purity::ServerLocal),
         _ if is_of_the_data(&what, &after) => {
             let mut found = Findings::new(Kind::Show);
             body::scan(&all.rest(at + 2), &mut found);
@@ -41,7 +43,7 @@ pub(crate) fn show(all: &Statement<'_>) -> Findings {
 fn is_of_the_data(what: &str, after: &str) -> bool {
     match what {
         "DATABASES" | "SCHEMAS" | "TABLES" | "COLUMNS" | "FIELDS" | "INDEX" | "INDEXES" | "KEYS"
-        | "TRIGGERS" | "EVENTS" | "CHARSET" | "COLLATION" | "PRIVILEGES" => true,
+        | "TRIGGERS" | "CHARSET" | "COLLATION" | "PRIVILEGES" => true,
         "CHARACTER" => after == "SET",
         "PROCEDURE" | "FUNCTION" | "PACKAGE" => matches!(after, "STATUS" | "BODY"),
         "CREATE" => true,
