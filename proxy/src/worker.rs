@@ -12,6 +12,7 @@ pub mod schemas;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub struct Parts {
     pub topology: topology::Shared,
     pub signals: Signals,
     pub workers: usize,
+    /// How many `SET GLOBAL` clients have sent.
+    pub defaults: Arc<AtomicU32>,
     /// All workers, this one among them, once all have started.
     pub peers: Arc<OnceLock<Workers>>,
 }
@@ -99,6 +102,7 @@ pub struct Worker {
     /// The collation that a `SET NAMES` text leads to.
     pub collations: RefCell<Collations>,
     signals: Signals,
+    defaults: Arc<AtomicU32>,
     peers: Arc<OnceLock<Workers>>,
     gun: Gun,
     counters: RefCell<Counters>,
@@ -117,6 +121,7 @@ impl Worker {
             topology,
             signals,
             workers,
+            defaults,
             peers,
         } = parts;
         let bounds = pool::Bounds {
@@ -153,6 +158,7 @@ impl Worker {
             tls,
             topology,
             signals,
+            defaults,
             peers,
             gun: Gun::default(),
         })
@@ -160,6 +166,18 @@ impl Worker {
 
     pub fn count(&self, change: impl FnOnce(&mut Counters)) {
         change(&mut self.counters.borrow_mut());
+    }
+
+    /// Which of the server's defaults a session or connection gets that begins now, see [`Settings::defaults`].
+    ///
+    /// [`Settings::defaults`]: crate::session::settings::Settings::defaults
+    pub fn defaults(&self) -> u32 {
+        self.defaults.load(Ordering::Acquire)
+    }
+
+    /// A `SET GLOBAL` went through: connections of the pools have old values, those that log in now want the new.
+    pub fn defaults_changed(&self) {
+        self.defaults.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells the monitor what the data path has seen of a server; the monitor looks at once.
@@ -251,6 +269,7 @@ impl Worker {
             account: self.accounts.account(key.user),
             collation,
             max_prepared: self.config.pool.max_prepared,
+            defaults: self.defaults(),
         };
         let bound = self.config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {

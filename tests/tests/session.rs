@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};
+use tandem::demo::pair::client;
 use tandem_tests::{Cluster, Flavor, Setup, engine};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -22,9 +23,11 @@ async fn cluster() -> &'static Cluster {
                 config.pool.max_connections = 2;
                 config.pool.queue_timeout = Duration::from_secs(20);
             },
+            toml: "[[user]]\nname = \"boss\"\npassword = \"boss-secret\"".into(),
             ..Setup::default()
         })
         .await;
+        cluster.create_user("boss", "boss-secret", "ALL ON *.*").await;
         cluster.create_database("test_session").await;
         cluster.create_database("test_other").await;
         let mut conn = cluster.client_in("test_session").await;
@@ -131,6 +134,21 @@ async fn settings_follow_their_session() {
         !fresh.contains("latin1_german2_ci") && !fresh.contains("|77|"),
         "{fresh}"
     );
+}
+
+/// The pools' connections are older than the new value: a login to the server itself would have it.
+#[tokio::test]
+async fn who_logs_in_after_set_global_finds_the_new_value() {
+    let cluster = cluster().await;
+    let boss = client(cluster.address(), "boss", "boss-secret", None);
+    let mut boss = Conn::new(boss).await.expect("a login");
+    // The server's number has it asked where SET GLOBAL went: the other master keeps its own values.
+    let question = "SELECT @@group_concat_max_len, @@server_id";
+    for value in ["54321", "65432"] {
+        run(&mut boss, &format!("SET GLOBAL group_concat_max_len = {value}")).await;
+        assert_eq!(text(&mut session().await, question).await, format!("{value}|1"));
+    }
+    run(&mut boss, "SET GLOBAL group_concat_max_len = DEFAULT").await;
 }
 
 #[tokio::test]

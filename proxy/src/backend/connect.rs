@@ -98,6 +98,8 @@ pub struct Target<'a> {
     pub account: &'a accounts::Account,
     pub collation: u16,
     pub max_prepared: usize,
+    /// See [`Settings::defaults`].
+    pub defaults: u32,
 }
 
 /// Connects and logs in, without a default schema: a schema is set by the state sync, whose error the client sees.
@@ -129,7 +131,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         capabilities: info.capabilities,
         stream,
         inbox,
-        settings: Rc::new(Settings::new(u16::from(collation), None)),
+        settings: Rc::new(Settings::new(u16::from(collation), None).under(target.defaults)),
         reset_collation: match flavor {
             Flavor::MariaDb => u16::from(collation),
             Flavor::MySql => settings::SERVER_COLLATION,

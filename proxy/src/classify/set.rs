@@ -1,7 +1,7 @@
 //! `SET` in all its forms.
 
 use super::body;
-use super::facts::{Kind, Pins, Purity};
+use super::facts::{Kind, Links, Pins, Purity};
 use super::lexer;
 use super::statement::{Findings, Statement};
 use super::variables;
@@ -51,7 +51,11 @@ impl Scope {
 /// `SET TRANSACTION …`: without a scope it is for the next transaction only.
 fn transaction(scope: Option<Scope>) -> Findings {
     match scope {
-        Some(Scope::Global) => Findings::because(Kind::Admin, Purity::Writes),
+        Some(Scope::Global) => {
+            let mut found = Findings::because(Kind::Admin, Purity::Writes);
+            found.links |= Links::SETS_GLOBALS;
+            found
+        }
         Some(Scope::Session) => Findings::because(Kind::Set, Purity::SessionState),
         None => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::NEXT_TRANSACTION),
     }
@@ -94,6 +98,7 @@ fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     }
     if global {
         found.kind = Kind::Admin;
+        found.links |= Links::SETS_GLOBALS;
         found.reason = Some(Purity::Writes);
     }
     if found.calls_unknown {

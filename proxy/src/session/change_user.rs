@@ -52,7 +52,8 @@ impl Session {
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         let collation = request.charset.unwrap_or(self.settings.collation);
-        self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));
+        let settings = Settings::new(collation, request.schema.as_deref());
+        self.settings = Rc::new(settings.under(self.worker.defaults()));
         self.handle.show_schema(self.settings.schema.as_deref());
         if let Err(complaint) = self.check_schema().await {
             return Err(self.refuse_change(out, &complaint, seq).await);

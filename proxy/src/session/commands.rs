@@ -129,6 +129,7 @@ impl Session {
             true => SERVER_COLLATION,
             false => self.settings.collation,
         };
-        self.settings = Rc::new(self.settings.after_reset(collation));
+        let settings = self.settings.after_reset(collation);
+        self.settings = Rc::new(settings.under(self.worker.defaults()));
     }
 }

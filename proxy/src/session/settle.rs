@@ -44,6 +44,9 @@ impl Session {
             self.insert_id.made_on(connection.id, learned.insert_id);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
+        if facts.links.contains(Links::SETS_GLOBALS) {
+            self.worker.defaults_changed();
+        }
         self.ties.statement |= learned.cursor;
         self.note_write(facts, learned);
         if learned.error.is_some_and(|code| READ_ONLY.contains(&code)) {
