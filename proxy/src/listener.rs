@@ -139,7 +139,8 @@ fn give(workers: &[Remote], limit: usize, ids: &Ids, accepted: Accepted) {
     }
 }
 
-/// Connection ids as clients see them: unique while Tandem runs, never 0.
+/// Connection ids as clients see them: unique among a billion, and none that a server has given out. So a `KILL` can
+/// tell them from the servers' own, which clients read from `CONNECTION_ID()` and the process list.
 #[derive(Default)]
 struct Ids {
     last: AtomicU32,
@@ -147,14 +148,13 @@ struct Ids {
 
 impl Ids {
     fn next(&self) -> u32 {
-        loop {
-            let id = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if id != 0 {
-                return id;
-            }
-        }
+        let number = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        FIRST_ID | (number & (FIRST_ID - 1))
     }
 }
+
+/// A server would have to serve a billion connections to get there; still positive where clients keep 32 bits.
+const FIRST_ID: u32 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

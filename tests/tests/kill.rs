@@ -183,6 +183,33 @@ async fn who_kills_himself_is_told_as_by_the_servers() {
     assert!(conn.ping().await.is_err());
 }
 
+/// `CONNECTION_ID()` tells the server's number of the connection, and clients kill by it. Numbers that are nobody's
+/// here are the server's to judge.
+#[tokio::test]
+async fn kill_takes_the_servers_own_numbers_too() {
+    let cluster = cluster().await;
+    let (mut killer, mut victim) = (cluster.client().await, cluster.client().await);
+    // In a transaction nobody else gets the connection.
+    victim.query_drop("BEGIN").await.expect("begun");
+    let id: u32 = own_number(&mut victim).await;
+    killer.query_drop(format!("KILL {id}")).await.expect("killed");
+    assert!(victim.ping().await.is_err());
+    let id = own_number(&mut killer).await;
+    assert_eq!(
+        code(killer.query_drop(format!("KILL {id}")).await),
+        Some(killed())
+    );
+    let mut root = cluster.direct(cluster.a()).await;
+    let id = own_number(&mut root).await;
+    let mut other = cluster.client().await;
+    assert_eq!(code(other.query_drop(format!("KILL {id}")).await), Some(1095));
+}
+
+async fn own_number(conn: &mut Conn) -> u32 {
+    let id = conn.query_first("SELECT CONNECTION_ID()").await;
+    id.expect("an answer").expect("a number")
+}
+
 /// What the clients themselves do at Ctrl-C: a second connection and `KILL QUERY`.
 #[tokio::test]
 async fn control_c_in_the_command_line_clients_ends_the_query() {

@@ -177,10 +177,6 @@ impl Complaint {
         Self::new(1317, "70100", "Query execution was interrupted")
     }
 
-    pub(super) fn unknown_thread(id: u32) -> Self {
-        Self::new(1094, "HY000", format!("Unknown thread id: {id}"))
-    }
-
     pub(super) fn not_owner(id: u32) -> Self {
         Self::new(1095, "HY000", format!("You are not owner of thread {id}"))
     }

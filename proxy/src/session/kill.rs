@@ -1,8 +1,14 @@
-//! `KILL` and `COM_PROCESS_KILL`: ends a session, or what it runs, by the number that Tandem gave it.
+//! `KILL` and `COM_PROCESS_KILL`: ends a session, or what it runs, by the number that Tandem gave it, or the active
+//! master gave the connection that serves it. A number that is neither is the master's business.
 
-use tandem_protocol::frame::HEADER_LEN;
+use std::rc::Rc;
+
+use tandem_protocol::command::CommandCode;
+use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::response::Expect;
 
 use super::complaint::Complaint;
+use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::kill::{self, Kill, Victim};
 use crate::worker::kill::{Order, Outcome};
@@ -43,7 +49,10 @@ impl Session {
 
     async fn order(&mut self, kill: Kill) -> Result<(), End> {
         let session = match kill.victim {
-            Victim::Session(session) => session,
+            Victim::Session(number) => self
+                .worker
+                .find_session(number)
+                .map_or(number, |handle| handle.id),
             Victim::Oneself => self.handle.id,
         };
         if session == self.handle.id {
@@ -60,10 +69,26 @@ impl Session {
         };
         let complaint = match self.worker.order_kill(order).await {
             Outcome::Done => return self.say_ok().await,
-            Outcome::Unknown => Complaint::unknown_thread(session),
+            Outcome::Unknown => return self.pass_on(session, kill.query_only).await,
             Outcome::NotOwner => Complaint::not_owner(session),
             Outcome::Failed(cause) => Complaint::kill_failed(&cause),
         };
         self.complain(&complaint).await
+    }
+
+    /// Nobody's number here: of a client that connects past Tandem, of a thread of the server, or of nobody.
+    async fn pass_on(&mut self, number: u32, query_only: bool) -> Result<(), End> {
+        let what = if query_only { "QUERY" } else { "CONNECTION" };
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        bytes.push(CommandCode::Query as u8);
+        bytes.extend_from_slice(format!("KILL {what} {number}").as_bytes());
+        frame::end(&mut bytes, start, 0);
+        // What the client sent has been taken from the inbox already.
+        let nothing = Command { head: 0, tail: None };
+        let facts = Rc::clone(&self.worker.known_facts.ask_active);
+        let mut work = Work::new(facts, Expect::Single, nothing);
+        work.owned = Some(bytes);
+        self.run(work).await.map(drop)
     }
 }

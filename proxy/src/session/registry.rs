@@ -46,6 +46,8 @@ pub struct Handle {
     pub command: Cell<&'static str>,
     /// The server that works for the session now, and its id of the connection.
     pub target: Cell<Option<(usize, u32)>>,
+    /// The same of the last one that did.
+    pub served_by: Cell<Option<(usize, u32)>>,
     pub pins: Cell<Pins>,
     pub transaction: Cell<bool>,
     pub since: Cell<Instant>,
@@ -73,6 +75,7 @@ impl Handle {
             schema: RefCell::default(),
             command: Cell::new("Login"),
             target: Cell::new(None),
+            served_by: Cell::new(None),
             pins: Cell::new(Pins::empty()),
             transaction: Cell::new(false),
             since: Cell::new(Instant::now()),
@@ -255,6 +258,17 @@ impl Registry {
 
     pub fn find(&self, id: u32) -> Option<Rc<Handle>> {
         self.sessions.borrow().get(&id).cloned()
+    }
+
+    /// The session that a connection of a server works for, or worked for last.
+    pub fn served_by(&self, server: ServerId, thread_id: u32) -> Option<Rc<Handle>> {
+        let connection = Some((server.0, thread_id));
+        let sessions = self.sessions.borrow();
+        let served = sessions
+            .values()
+            .filter(|handle| handle.served_by.get() == connection);
+        let newest = served.max_by_key(|handle| (handle.target.get() == connection, handle.since.get()));
+        newest.cloned()
     }
 
     pub fn send_all(&self, signal: Signal) {

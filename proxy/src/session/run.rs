@@ -216,9 +216,9 @@ impl Session {
         };
         let pool = Rc::clone(lease.pool());
         let connection = lease.connection_mut();
-        self.handle
-            .target
-            .set(Some((pool.server.0, connection.thread_id)));
+        let served_by = Some((pool.server.0, connection.thread_id));
+        self.handle.target.set(served_by);
+        self.handle.served_by.set(served_by);
         let runs = self.handle.runs(Running {
             server: pool.server,
             thread_id: connection.thread_id,

@@ -16,7 +16,7 @@ use super::Worker;
 use crate::admin::view::DataPath;
 use crate::backend::{Key, UserId};
 use crate::net::address::Peer;
-use crate::session::registry::{Running, Signal};
+use crate::session::registry::{Handle, Running, Signal};
 use crate::session::swallow;
 
 /// Connections for killing that a worker has open at once; they don't count in the pool, which may be full just
@@ -65,7 +65,7 @@ impl Drop for Firing<'_> {
 impl Worker {
     /// Kills a session of this worker.
     pub(super) async fn kill(self: Rc<Self>, order: Order) -> Outcome {
-        let Some(handle) = self.registry.find(order.session) else {
+        let Some(handle) = self.find_session(order.session) else {
             return Outcome::Unknown;
         };
         let owner = self.accounts.id_of(handle.user.borrow().as_bytes());
@@ -87,6 +87,15 @@ impl Worker {
             Ok(()) => Outcome::Done,
             Err(cause) => Outcome::Failed(cause),
         }
+    }
+
+    /// A session of this worker by the number that Tandem gave it, or by the active master's own of the connection
+    /// that serves it: `CONNECTION_ID()` and the process list tell that one.
+    pub fn find_session(&self, number: u32) -> Option<Rc<Handle>> {
+        self.registry.find(number).or_else(|| {
+            let active = self.topology.load().active?;
+            self.registry.served_by(active, number)
+        })
     }
 
     async fn fire(&self, running: Running, client: Peer, query_only: bool) -> Result<(), String> {
