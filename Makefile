@@ -4,12 +4,13 @@
 CARGO ?= cargo
 INSTALL := .ci/install
 
-.PHONY: help demo test soak build
+.PHONY: help demo test soak mtr build
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
 	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once"
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, 500 clients for a minute, a dump of 200 MB"
+	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours)"
 	@echo "make build  the optimised program, target/release/tandem"
 
 demo:
@@ -31,6 +32,10 @@ soak:
 	TANDEM_SERVER=mariadb-11.8 $(CARGO) test --package tandem-tests
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture
 	TANDEM_DUMP_MB=200 $(CARGO) test --package tandem-tests --test clients -- --nocapture dump
+
+mtr: build
+	@$(INSTALL) server client mtr
+	tests/mtr/run.py
 
 build:
 	@$(INSTALL) build

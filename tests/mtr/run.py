@@ -1,0 +1,383 @@
+#!/usr/bin/python3
+"""MariaDB's own test suite through Tandem: every test of the suite `main` that passes directly twice has to pass
+through Tandem, but for the exceptions, which stand with their reasons in `exceptions.txt`.
+
+    tests/mtr/run.py                     one server behind Tandem, then the pair
+    tests/mtr/run.py --setting one       only that; `pair` likewise
+    tests/mtr/run.py --protocol ps       every statement as a prepared one (mtr's --ps-protocol); also view, cursor
+    tests/mtr/run.py --setting pair main.select main.join      only these tests
+    tests/mtr/run.py --verify-direct     makes direct-PROTOCOL.txt anew: what passes directly, twice
+
+The servers have the data that mtr makes for its own, and the options that each test's files ask for. The pair's second
+server replicates from the first; when a test has made that impossible (RESET MASTER), it is made to follow again.
+"""
+
+import argparse
+import collections
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MTR = Path("/usr/share/mysql/mysql-test")
+TANDEM = Path(os.environ.get("TANDEM", HERE.parents[1] / "target/release/tandem"))
+# One mtr for so many tests: after a failure the next batch begins with fresh servers, since a test that fails
+# leaves behind what others trip over.
+BATCH = 40
+PROTOCOLS = {"text": [], "ps": ["--ps-protocol"], "view": ["--view-protocol"], "cursor": ["--cursor-protocol"]}
+# What a pair needs, beyond mtr's own options.
+SERVER = ["--log-output=file", "--log-bin=master-bin", "--log-slave-updates", "--max-connections=300"]
+# Tests with one of these restart or end the server, which is none of theirs here.
+RESTARTS = re.compile(r"shutdown_server|restart_mysqld|shutdown_mysqld|start_mysqld|kill_mysqld|MYSQLD_BOOTSTRAP")
+SOURCE = re.compile(r"^\s*(?:--\s*)?source\s+([^\s;]+)", re.M | re.I)
+# Who logs in, and with what.
+LOGIN = re.compile(r"^\s*(?:--\s*)?(?:connect\s*\(?\s*[^,\n]+,[^,\n]+,|change_user\s)([^,\n;)]+)(?:,([^,\n;)]*))?", re.M)
+RESULT = re.compile(r"^(main\.\S+)(?: '[^']*')* +(?:w\d+ +)?\[ (pass|fail|skipped|disabled)", re.M)
+
+
+def main():
+    options = arguments()
+    where = options.var.resolve()
+    if len(str(where)) > 60:
+        sys.exit(f"{where} is too long a path for the sockets in it: name a shorter one with --var")
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
+    if options.verify_direct:
+        return verify_direct(where, options)
+    tests = options.tests or direct_list(options.protocol)
+    settings = options.setting or ["one", "pair"]
+    verdicts = [judge(where, setting, options.protocol, tests, whole=not options.tests) for setting in settings]
+    return max(verdicts)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tests", nargs="*")
+    parser.add_argument("--setting", action="append", choices=["one", "pair"])
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="text")
+    parser.add_argument("--verify-direct", action="store_true")
+    parser.add_argument("--var", type=Path, default=Path("/tmp/tandem-mtr"), help="a folder that is emptied first")
+    return parser.parse_args()
+
+
+def judge(where, setting, protocol, tests, whole):
+    """Runs the tests through Tandem and compares with the exceptions; 1 when something differs from them."""
+    excepted = exceptions(setting, protocol)
+    with Ground(where / f"{protocol}-{setting}", setting, protocol) as ground:
+        results = ground.run(tests)
+        failed = [test for test in tests if results.get(test) not in ("pass", "skipped")]
+        # Alone and on fresh servers: what fails only after another one's failure does not count.
+        again = ground.run(failed, size=1)
+    lasting = [test for test in failed if again.get(test) != "pass"]
+    skipped = [test for test in tests if results.get(test) == "skipped"]
+    unexpected = [test for test in lasting if test not in excepted]
+    recovered = [test for test in excepted if test in tests and test not in lasting]
+    print(f"{protocol}, {setting}: {len(tests)} tests pass directly; through Tandem "
+          f"{len(tests) - len(lasting) - len(skipped)} pass, {len(skipped)} are skipped, {len(lasting)} fail, "
+          f"{len(lasting) - len(unexpected)} of them known exceptions")
+    for test in failed:
+        if test not in lasting:
+            print(f"  only in company  {test}")
+    for test in unexpected:
+        print(f"  UNEXPECTED       {test}   (see {ground.log})")
+    for test in recovered:
+        print(f"  PASSES NOW       {test}   take it off exceptions.txt: {excepted[test]}")
+    sys.stdout.flush()
+    return int(bool(unexpected or (recovered and whole)))
+
+
+def verify_direct(where, options):
+    """What passes directly, twice, the second time in other company."""
+    protocol = options.protocol
+    names = options.tests or sorted(f"main.{file.stem}" for file in (MTR / "main").glob("*.test"))
+    names = [name for name in names if server_options(name) is not None]
+    with Ground(where / f"{protocol}-direct", "direct", protocol) as ground:
+        first = ground.run(names)
+        passing = [test for test in names if first.get(test) == "pass"]
+        second = ground.run(passing)
+    twice = [test for test in passing if second.get(test) == "pass"]
+    version = subprocess.run(["mariadbd", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    count = list(first.values()).count
+    head = (f"# Passes directly, twice: run.py --verify-direct --protocol {protocol}\n# {version}\n"
+            f"# Of {len(names)} tests that do not restart the server {count('skipped') + count('disabled')} are skipped, "
+            f"{count('fail')} fail (they want\n# what an external server has not), {len(passing)} pass once, "
+            f"{len(twice)} twice.\n")
+    direct_file(protocol).write_text(head + "".join(f"{test}\n" for test in twice))
+    print(head, end="")
+    return 0
+
+
+def direct_file(protocol):
+    return HERE / f"direct-{protocol}.txt"
+
+
+def direct_list(protocol):
+    file = direct_file(protocol)
+    if not file.exists():
+        sys.exit(f"{file.name} is missing: make it with run.py --verify-direct --protocol {protocol}")
+    return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def exceptions(setting, protocol):
+    """`test | settings | protocols | reason`, where `*` means all."""
+    found = {}
+    for line in (HERE / "exceptions.txt").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        test, settings, protocols, reason = (part.strip() for part in line.split("|", 3))
+        if fits(setting, settings) and fits(protocol, protocols):
+            found[test] = reason
+    return found
+
+
+def fits(name, names):
+    return names == "*" or name in names.split()
+
+
+def files(test):
+    """The test's file and those it includes, with what is in them."""
+    texts, todo = {}, [MTR / "main" / f"{test.removeprefix('main.')}.test"]
+    while todo:
+        file = todo.pop()
+        if file not in texts and file.exists():
+            texts[file] = file.read_text(errors="replace")
+            todo += [place / name for name in SOURCE.findall(texts[file]) for place in (file.parent, MTR)]
+    return texts
+
+
+def server_options(test):
+    """What the test's files want of the server; None when it can't have that here."""
+    options = []
+    for file, text in files(test).items():
+        if RESTARTS.search(text):
+            return None
+        for more in [file.with_suffix(".opt"), file.with_name(f"{file.stem}-master.opt")]:
+            if more.exists():
+                options.extend(more.read_text(errors="replace").split())
+    # A `$` is a plugin that mtr looks for.
+    return None if "$" in "".join(options) else tuple(sorted(options))
+
+
+def accounts(tests):
+    """The accounts that the tests create and log in with: Tandem wants them in its configuration. Of several
+    passwords the most frequent."""
+    seen = collections.Counter()
+    for test in tests:
+        for text in files(test).values():
+            for user, password in LOGIN.findall(text):
+                user, password = (word.strip().strip("\"'`") for word in (user, password))
+                if re.fullmatch(r"\w{1,128}", user) and user != "root" and not re.search(r"[$\\\"]", password):
+                    seen[user, password] += 1
+    return {user: password for (user, password), _ in reversed(seen.most_common())}
+
+
+class Ground:
+    """Servers and, unless the setting is `direct`, Tandem in front of them; all of it stops at the end."""
+
+    def __init__(self, where, setting, protocol):
+        self.setting, self.protocol = setting, protocol
+        self.where = where
+        self.log = where / "mtr.log"
+        self.running = []
+        names = ["a", "b"] if setting == "pair" else ["a"]
+        self.servers = [Server(where / name, number) for number, name in enumerate(names, 1)]
+
+    def __enter__(self):
+        for server in self.servers:
+            server.install()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def run(self, tests, size=BATCH):
+        """What becomes of each test; those that want the same options of the server go together."""
+        groups = {}
+        for test in tests:
+            groups.setdefault(server_options(test) or (), []).append(test)
+        results, done = {}, 0
+        for options, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+            fresh = False
+            for start in range(0, len(group), size):
+                batch = group[start:start + size]
+                fresh = fresh or self.start(options, batch if size == 1 else group)
+                found = self.mtr(batch) if fresh else {}
+                results.update(found)
+                done += len(batch)
+                bad = [test for test in batch if found.get(test) not in ("pass", "skipped", "disabled")]
+                fresh = not bad
+                print(f"  {self.setting} {done}/{len(tests)} {' '.join(bad)}", flush=True)
+        return results
+
+    def start(self, options, tests=()):
+        """All of it anew, with data as they were at the beginning; false when the server refuses its options."""
+        self.stop()
+        for server in self.servers:
+            self.running.append(server)
+            if not server.start(options):
+                return False
+        if self.setting == "pair":
+            self.running.append(Follower(*self.servers))
+        if self.setting != "direct":
+            self.running.append(Tandem(self.where, self.servers, accounts(tests)))
+        return True
+
+    def stop(self):
+        while self.running:
+            self.running.pop().stop()
+
+    def mtr(self, tests):
+        """Runs mtr on an external server, the last thing that was started."""
+        front = self.servers[0] if self.setting == "direct" else self.running[-1]
+        # The first server's folder: tests read and write files where it does.
+        var = self.servers[0].where
+        command = [MTR / "mtr", f"--vardir={var}", f"--tmpdir={var}/tmp", "--user=root", "--force", "--max-test-fail=0",
+                   "--retry=0", "--testcase-timeout=3", "--suite-timeout=300", "--nowarnings"]
+        for key, value in [("socket", front.socket), ("port", front.port), ("user", "root")]:
+            command += ["--extern", f"{key}={value}"]
+        env = dict(os.environ, MASTER_MYPORT=str(front.port), MASTER_MYSOCK=str(front.socket))
+        done = subprocess.run([*command, *PROTOCOLS[self.protocol], *tests], cwd=MTR, env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
+        with self.log.open("a") as log:
+            log.write(done.stdout)
+        return dict(RESULT.findall(done.stdout))
+
+
+class Server:
+    def __init__(self, where, number):
+        self.where, self.number = where, number
+        self.child = None
+        self.socket = where / "tmp/mysqld.1.sock"
+        self.port = free_port()
+
+    def install(self):
+        """Has mtr make the server's folder as it makes its own: accounts, tables, option file."""
+        command = [MTR / "mtr", f"--vardir={self.where}", f"--tmpdir={self.where}/tmp", "--start-and-exit", "main.1st"]
+        done = subprocess.run(command, cwd=MTR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pid_file = self.where / "run/mysqld.1.pid"
+        if not pid_file.exists():
+            sys.exit(f"mtr could not start a server:\n{done.stdout}")
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        wait_for("the server's end", lambda: not Path(f"/proc/{pid}").exists())
+        # The mtr that runs the tests writes another my.cnf.
+        (self.where / "my.cnf").rename(self.where / "server.cnf")
+
+    def start(self, options):
+        data = self.where / "mysqld.1/data"
+        shutil.rmtree(data, ignore_errors=True)
+        shutil.copytree(self.where / "install.db", data)
+        for path in [data, *data.rglob("*")]:
+            # mtr keeps its original unwritable.
+            path.chmod(path.stat().st_mode | 0o200)
+        command = ["mariadbd", f"--defaults-file={self.where}/server.cnf", "--defaults-group-suffix=.1", "--user=root",
+                   f"--port={self.port}", f"--server-id={self.number}", *SERVER]
+        zone = "GMT-3"
+        for option in options:
+            if option.startswith("--timezone="):
+                zone = option.removeprefix("--timezone=")
+            elif option != "--force-restart":
+                command.append(option)
+        if self.number == 2:
+            command += ["--read-only=1", "--slave-skip-errors=all", "--slave-net-timeout=10"]
+        with (self.where / "error.log").open("ab") as log:
+            self.child = subprocess.Popen(command, cwd=self.where, env=dict(os.environ, TZ=zone), stdout=log, stderr=log)
+        wait_for("the server", lambda: self.child.poll() is not None or sql(self.socket, "DO 1") is not None)
+        return self.child.poll() is None
+
+    def stop(self):
+        end(self.child)
+
+
+MONITOR = ("SET SESSION sql_log_bin=0; CREATE USER tandem_monitor@localhost IDENTIFIED BY 'monitor'; "
+           "GRANT SLAVE MONITOR ON *.* TO tandem_monitor@localhost")
+
+
+class Tandem:
+    def __init__(self, where, servers, users):
+        self.socket, self.port = where / "tandem.sock", free_port()
+        text = (HERE / "tandem.toml").read_text().replace("WHERE", str(where))
+        text = text.replace("PORT", str(self.port)).replace("ADMIN", str(free_port()))
+        for server in servers:
+            sql(server.socket, MONITOR)
+            text += f'\n[[server]]\nname = "{server.where.name}"\naddress = "{server.socket}"\n'
+        for user, password in users.items():
+            text += f'\n[[user]]\nname = "{user}"\npassword = "{password}"\n'
+        file = where / "tandem.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        with (where / "tandem.log").open("ab") as log:
+            self.child = subprocess.Popen([TANDEM, "run", "--config", file], stdout=log, stderr=log)
+        wait_for("Tandem", lambda: sql(self.socket, "DO 1") is not None)
+
+    def stop(self):
+        end(self.child)
+
+
+class Follower:
+    """Has the second server follow the first, and again when a test has made that impossible."""
+
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+        self.ended = threading.Event()
+        self.follow()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def follow(self):
+        position = sql(self.first.socket, "SELECT @@GLOBAL.gtid_binlog_pos") or ""
+        sql(self.second.socket,
+            f"STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos='{position.strip()}'; "
+            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={self.first.port}, MASTER_USER='root', "
+            "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1; START SLAVE")
+
+    def watch(self):
+        while not self.ended.wait(1):
+            status = sql(self.second.socket, "SHOW SLAVE STATUS\\G") or ""
+            if "Slave_IO_Running: No" in status or "Slave_SQL_Running: No" in status:
+                self.follow()
+
+    def stop(self):
+        self.ended.set()
+        self.thread.join()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def sql(path, text):
+    """What the client prints, or None when the server does not answer."""
+    done = subprocess.run(["mariadb", "--no-defaults", f"--socket={path}", "-uroot", "-N", "-e", text],
+                          capture_output=True, text=True, errors="replace", timeout=60)
+    return done.stdout if done.returncode == 0 else None
+
+
+def end(child):
+    child.terminate()
+    try:
+        child.wait(20)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def wait_for(what, happened, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            sys.exit(f"{what} did not come within {seconds} s")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
