@@ -322,7 +322,8 @@ impl Walker {
     /// The EOF behind the definitions is opaque, unless it opens a cursor: then it is the end,
     /// and the rows come with COM_STMT_FETCH. Under DEPRECATE_EOF the same place has an OK with
     /// the same status, which ends the reply like that of a result without rows (both measured on
-    /// MariaDB 10.11.19). A cursor over no rows is opened as well.
+    /// MariaDB 10.11.19). A cursor over no rows is opened as well. Where more results follow, the status tells of
+    /// a cursor that a procedure used itself, and rows come (MariaDB 10.11.19, MySQL 9.7.4; PHP's bug 77935).
     fn columns_eof(&mut self, header: Header, first: u8, rest: &[u8]) -> Result<Seen, DecodeError> {
         if first != OK_AS_EOF_HEADER || header.len >= LEGACY_EOF_BELOW {
             return Err(DecodeError::Unexpected {
@@ -334,7 +335,9 @@ impl Walker {
         let Some(payload) = rest.get(HEADER_LEN..whole) else {
             return Ok(Seen::Unclear(whole));
         };
-        if eof_status(payload)?.contains(Status::CURSOR_EXISTS) && self.expect == Expect::Execute {
+        let status = eof_status(payload)?;
+        let opened = status.contains(Status::CURSOR_EXISTS) && !status.contains(Status::MORE_RESULTS);
+        if opened && self.expect == Expect::Execute {
             return Ok(Seen::Control(Control::Eof));
         }
         self.state = State::Rows;

@@ -10,7 +10,7 @@ use tandem_protocol::flags::{Capabilities, Status};
 use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::packet::eof::EofPacket;
 use tandem_protocol::packet::err::{ErrPacket, ServerError};
-use tandem_protocol::packet::ok::OkPacket;
+use tandem_protocol::packet::ok::{OK_AS_EOF_HEADER, OkPacket};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::packet::session_track::{self, Change};
 use tandem_protocol::response::{Control, Expect, Step, Walker};
@@ -373,6 +373,8 @@ fn learn_ok(
     let payload = &bytes[at + HEADER_LEN..at + len];
     let ok = OkPacket::decode(payload, connection.capabilities)?;
     learn_status(learned, ok.status, ok.warnings);
+    // Behind a procedure that used a cursor itself, MySQL 9.7.4 still says in the last OK that there is one.
+    learned.cursor &= payload.first() == Some(&OK_AS_EOF_HEADER);
     learned.reported = true;
     if ok.last_insert_id != 0 {
         learned.insert_id = ok.last_insert_id;
