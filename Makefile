@@ -18,7 +18,7 @@ demo:
 	$(CARGO) run --quiet --package tandem -- demo
 
 test:
-	@$(INSTALL) build server client php python wordpress
+	@$(INSTALL) build server client php python wordpress mediawiki phpmyadmin
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
@@ -27,7 +27,7 @@ test:
 	$(CARGO) run --quiet --package tandem -- demo --once
 
 soak:
-	@$(INSTALL) build server client php python wordpress
+	@$(INSTALL) build server client php python wordpress mediawiki phpmyadmin
 	.ci/server-root mariadb-11.8
 	TANDEM_SERVER=mariadb-11.8 $(CARGO) test --package tandem-tests
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture

@@ -13,7 +13,10 @@
 pub mod authority;
 mod cluster;
 pub mod external;
+mod judge;
 pub mod raw;
+pub mod site;
+mod warnings;
 
 use std::future::Future;
 use std::path::Path;
@@ -24,6 +27,7 @@ pub use tandem::demo::pair;
 pub use tandem::demo::pair::Engine;
 pub use tandem::demo::story::Counts;
 pub use tandem::topology::Flavor;
+pub use warnings::Warnings;
 
 /// The servers that the environment asks for by `TANDEM_SERVER`: `mariadb` is this machine's (the default);
 /// any other name is a folder that `.ci/server-root` has made, `mysql-9.7` or `mariadb-11.8`.
