@@ -14,6 +14,7 @@ pub mod version;
 
 pub mod auth;
 pub mod command;
+pub mod compression;
 pub mod packet;
 
 pub mod handshake;
