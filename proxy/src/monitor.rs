@@ -1,6 +1,6 @@
 //! Watches the servers and publishes the topology.
 //!
-//! One task a server asks it every `monitor.interval` ([`probe`]); one task takes the answers in ([`health`]), derives the
+//! One task a server asks it every `monitor.interval` ([`probe`]), another follows what it applies ([`applied`]); one task takes the answers in ([`health`]), derives the
 //! next topology ([`crate::topology::derive`]) and stores it where the data path reads it. Only that task stores.
 //!
 //! # The monitor's account
@@ -17,6 +17,7 @@
 //! `SET sql_log_bin = 0` on each server, or on one and let it replicate.
 
 mod announce;
+mod applied;
 mod door;
 pub mod health;
 pub mod observation;
@@ -33,7 +34,9 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::config::Config;
-use crate::topology::{ServerId, Shared, derive};
+use crate::topology::gtid::Gtid;
+use crate::topology::{ServerId, Shared, Topology, derive};
+use applied::{Follower, Wake};
 use health::{History, State};
 use observation::Observation;
 use probe::Probe;
@@ -57,6 +60,7 @@ pub struct Monitor {
 #[derive(Clone, Debug)]
 pub struct Signals {
     wakes: Arc<[Notify]>,
+    followers: Arc<[Wake]>,
 }
 
 /// What the data path met.
@@ -74,6 +78,7 @@ pub fn start(config: &Config) -> Monitor {
     let topology: Shared = Arc::new(ArcSwap::from_pointee(first));
     let signals = Signals {
         wakes: config.servers.iter().map(|_| Notify::new()).collect(),
+        followers: config.servers.iter().map(|_| Wake::default()).collect(),
     };
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (completed, complete) = watch::channel(false);
@@ -89,6 +94,8 @@ pub fn start(config: &Config) -> Monitor {
             signals.clone(),
             observed.clone(),
         ));
+        let follower = Follower::new(id, server, config, topology.clone(), signals.clone());
+        tasks.spawn(follower.run());
     }
     let publisher = Publisher {
         topology: topology.clone(),
@@ -128,6 +135,17 @@ impl Signals {
         debug!(?server, ?trouble, "the data path met trouble");
         if let Some(wake) = self.wakes.get(server.0) {
             wake.notify_one();
+        }
+    }
+
+    /// A commit that a client is told of: how far the standby has got is asked for at once.
+    pub fn committed(&self, topology: &Topology, gtid: &Gtid) {
+        if let Some(mark) = &topology.mark
+            && mark.commit(gtid)
+        {
+            for follower in self.followers.iter() {
+                follower.wake();
+            }
         }
     }
 
@@ -184,6 +202,9 @@ impl Publisher {
         self.histories[index].record(observation);
         let old = self.topology.load();
         let new = derive::derive(&old, &self.histories, self.max_lag, Instant::now());
+        if let (Some(mark), Some(answer)) = (&new.mark, self.histories[index].current()) {
+            mark.apply_position(ServerId(index), &answer.seen.position);
+        }
         announce::changes(&old, &new);
         let name = &new.servers[index].name;
         announce::unfitness(name, &mut self.told[index], &self.histories[index]);

@@ -237,11 +237,11 @@ pub fn decide(
     Ok(Decision::new(server, Reason::Balanced, topology))
 }
 
-/// Whether `server` has applied what the session wrote, as far as the last probe knows.
+/// Whether `server` is known to have applied what the session wrote.
 fn has_applied(written: Written, topology: &Topology, server: ServerId) -> bool {
     match written {
         Written::Nothing => true,
-        Written::At(gtid) => topology.server(server).position.covers(&gtid),
+        Written::At(gtid) => topology.covers(server, &gtid),
         Written::Somewhere(moment) => has_spread(moment, topology),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod derive;
 pub mod gtid;
+pub mod mark;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::net::address::Endpoint;
-use gtid::Position;
+use gtid::{Gtid, Position};
+use mark::Mark;
 
 /// Index of a server in the configuration file's order; stable while Tandem runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +94,8 @@ pub struct Topology {
     pub epoch: u64,
     pub servers: Vec<Server>,
     pub active: Option<ServerId>,
+    /// Goes on between probes; there is one while the active master's stream is known.
+    pub mark: Option<Arc<Mark>>,
 }
 
 impl Topology {
@@ -109,6 +113,12 @@ impl Topology {
     /// Who made the servers, as soon as one was reached.
     pub fn flavor(&self) -> Option<Flavor> {
         self.version().map(|version| version.flavor)
+    }
+
+    /// Whether a server is known to have applied this commit.
+    pub fn covers(&self, server: ServerId, gtid: &Gtid) -> bool {
+        let marked = self.mark.as_ref().is_some_and(|mark| mark.covers(server, gtid));
+        marked || self.server(server).position.covers(gtid)
     }
 
     /// The server that takes reads beside the active master, where there is one.

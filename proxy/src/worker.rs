@@ -37,6 +37,7 @@ use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::registry::Registry;
 use crate::session::statements::Library;
+use crate::topology::gtid::Gtid;
 use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
 use failed_logins::FailedLogins;
@@ -186,6 +187,11 @@ impl Worker {
             self.count(|counters| counters.connections_lost += 1);
         }
         self.signals.report(server, trouble);
+    }
+
+    /// Notes a commit that a client is told of, so that it is known when the standby has it.
+    pub fn committed(&self, gtid: &Gtid) {
+        self.signals.committed(&self.topology.load(), gtid);
     }
 
     /// Shares a read between the active master and the standby.

@@ -83,6 +83,7 @@ fn topology() -> topology::Shared {
         epoch: 1,
         servers: vec![server],
         active: Some(ServerId(0)),
+        mark: None,
     }))
 }
 

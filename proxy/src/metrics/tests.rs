@@ -70,6 +70,7 @@ fn topology(role: Role) -> Topology {
         epoch: 3,
         servers: vec![server],
         active: (role == Role::Active).then_some(ServerId(0)),
+        mark: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::topology::gtid::Position;
+use crate::topology::gtid::{Position, Stream};
 use crate::topology::{ServerId, Version};
 
 /// The outcome of one probe of one server.
@@ -26,6 +26,8 @@ pub struct Seen {
     /// `read_only`; on MySQL also `super_read_only` or `offline_mode`.
     pub read_only: bool,
     pub position: Position,
+    /// That of the commits made on it; `None` if it could not be read.
+    pub stream: Option<Stream>,
     /// One for each source that this server is set up to replicate from.
     pub links: Vec<Link>,
     /// Settings that a master of a pair should not have, in words.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::observation::{Link, Receiver, Seen};
-use crate::topology::gtid::Position;
+use crate::topology::gtid::{Position, Stream};
 use crate::topology::{Flavor, Version};
 
 /// One row, as column name and value as text; `None` is NULL.
@@ -17,12 +17,13 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
     match flavor {
         Flavor::MariaDb => {
             "SELECT @@version, @@server_id, @@read_only, @@log_bin, @@log_slave_updates, \
-             @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos; \
+             @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos, \
+             @@GLOBAL.gtid_domain_id AS gtid_domain_id; \
              SHOW ALL SLAVES STATUS"
         }
         Flavor::MySql => {
             "SELECT @@version, @@server_id, @@read_only, @@super_read_only, @@offline_mode, \
-             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed; \
+             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed, @@server_uuid; \
              SHOW REPLICA STATUS"
         }
     }
@@ -42,7 +43,7 @@ pub(super) fn flavor(version: &str, comment: &str) -> Flavor {
 pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<Seen, String> {
     let version = version(flavor, state.text("@@version")?)?;
     let server_id = state.number("@@server_id")?;
-    let (read_only, position, mut unfit) = match flavor {
+    let (read_only, position, stream, mut unfit) = match flavor {
         Flavor::MariaDb => (
             // 12.0 gave it names: OFF, ON, NO_LOCK, NO_LOCK_NO_ADMIN.
             state.on("@@read_only")?,
@@ -52,11 +53,13 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
                 server_id,
             )
             .ok_or("a GTID position could not be read")?,
+            Some(Stream::of_mariadb(state.number("gtid_domain_id")?, server_id)),
             mariadb_unfit(state)?,
         ),
         Flavor::MySql => (
             state.on("@@read_only")? || state.on("@@super_read_only")? || state.on("@@offline_mode")?,
             Position::parse_mysql(state.text("@@gtid_executed")?).ok_or("gtid_executed could not be read")?,
+            Stream::of_mysql(state.text("@@server_uuid")?),
             mysql_unfit(state)?,
         ),
     };
@@ -75,6 +78,7 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
         server_id,
         read_only,
         position,
+        stream,
         links: links.into_iter().map(|(link, _)| link).collect(),
         unfit,
     })
@@ -214,7 +218,8 @@ mod tests {
     }
 
     const STATE: &str = "@@version=10.11.14-MariaDB-0+deb12u2-log; @@server_id=2; @@read_only=0; @@log_bin=1; \
-        @@log_slave_updates=1; @@gtid_strict_mode=1; @@binlog_format=ROW; @@gtid_slave_pos=0-1-7; @@gtid_binlog_pos=0-1-7";
+        @@log_slave_updates=1; @@gtid_strict_mode=1; @@binlog_format=ROW; @@gtid_slave_pos=0-1-7; @@gtid_binlog_pos=0-1-7; \
+        gtid_domain_id=0";
     const LINK: &str = "Master_Server_Id=1; Slave_IO_Running=Yes; Slave_SQL_Running=Yes; \
         Seconds_Behind_Master=3; Using_Gtid=Slave_Pos; Last_IO_Error=; Last_SQL_Error=";
 
@@ -264,7 +269,8 @@ mod tests {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         let state = format!(
             "@@version=9.7.4; @@server_id=1; @@read_only=0; @@super_read_only=0; @@offline_mode=0; @@log_bin=1; \
-             @@log_replica_updates=1; @@gtid_mode=ON; @@gtid_executed={uuid}:1-7"
+             @@log_replica_updates=1; @@gtid_mode=ON; @@gtid_executed={uuid}:1-7; \
+             @@server_uuid={uuid}"
         );
         let link = "Source_Server_Id=2; Replica_IO_Running=No; Replica_SQL_Running=No; \
             Seconds_Behind_Source=NULL; Auto_Position=1; Last_IO_Error=; Last_SQL_Error=duplicate key";

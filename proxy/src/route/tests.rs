@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::classify::facts::{Kind, Links, Pins, Tables};
-use crate::topology::gtid::Position;
+use crate::topology::gtid::{Position, Stream};
+use crate::topology::mark::Mark;
 use crate::topology::{Role, Server};
 
 fn facts(purity: Purity) -> Facts {
@@ -43,6 +44,7 @@ fn pair(standby: Role, standby_position: &str) -> Topology {
             server(1, standby, standby_position, None),
         ],
         active: Some(ServerId(0)),
+        mark: None,
     }
 }
 
@@ -98,6 +100,16 @@ fn a_session_reads_its_own_write_on_the_active_master_until_the_standby_has_it()
         decided(&facts(Purity::Pure), &wrote, &applied),
         (1, Reason::Balanced)
     );
+    // Known between two probes.
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2);
+    let marked = Topology {
+        mark: Some(Arc::clone(&mark)),
+        ..behind
+    };
+    for (number, expected) in [(9, (0, Reason::OwnWrite)), (10, (1, Reason::Balanced))] {
+        mark.apply(ServerId(1), number);
+        assert_eq!(decided(&facts(Purity::Pure), &wrote, &marked), expected);
+    }
 }
 
 #[test]

@@ -84,6 +84,7 @@ mod tests {
             epoch: 0,
             servers: Vec::new(),
             active: None,
+            mark: None,
         };
         Reading::new(&Rc::new(settings), &nobody)
     }

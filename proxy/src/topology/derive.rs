@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::mark::Mark;
 use super::{Replication, Role, Server, ServerId, Topology};
 use crate::config;
 use crate::monitor::health::{Answer, History, State};
@@ -39,6 +40,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         epoch: 0,
         servers: servers.iter().enumerate().map(server).collect(),
         active: None,
+        mark: None,
     }
 }
 
@@ -62,7 +64,19 @@ pub fn derive(previous: &Topology, histories: &[History], max_lag: Duration, now
         epoch: previous.epoch + u64::from(active != previous.active),
         servers: servers.collect(),
         active,
+        mark: mark(previous, histories, active),
     }
+}
+
+/// The mark goes on while the active master and its stream stay.
+fn mark(previous: &Topology, histories: &[History], active: Option<ServerId>) -> Option<Arc<Mark>> {
+    let stream = histories[active?.0].last()?.seen.stream?;
+    let old = previous.mark.as_ref();
+    let goes_on = previous.active == active && old.is_some_and(|mark| mark.stream() == stream);
+    Some(match old {
+        Some(mark) if goes_on => Arc::clone(mark),
+        _ => Mark::new(stream, histories.len()),
+    })
 }
 
 fn choose_active(previous: Option<ServerId>, histories: &[History]) -> Option<ServerId> {

@@ -35,6 +35,13 @@ pub enum Gtid {
     MySql { source: [u8; 16], transaction: u64 },
 }
 
+/// The row of numbers that a server gives the commits made on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    MariaDb { domain: u32, server: u32 },
+    MySql { source: [u8; 16] },
+}
+
 /// Everything a server has committed.
 ///
 /// One of the two lists is empty. A pair has one or two MariaDB domains or MySQL sources, so a search is a
@@ -87,6 +94,21 @@ impl Gtid {
         last.map(|transaction| Self::MySql { source, transaction })
     }
 
+    pub fn stream(&self) -> Stream {
+        match *self {
+            Self::MariaDb { domain, server, .. } => Stream::MariaDb { domain, server },
+            Self::MySql { source, .. } => Stream::MySql { source },
+        }
+    }
+
+    /// Its place in its stream.
+    pub fn number(&self) -> u64 {
+        match *self {
+            Self::MariaDb { sequence, .. } => sequence,
+            Self::MySql { transaction, .. } => transaction,
+        }
+    }
+
     /// Whether both are of one stream, and `self` is the older one.
     pub fn is_before(&self, other: &Self) -> bool {
         match (*self, *other) {
@@ -106,6 +128,31 @@ impl Gtid {
                 },
             ) => source == theirs && transaction < newer,
             _ => false,
+        }
+    }
+}
+
+impl Stream {
+    /// That of a MariaDB server, by `@@GLOBAL.gtid_domain_id` and `@@server_id`.
+    pub fn of_mariadb(domain: u32, server: u32) -> Self {
+        Self::MariaDb { domain, server }
+    }
+
+    /// That of a MySQL server, by its `@@server_uuid`.
+    pub fn of_mysql(server_uuid: &str) -> Option<Self> {
+        uuid(server_uuid).map(|source| Self::MySql { source })
+    }
+
+    /// All commits up to `number` as the servers write it where one is waited for: `0-1-7`, `uuid:1-7`. On MariaDB a
+    /// number stands for all before it in its domain; on MySQL appliers that work side by side can leave gaps.
+    pub fn up_to(&self, number: u64) -> String {
+        match *self {
+            Self::MariaDb { domain, server } => format!("{domain}-{server}-{number}"),
+            Self::MySql { source } => {
+                let mut position = Position::default();
+                position.execute(source, 1, number);
+                position.to_string()
+            }
         }
     }
 }
@@ -201,6 +248,26 @@ impl Position {
                 own: false,
             }),
             Gtid::MySql { source, transaction } => self.execute(source, transaction, transaction),
+        }
+    }
+
+    /// Up to which number all commits of `stream` are in the position; 0 is none.
+    pub fn reached(&self, stream: &Stream) -> u64 {
+        match *stream {
+            Stream::MariaDb { domain, server } => {
+                let ours = self.mariadb.iter().filter(|reached| reached.domain == domain);
+                let number = |reached: &Reached| match reached.server == server {
+                    true => reached.sequence,
+                    // The same number from another server is another transaction.
+                    false if !reached.own => reached.sequence.saturating_sub(1),
+                    false => 0,
+                };
+                ours.map(number).max().unwrap_or(0)
+            }
+            Stream::MySql { source } => match self.intervals(&source) {
+                Some([(1, last), ..]) => *last,
+                _ => 0,
+            },
         }
     }
 

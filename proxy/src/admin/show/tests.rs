@@ -65,6 +65,7 @@ fn servers_show_what_is_known_and_null_what_is_not() {
         epoch: 1,
         servers: vec![server(0, Role::Active), standby],
         active: Some(ServerId(0)),
+        mark: None,
     };
     let table = servers(&topology, now + Duration::from_millis(40));
     rectangular(&table);

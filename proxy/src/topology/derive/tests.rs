@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::monitor::observation::{Observation, ProbeError, Seen};
-use crate::topology::gtid::Position;
+use crate::topology::gtid::{Position, Stream};
 use crate::topology::{Flavor, Version};
 
 const MAX_LAG: Duration = Duration::from_secs(5);
@@ -253,6 +253,7 @@ fn seen(server: usize, what: &str) -> Seen {
             _ => panic!("{what}"),
         },
         position: Position::default(),
+        stream: Some(Stream::of_mariadb(0, id)),
         links: if what.contains("alone") {
             vec![]
         } else {
@@ -348,4 +349,21 @@ fn any_sequence_keeps_one_writer() {
             assert_eq!((pair.topology.active, pair.topology.epoch), before);
         }
     }
+}
+
+#[test]
+fn the_mark_goes_on_while_the_active_master_stays() {
+    let mut pair = Pair::new();
+    pair.probe(0, "rw lag 0");
+    assert!(pair.topology.mark.is_none(), "nobody is active yet");
+    pair.probe(1, "ro lag 0");
+    let first = pair.topology.mark.clone().unwrap();
+    assert_eq!(first.stream(), Stream::of_mariadb(0, 1));
+    pair.probe(0, "rw lag 0");
+    assert!(Arc::ptr_eq(&first, pair.topology.mark.as_ref().unwrap()));
+    pair.probe(0, "refused");
+    assert!(pair.topology.mark.is_none());
+    pair.probe(1, "rw lag ? connecting");
+    let second = pair.topology.mark.clone().unwrap();
+    assert_eq!(second.stream(), Stream::of_mariadb(0, 2));
 }

@@ -200,3 +200,27 @@ fn only_gtids_of_one_stream_have_an_order() {
     assert!(!mysql("7").is_before(&other));
     assert!(!mysql("7").is_before(&maria("0-1-8")));
 }
+
+#[test]
+fn a_position_says_how_far_a_stream_has_come_without_a_gap() {
+    let mariadb = Position::of_mariadb("0-1-9,1-3-4", "0-2-12", 2).unwrap();
+    let reached = |domain, server| mariadb.reached(&Stream::of_mariadb(domain, server));
+    assert_eq!((reached(0, 1), reached(1, 3), reached(7, 1)), (9, 4, 0));
+    // Number 4 of domain 1 is server 3's; what server 1 wrote there before is included.
+    assert_eq!(reached(1, 1), 3);
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let stream = Stream::of_mysql(uuid).unwrap();
+    for (set, number) in [("1-7:9-12", 7), ("1", 1), ("2-7", 0)] {
+        let position = Position::parse_mysql(&format!("{uuid}:{set}")).unwrap();
+        assert_eq!(position.reached(&stream), number, "{set}");
+    }
+    assert_eq!(Position::default().reached(&stream), 0);
+}
+
+#[test]
+fn what_is_waited_for_leaves_no_gap() {
+    assert_eq!(Stream::of_mariadb(5, 2).up_to(70), "5-2-70");
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    assert_eq!(Stream::of_mysql(uuid).unwrap().up_to(70), format!("{uuid}:1-70"));
+    assert_eq!(Stream::of_mysql("none"), None);
+}
