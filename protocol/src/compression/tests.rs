@@ -169,12 +169,12 @@ fn lengths_that_are_wrong_are_seen() {
     }
 }
 
-/// 16 MiB of zeros take a few KiB: what comes out goes into the room that there is, and no more than was declared.
+/// 16 MiB of zeros take a hundredth of that at most, by whichever zlib flate2 is built with: what comes out goes into the room that there is, and no more than was declared.
 #[test]
 fn a_bomb_blows_up_no_more_than_the_room_there_is() {
     for method in [method(Algorithm::Zlib), method(Algorithm::Zstd)] {
         let packet = packed(method, 0, &vec![0; MAX_PAYLOAD]);
-        assert!(packet.len() < 32 * 1024, "{} bytes", packet.len());
+        assert!(packet.len() < MAX_PAYLOAD / 100, "{} bytes", packet.len());
         let (mut stock, mut unpacker) = (Stock::default(), Unpacker::new(method.algorithm));
         unpacker
             .begin(Header::peek(&packet).expect("a header"), &mut stock)
