@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::config::Config;
+use crate::config::{Auth, Config};
+use crate::directory;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor};
@@ -106,9 +107,17 @@ impl App {
             tracing::warn!("a server has not answered within {FIRST_LOOK:?}; serving without it");
         }
 
+        let accounts = match config.listener.auth {
+            Auth::Config => None,
+            Auth::Servers => Some(directory::new(&config, Arc::clone(&topology))),
+        };
+        let (reader, mut directory) = accounts.unzip();
+        if let Some(directory) = &mut directory {
+            directory.read().await;
+        }
         let count = config.worker_count(cores());
         let parts = Parts {
-            accounts: Arc::new(Accounts::new(&config.users)),
+            accounts: Arc::new(Accounts::new(&config.users, reader)),
             rsa_key,
             failed_logins: Arc::new(FailedLogins::new(
                 config.listener.failed_logins,
@@ -138,6 +147,15 @@ impl App {
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         }));
+        if let Some(directory) = directory {
+            let mut stopping = stopped.clone();
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = directory.run() => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
+            }));
+        }
         let accepting = Arc::clone(&workers);
         let limit = config.listener.max_connections;
         let stopping = stopped.clone();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Loaded, Problems, Sources};
+use crate::config::{self, Auth, Config, Loaded, Problems, Sources};
 use crate::net::tls::{self, Tls};
 use crate::worker::rsa_key::RsaKey;
 use crate::{app, demo, log};
@@ -166,7 +166,10 @@ fn check(settings: Settings) -> Result<(), Failure> {
 /// What would be served, in a few lines.
 fn describe(config: &Config) -> String {
     let servers: Vec<String> = config.servers.iter().map(describe_server).collect();
-    let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
+    let mut users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
+    if config.listener.auth == Auth::Servers {
+        users.push("those of the servers");
+    }
     let metrics = match config.metrics.address {
         Some(address) => address.to_string(),
         None => "off".to_owned(),

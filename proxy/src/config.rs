@@ -111,8 +111,10 @@ impl Config {
     }
 
     /// Whether a server may ask clients of this account for a file.
-    pub fn allows_local_infile(&self, user: &User) -> bool {
-        user.local_infile.unwrap_or(self.listener.local_infile)
+    /// `user` is none for an account that only the servers know.
+    pub fn allows_local_infile(&self, user: Option<&User>) -> bool {
+        user.and_then(|user| user.local_infile)
+            .unwrap_or(self.listener.local_infile)
     }
 }
 
@@ -122,6 +124,7 @@ pub struct Listener {
     pub address: SocketAddr,
     /// A Unix socket beside it.
     pub socket: Option<PathBuf>,
+    pub auth: Auth,
     /// The private key with which clients encrypt their passwords; `None` makes one for the time that Tandem runs.
     pub rsa_key: Option<PathBuf>,
     /// Load balancers that say in a PROXY header whose connection it is.
@@ -143,6 +146,15 @@ pub struct Listener {
     pub shutdown_timeout: Duration,
     /// Accounts may `LOAD DATA LOCAL INFILE` unless their own entry says otherwise.
     pub local_infile: bool,
+}
+
+/// Who may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The accounts of the configuration.
+    Config,
+    /// Those of the servers too.
+    Servers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod directory;
 pub mod listener;
 pub mod log;
 pub mod metrics;

@@ -18,7 +18,7 @@
 
 mod announce;
 mod applied;
-mod door;
+pub(crate) mod door;
 pub mod health;
 pub mod observation;
 mod probe;

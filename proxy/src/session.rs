@@ -32,6 +32,7 @@ mod upload;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tandem_protocol::flags::Capabilities;
@@ -39,13 +40,14 @@ use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::reply;
 use thiserror::Error;
 
-use crate::backend::{ConnectionId, UserId};
+use crate::backend::ConnectionId;
 use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
 use crate::route::Written;
 use crate::topology::ServerId;
 use crate::worker::Worker;
+use crate::worker::accounts::Account;
 use complaint::Complaint;
 use hold::Ties;
 use insert_id::InsertId;
@@ -102,7 +104,7 @@ pub(crate) struct Session {
     worker: Rc<Worker>,
     handle: Rc<Handle>,
     client: Client,
-    user: UserId,
+    account: Arc<Account>,
     /// The handshake flags that its server connections must have.
     flags: Capabilities,
     settings: Rc<Settings>,

@@ -225,6 +225,11 @@ impl Worker {
         }
     }
 
+    /// What the servers are, as far as it is known.
+    pub fn flavor(&self) -> Flavor {
+        self.topology.load().flavor().unwrap_or(Flavor::MariaDb)
+    }
+
     /// The proof that clients are asked for: as the servers do it, so that a client that can log in there can
     /// log in here.
     pub fn greeting_method(&self) -> Method {
@@ -246,7 +251,7 @@ impl Worker {
     /// The handshake flags that an account's server connections must have, of those that its client negotiated.
     pub fn flags_for(&self, client: Capabilities, user: UserId) -> Capabilities {
         let mut flags = connect::flags_for(client);
-        if !self.config.allows_local_infile(&self.config.users[user.0]) {
+        if !self.config.allows_local_infile(self.config.users.get(user.0)) {
             flags -= Capabilities::LOCAL_FILES;
         }
         flags
@@ -263,6 +268,7 @@ impl Worker {
         collation: u16,
         client: Peer,
     ) -> Result<Connection, connect::Error> {
+        let account = self.accounts.account(key.user).ok_or(connect::Error::NoKey)?;
         self.last_connection.set(self.last_connection.get() + 1);
         let target = Target {
             id: ConnectionId(self.last_connection.get()),
@@ -272,7 +278,7 @@ impl Worker {
             origin: pool.tells_origin.then_some(client),
             tls_name: &self.config.servers[pool.server.0].tls_name,
             key,
-            account: self.accounts.account(key.user),
+            account: &account,
             collation,
             max_prepared: self.config.pool.max_prepared,
             defaults: self.defaults(),

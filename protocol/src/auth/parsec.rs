@@ -10,10 +10,13 @@
 //!
 //! The key's seed is PBKDF2 with HMAC-SHA512 and 1024 << factor rounds. Source: the plugin's page in MariaDB's manual.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::pbkdf2;
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64ct::{Base64Unpadded, Encoding};
+use subtle::ConstantTimeEq;
 
 use crate::error::DecodeError;
 use crate::wire::Reader;
@@ -66,6 +69,11 @@ pub fn sign(
     nonce: &[u8; NONCE_LEN],
     own: &[u8; NONCE_LEN],
 ) -> Option<Vec<u8>> {
+    let signature = key(password, salt)?.sign(&[&nonce[..], own].concat());
+    Some([own, signature.as_ref()].concat())
+}
+
+fn key(password: &[u8], salt: Salt<'_>) -> Option<Ed25519KeyPair> {
     let mut seed = [0; SEED_LEN];
     pbkdf2::derive(
         pbkdf2::PBKDF2_HMAC_SHA512,
@@ -74,15 +82,53 @@ pub fn sign(
         password,
         &mut seed,
     );
-    let key = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
-    let signature = key.sign(&[&nonce[..], own].concat());
-    Some([own, signature.as_ref()].concat())
+    Ed25519KeyPair::from_seed_unchecked(&seed).ok()
+}
+
+/// What a server stores of a password, in its own notation: `P0:salt:public key`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    rounds: NonZeroU32,
+    salt: Vec<u8>,
+    public: Vec<u8>,
+}
+
+/// Not for logs: weak passwords can be found by it.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").finish_non_exhaustive()
+    }
+}
+
+impl Stored {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (kdf, salt, public) = (parts.next()?, parts.next()?, parts.next()?);
+        let factor = match kdf.strip_prefix('P')?.as_bytes() {
+            [digit @ b'0'..=b'9'] => digit - b'0',
+            _ => return None,
+        };
+        let public = Base64Unpadded::decode_vec(public).ok()?;
+        (parts.next().is_none() && public.len() == SEED_LEN).then_some(Self {
+            rounds: NonZeroU32::new(LEAST_ROUNDS << factor)?,
+            salt: Base64Unpadded::decode_vec(salt).ok()?,
+            public,
+        })
+    }
+
+    /// Whether this is the password. Takes a moment, by intent.
+    pub fn verify(&self, password: &[u8]) -> bool {
+        let salt = Salt {
+            rounds: self.rounds,
+            salt: &self.salt,
+        };
+        key(password, salt).is_some_and(|key| key.public_key().as_ref().ct_eq(&self.public).into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-    use base64ct::{Base64Unpadded, Encoding};
 
     use super::*;
 
@@ -109,6 +155,23 @@ mod tests {
                 .verify(&[nonce, own].concat(), &wrong[NONCE_LEN..])
                 .is_err()
         );
+    }
+
+    #[test]
+    fn the_stored_form_knows_the_password() {
+        let row = "P0:ghkQxikv8Kr8yUQvH/8fnVai:caYHjlrYmzMHMQiKB5xXULTlv/4Wcb8ArG750AaXOps";
+        let stored = Stored::parse(row).unwrap();
+        assert!(stored.verify(b"secret") && !stored.verify(b"wrong") && !stored.verify(b""));
+        for cut in 0..row.len() {
+            assert_eq!(Stored::parse(&row[..cut]), None, "{cut}");
+        }
+        for wrong in [
+            &row.replace("P0", "Q0"),
+            &row.replace("P0", "Pz"),
+            &format!("{row}:x"),
+        ] {
+            assert_eq!(Stored::parse(wrong), None);
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
 use super::scalar::{ClientTlsMode, Host, Level, Optional, Parsed, Scalar, Size};
 use super::{
-    Admin, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool, Server,
-    ServerTls, ServerTlsMode, TlsVersion, User,
+    Admin, Auth, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool,
+    Server, ServerTls, ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -57,6 +57,7 @@ fn listener(table: &mut Table<'_>) -> Listener {
     Listener {
         address: table.required("address", "\"127.0.0.1:6446\"", NO_ADDRESS),
         socket: table.or("socket", Optional(None)).0,
+        auth: table.or("auth", Auth::Config),
         rsa_key: table.or("rsa_key", Optional(None)).0,
         proxy_protocol: table.or("proxy_protocol", Networks::default()),
         workers: table.or("workers", 0),

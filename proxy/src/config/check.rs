@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layers::{Origins, entry_key};
 use super::problem::{Fault, Problems};
-use super::{Config, Password, Server, ServerTlsMode};
+use super::{Auth, Config, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
 
@@ -307,9 +307,10 @@ impl Check<'_> {
     }
 
     fn users(&mut self, config: &Config) {
-        if config.users.is_empty() {
-            let advice =
-                "add a [[user]] entry with name and password, as applications log in with".to_owned();
+        if config.users.is_empty() && config.listener.auth == Auth::Config {
+            let advice = "add a [[user]] entry with name and password, as applications log in with, or set \
+                listener.auth = \"servers\" to let in whom the servers know"
+                .to_owned();
             self.fault("user", &[], Fault::Missing(advice));
         }
         for (index, user) in config.users.iter().enumerate() {

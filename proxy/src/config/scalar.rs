@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use tandem_protocol::auth::{native, sha2_crypt};
 
 use super::schema::nearest;
-use super::{LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
+use super::{Auth, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
@@ -322,6 +322,18 @@ impl Scalar for ServerTlsMode {
         .into_iter()
         .find(|mode| mode.name() == text)
         .ok_or_else(must_be::<Self>)
+    }
+}
+
+impl Scalar for Auth {
+    const EXPECTED: &'static str = "\"config\" or \"servers\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "config" => Ok(Self::Config),
+            "servers" => Ok(Self::Servers),
+            _ => Err(must_be::<Self>()),
+        }
     }
 }
 

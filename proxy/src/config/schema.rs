@@ -26,6 +26,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             "address",
             "socket",
+            "auth",
             "rsa_key",
             "proxy_protocol",
             "workers",

@@ -78,6 +78,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         listener: Listener {
             address: addr("127.0.0.1:6446"),
             socket: None,
+            auth: Auth::Config,
             rsa_key: None,
             proxy_protocol: Networks::default(),
             workers: 0,

@@ -8,14 +8,14 @@ use crate::net::address::Endpoint;
 use crate::net::tls;
 
 /// What it takes to connect to one server.
-pub(super) struct Door {
+pub(crate) struct Door {
     opts: Opts,
     /// Taken where TLS is preferred and the server offers none.
     in_clear: Option<Opts>,
 }
 
 impl Door {
-    pub(super) fn new(server: &Server, config: &Config) -> Self {
+    pub(crate) fn new(server: &Server, config: &Config) -> Self {
         let plain = plain(server, config);
         let tls = ssl_opts(&config.server_tls, &server.tls_name);
         let (opts, in_clear) = match tls::protection(config.server_tls.mode, &server.address) {
@@ -31,7 +31,7 @@ impl Door {
 
     /// # Errors
     /// As the driver says.
-    pub(super) async fn open(&self) -> Result<Conn, Error> {
+    pub(crate) async fn open(&self) -> Result<Conn, Error> {
         match (Conn::new(self.opts.clone()).await, &self.in_clear) {
             (Err(Error::Driver(DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
                 Conn::new(plain.clone()).await

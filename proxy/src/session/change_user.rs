@@ -47,10 +47,10 @@ impl Session {
         } = self.prove(request.claim).await?;
         self.forget_everything();
         self.written = Written::Nothing;
-        self.user = account.id;
         let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
+        self.account = account;
         let collation = request.charset.unwrap_or(self.settings.collation);
         let settings = Settings::new(collation, request.schema.as_deref());
         self.settings = Rc::new(settings.under(self.worker.defaults()));

@@ -69,6 +69,17 @@ impl Complaint {
         Self::new(1129, "HY000", message)
     }
 
+    /// ER_ACCOUNT_HAS_BEEN_LOCKED, worded as the servers word it.
+    pub(super) fn account_locked(user: &str, host: &str, flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::MariaDb => Self::new(4151, "HY000", "Access denied, this account is locked"),
+            Flavor::MySql => {
+                let message = format!("Access denied for user '{user}'@'{host}'. Account is locked.");
+                Self::new(3118, "HY000", message)
+            }
+        }
+    }
+
     /// ER_NOT_SUPPORTED_AUTH_MODE
     pub(super) fn client_too_old() -> Self {
         let message = "Client does not support authentication protocol requested by server; consider upgrading MySQL \

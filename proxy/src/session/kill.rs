@@ -65,7 +65,7 @@ impl Session {
         let order = Order {
             session,
             query_only: kill.query_only,
-            by: Some(self.user),
+            by: Some(self.account.id),
         };
         let complaint = match self.worker.order_kill(order).await {
             Outcome::Done => return self.say_ok().await,

@@ -17,7 +17,7 @@ use crate::topology::ServerId;
 impl Session {
     fn key(&self, pool: &Pool) -> Key {
         Key {
-            user: self.user,
+            user: self.account.id,
             flags: self.flags,
             origin: pool.origin_of(self.handle.client.get()),
         }
@@ -49,6 +49,9 @@ impl Session {
         let connection = opened.map_err(|error| {
             if matches!(error, connect::Error::Io(_) | connect::Error::Timeout(_)) {
                 self.worker.report(pool.server, Trouble::ConnectRefused);
+            }
+            if matches!(error, connect::Error::Refused { .. }) {
+                self.worker.accounts.mistrust();
             }
             let server = pool.name.to_string();
             self.no_connection(&pool, &pool::Error::Connect { server, error })

@@ -17,6 +17,7 @@ use super::relay::Client;
 use super::settings::Settings;
 use super::statements::Statements;
 use super::{End, Session};
+use crate::config::Auth;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
 use crate::net::proxied::{self, Beginning};
@@ -52,7 +53,12 @@ fn offered(worker: &Worker) -> Capabilities {
     offered.set(Capabilities::SSL, worker.tls.clients.is_some());
     // Who it is comes only with the answer: an account that may not gets connections without.
     let config = &worker.config;
-    let anybody = config.users.iter().any(|user| config.allows_local_infile(user));
+    let others = config.listener.auth == Auth::Servers && config.allows_local_infile(None);
+    let anybody = others
+        || config
+            .users
+            .iter()
+            .any(|user| config.allows_local_infile(Some(user)));
     offered.set(Capabilities::LOCAL_FILES, anybody);
     offered
 }
@@ -233,7 +239,7 @@ async fn welcome(
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
         client,
-        user: account.id,
+        account,
         flags,
         reading: Reading::new(&settings, &worker.topology.load()),
         settings,
@@ -262,7 +268,7 @@ impl Session {
         let Some(schema) = self.settings.schema.clone() else {
             return Ok(());
         };
-        if self.worker.schemas.is_known(self.user, &schema) {
+        if self.worker.schemas.is_known(self.account.id, &schema) {
             return Ok(());
         }
         let Some(active) = self.worker.topology.load().active else {
@@ -302,7 +308,7 @@ impl Session {
             }
         }
         lease.release();
-        self.worker.schemas.note(self.user, &schema);
+        self.worker.schemas.note(self.account.id, &schema);
         Ok(())
     }
 }

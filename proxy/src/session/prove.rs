@@ -125,6 +125,7 @@ async fn examine(
         client,
         dialogue,
         is_protected: handle.is_protected(),
+        given: None,
         before: Vec::new(),
     };
     let denied = |with_password, seq| {
@@ -132,7 +133,8 @@ async fn examine(
         let host = handle.client.get().host();
         Refused::with(Complaint::access_denied(&user, &host, with_password), seq)
     };
-    let Some(claimed) = worker.accounts.claimed(&user) else {
+    let (peer, has_tls) = (handle.client.get(), handle.tls.get().is_some());
+    let Some(claimed) = worker.accounts.claimed(&user, peer, has_tls) else {
         return Err(denied(!proof.is_empty(), exam.dialogue.seq));
     };
     // A client that knows none of them is asked for the one that all know.
@@ -144,12 +146,28 @@ async fn examine(
     };
     // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
     let proof = if proof == [0] { Vec::new() } else { proof };
-    match exam.examine(&claimed, method, &nonce, &proof).await? {
-        Some(account) => Ok(Proved {
-            account,
-            seq: exam.dialogue.seq,
-            before: exam.before,
-        }),
+    let mut account = exam.examine(&claimed, method, &nonce, &proof).await?;
+    if account.is_none() && worker.accounts.renewed().await {
+        // The account or its password may be younger than what was known of it.
+        let again = worker.accounts.claimed(&user, peer, has_tls);
+        if let Some(again) = again.filter(|again| !again.is_same(&claimed) && again.method(method) == method)
+        {
+            account = exam.examine(&again, method, &nonce, &proof).await?;
+        }
+    }
+    match account {
+        Some(account) if account.is_locked => {
+            let complaint = Complaint::account_locked(&account.name, &peer.host(), worker.flavor());
+            Err(Refused::with(complaint, exam.dialogue.seq))
+        }
+        Some(account) => {
+            worker.accounts.keep(&account);
+            Ok(Proved {
+                account,
+                seq: exam.dialogue.seq,
+                before: exam.before,
+            })
+        }
         None => Err(denied(!proof.is_empty(), exam.dialogue.seq)),
     }
 }
@@ -161,6 +179,8 @@ struct Exam<'a> {
     dialogue: Dialogue,
     /// Nobody else can read what the client sends.
     is_protected: bool,
+    /// The password, once the client was asked for it.
+    given: Option<Vec<u8>>,
     /// Has to go out before the final OK.
     before: Vec<u8>,
 }
@@ -197,10 +217,12 @@ impl Exam<'_> {
             }
             Verdict::Refused => Ok(None),
             Verdict::WantPassword => {
-                let password = match method {
-                    Method::Clear => without_nul(proof.to_vec()),
-                    _ => self.password(nonce).await?,
+                let password = match (method, self.given.take()) {
+                    (Method::Clear, _) => without_nul(proof.to_vec()),
+                    (_, Some(given)) => Some(given),
+                    (_, None) => self.password(nonce).await?,
                 };
+                self.given.clone_from(&password);
                 match password {
                     Some(password) => Ok(claimed.verify_password(password).await),
                     None => Ok(None),

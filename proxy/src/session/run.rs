@@ -222,7 +222,7 @@ impl Session {
         let runs = self.handle.runs(Running {
             server: pool.server,
             thread_id: connection.thread_id,
-            user: self.user,
+            user: self.account.id,
         });
         let busy = Busy::new(&pool);
         let mut forwarded = false;

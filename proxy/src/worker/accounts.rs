@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tandem_protocol::auth::native::{self, NONCE_LEN};
-use tandem_protocol::auth::{self, ed25519, sha2, sha2_crypt};
+use tandem_protocol::auth::{self, ed25519, parsec, sha2, sha2_crypt};
 use tokio::sync::Semaphore;
 
 use crate::backend::UserId;
 use crate::config::{Password, User};
+use crate::directory::{Directory, Reader};
+use crate::net::address::Peer;
 
 /// Passwords that are hashed at once by MySQL's slow method, 10 ms of a core each: the rest wait their turn, so that
 /// nobody can keep all cores busy with wrong passwords.
@@ -63,8 +65,36 @@ struct Checks {
     native: Option<[u8; 20]>,
     sha2: Option<[u8; 32]>,
     ed25519: Option<[u8; ed25519::KEY_LEN]>,
-    crypt: Option<sha2_crypt::Stored>,
+    /// Only the password itself can be compared with these; any one will do.
+    stored: Vec<Stored>,
     is_empty: bool,
+}
+
+/// What servers store of a password, where a proof can't be checked by it.
+#[derive(Clone)]
+pub enum Stored {
+    Native([u8; 20]),
+    Sha2(sha2_crypt::Stored),
+    Ed25519([u8; ed25519::KEY_LEN]),
+    Parsec(parsec::Stored),
+}
+
+/// What a server demands of the connection of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requires {
+    Nothing,
+    Tls,
+    /// Tandem can't look at it with the server's eyes: nobody is let in.
+    Certificate,
+}
+
+/// All that a server has to say of an account.
+pub struct Proofs {
+    pub native: Option<[u8; 20]>,
+    pub stored: Vec<Stored>,
+    pub is_empty: bool,
+    pub requires: Requires,
+    pub is_locked: bool,
 }
 
 /// What logins have shown of an account.
@@ -78,6 +108,11 @@ enum Learnt {
 pub struct Account {
     pub id: UserId,
     pub name: Arc<str>,
+    /// The server's, for one of its accounts.
+    pub host: Arc<str>,
+    requires: Requires,
+    /// The right password is answered with that.
+    pub is_locked: bool,
     configured: Checks,
     learnt: Mutex<Learnt>,
 }
@@ -91,14 +126,18 @@ impl fmt::Debug for Account {
     }
 }
 
-/// All accounts of the configuration.
+/// All accounts: those of the configuration, and those of the servers.
 pub struct Accounts {
-    /// By [`UserId`].
+    /// Of the configuration, by [`UserId`].
     all: Vec<Arc<Account>>,
     by_name: HashMap<Vec<u8>, Arc<Account>>,
     /// Nobody outside can tell which account's ways a name that is none is given.
     decoys: RandomState,
     hashing: Arc<Semaphore>,
+    /// Only with `listener.auth = "servers"`.
+    servers: Option<Reader>,
+    /// Accounts of the servers that sessions have.
+    in_use: Mutex<HashMap<UserId, Weak<Account>>>,
 }
 
 /// Who a client says it is.
@@ -118,7 +157,7 @@ pub enum Verdict {
 }
 
 impl Accounts {
-    pub fn new(users: &[User]) -> Self {
+    pub fn new(users: &[User], servers: Option<Reader>) -> Self {
         let all: Vec<_> = users
             .iter()
             .enumerate()
@@ -132,34 +171,96 @@ impl Accounts {
             all,
             decoys: RandomState::new(),
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
+            servers,
+            in_use: Mutex::default(),
         }
     }
 
-    pub fn id_of(&self, name: &[u8]) -> Option<UserId> {
-        self.by_name.get(name).map(|account| account.id)
+    /// The account of a session.
+    pub fn account(&self, id: UserId) -> Option<Arc<Account>> {
+        match self.all.get(id.0) {
+            Some(account) => Some(Arc::clone(account)),
+            None => {
+                let account = self.in_use().get(&id)?.upgrade()?;
+                // With another password since: sessions go on, as soon as somebody has shown the new one.
+                let directory = self.servers.as_ref().and_then(Reader::current);
+                let successor = directory.and_then(|directory| directory.same(&account).cloned());
+                Some(
+                    successor
+                        .filter(|successor| successor.key().is_some())
+                        .unwrap_or(account),
+                )
+            }
+        }
     }
 
-    pub fn account(&self, id: UserId) -> &Arc<Account> {
-        &self.all[id.0]
+    /// Makes an account known to [`Accounts::account`] for as long as somebody has it.
+    pub fn keep(&self, account: &Arc<Account>) {
+        let mut in_use = self.in_use();
+        if account.id.0 >= self.all.len() && !in_use.contains_key(&account.id) {
+            in_use.retain(|_, account| account.strong_count() > 0);
+            in_use.insert(account.id, Arc::downgrade(account));
+        }
     }
 
-    /// The account that a client names. One that does not exist behaves like one that does, always the same, until
-    /// the proof is refused.
-    pub fn claimed(&self, name: &[u8]) -> Option<Claimed> {
+    /// Whether somebody is known by the servers whom a newer look at them may find; if so, they have been looked at.
+    pub async fn renewed(&self) -> bool {
+        match &self.servers {
+            Some(servers) => {
+                servers.renewed().await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The servers have refused what was right here: they are looked at again.
+    pub fn mistrust(&self) {
+        if let Some(servers) = &self.servers {
+            servers.want();
+        }
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, HashMap<UserId, Weak<Account>>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account that a client names, which comes from `peer`, with TLS or without. One that does not exist behaves
+    /// like one that does, always the same, until the proof is refused. `None` where there are no accounts at all.
+    pub fn claimed(&self, name: &[u8], peer: Peer, has_tls: bool) -> Option<Claimed> {
+        let directory = self.servers.as_ref().and_then(Reader::current);
+        let theirs = directory.as_deref().map_or(&[][..], Directory::accounts);
         let found = self.by_name.get(name);
+        let found = found.or_else(|| directory.as_ref()?.find(name, peer));
         let decoy = || {
-            let place = self.decoys.hash_one(name) % self.all.len().max(1) as u64;
-            self.all.get(place as usize)
+            let count = self.all.len() + theirs.len();
+            let place = (self.decoys.hash_one(name) % count.max(1) as u64) as usize;
+            self.all.get(place).or_else(|| theirs.get(place - self.all.len()))
         };
         Some(Claimed {
-            exists: found.is_some(),
+            exists: found.is_some_and(|account| account.requires.is_met(has_tls)),
             checked: Arc::clone(found.or_else(decoy)?),
             hashing: Arc::clone(&self.hashing),
         })
     }
 }
 
+impl Requires {
+    fn is_met(self, has_tls: bool) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Tls => has_tls,
+            Self::Certificate => false,
+        }
+    }
+}
+
 impl Claimed {
+    /// Whether both are the same account, known the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.checked, &other.checked) && self.exists == other.exists
+    }
+
     /// How the client is to prove itself, which would have liked `wanted`.
     pub fn method(&self, wanted: Method) -> Method {
         let checks = self.checked.checks();
@@ -213,15 +314,40 @@ impl Account {
         let mut account = Self {
             id,
             name: Arc::from(user.name.as_str()),
+            host: Arc::from(""),
+            requires: Requires::Nothing,
+            is_locked: false,
             configured: Checks::default(),
             learnt: Mutex::new(Learnt::Nothing),
         };
         match &user.password {
             Password::Clear(password) => account.learn_password(password.reveal().as_bytes().into()),
             Password::Native(stored) => account.configured.native = Some(*stored),
-            Password::Sha2(stored) => account.configured.crypt = Some(stored.clone()),
+            Password::Sha2(stored) => account.configured.stored.push(Stored::Sha2(stored.clone())),
         }
         account
+    }
+
+    /// One that the servers know.
+    pub fn of_server(id: UserId, name: &str, host: &str, proofs: Proofs) -> Self {
+        let checks = Checks {
+            native: proofs.native,
+            stored: proofs.stored,
+            is_empty: proofs.is_empty,
+            ..Checks::default()
+        };
+        Self {
+            id,
+            name: Arc::from(name),
+            host: Arc::from(host),
+            requires: proofs.requires,
+            is_locked: proofs.is_locked,
+            learnt: Mutex::new(match checks.is_empty {
+                true => Learnt::Password(Arc::from([]), Checks::of(b"")),
+                false => Learnt::Nothing,
+            }),
+            configured: checks,
+        }
     }
 
     /// What proves it to the servers; `None` until a client has given it away by logging in.
@@ -265,7 +391,7 @@ impl Checks {
             native: Some(native::double_sha1(password)),
             sha2: Some(sha2::double_sha256(password)),
             ed25519: Some(ed25519::public_key(password)),
-            crypt: None,
+            stored: Vec::new(),
             is_empty: password.is_empty(),
         }
     }
@@ -290,22 +416,26 @@ impl Checks {
         if self.is_empty || password.is_empty() {
             return self.is_empty && password.is_empty();
         }
-        match self {
-            Self {
-                sha2: Some(stored), ..
-            } => auth::equal(&sha2::double_sha256(password), stored),
-            Self {
-                native: Some(stored), ..
-            } => auth::equal(&native::double_sha1(password), stored),
-            Self {
-                crypt: Some(stored), ..
-            } => stored.verify(password),
-            _ => false,
+        if let Some(stored) = &self.sha2 {
+            return auth::equal(&sha2::double_sha256(password), stored);
         }
+        let is_native = |stored| auth::equal(&native::double_sha1(password), stored);
+        self.native.as_ref().is_some_and(is_native) || self.stored.iter().any(|stored| stored.is_of(password))
     }
 
     fn is_slow(&self) -> bool {
-        self.sha2.is_none() && self.native.is_none() && self.crypt.is_some()
+        self.sha2.is_none() && !self.stored.is_empty()
+    }
+}
+
+impl Stored {
+    fn is_of(&self, password: &[u8]) -> bool {
+        match self {
+            Self::Native(stored) => auth::equal(&native::double_sha1(password), stored),
+            Self::Sha2(stored) => stored.verify(password),
+            Self::Ed25519(stored) => auth::equal(&ed25519::public_key(password), stored),
+            Self::Parsec(stored) => stored.verify(password),
+        }
     }
 }
 

@@ -68,8 +68,11 @@ impl Worker {
         let Some(handle) = self.find_session(order.session) else {
             return Outcome::Unknown;
         };
-        let owner = self.accounts.id_of(handle.user.borrow().as_bytes());
-        if order.by.is_some() && order.by != owner {
+        let is_owner = |by| {
+            let account = self.accounts.account(by);
+            account.is_some_and(|account| *account.name == **handle.user.borrow())
+        };
+        if order.by.is_some_and(|by| !is_owner(by)) {
             return Outcome::NotOwner;
         }
         let running = handle.running();

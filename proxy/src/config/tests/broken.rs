@@ -90,7 +90,7 @@ name = \"c\"
     change("password = \"hunter-app\"", "", "user.app.password", "[[user]]", "is missing"),
     change("name = \"a\"", "", "server[0].name", "[[server]]", "to this [[server]]"),
     change(FIRST, "", "server.a.address", "[[server]]", "is missing"),
-    change("[[user]]\nname = \"app\"\npassword = \"hunter-app\"\n", "", "user", "", "add a [[user]] entry"),
+    change("[[user]]\nname = \"app\"\npassword = \"hunter-app\"\n", "", "user", "", "or set listener.auth = \"servers\""),
     change("[listener]\naddress = \"127.0.0.1:6446\"\n", "", "listener.address", "", "below [listener]"),
     // Addresses.
     change("127.0.0.1:6446", "127.0.0.1", "listener.address", "address", "no valid port"),
@@ -150,6 +150,7 @@ const ADDITIONS: &[Broken] = &[
     add("[listener]", "max_connections = 0", "listener.max_connections", "from 1 to 1000000"),
     add("[listener]", "handshake_timeout = 10", "listener.handshake_timeout", "the unit is missing"),
     add("[listener]", "handshake_timeout = \"0s\"", "listener.handshake_timeout", "from 10ms to 1d, not 0ms"),
+    add("[listener]", "auth = \"server\"", "listener.auth", "\"config\" or \"servers\""),
     add("[listener]", "failed_logins = \"many\"", "listener.failed_logins", "whole number"),
     add("[listener]", "failed_logins = 1000001", "listener.failed_logins", "from 0 to 1000000"),
     add("[listener]", "failed_logins_window = \"10ms\"", "listener.failed_logins_window", "from 1s to 1d"),

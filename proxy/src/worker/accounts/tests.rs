@@ -18,7 +18,10 @@ fn clear(name: &str, password: &str) -> User {
 }
 
 fn verify(accounts: &Accounts, name: &[u8], method: Method, proof: &[u8]) -> Option<UserId> {
-    match accounts.claimed(name)?.verify(method, &NONCE, proof) {
+    match accounts
+        .claimed(name, Peer::Local, false)?
+        .verify(method, &NONCE, proof)
+    {
         Verdict::Proved(account) => Some(account.id),
         Verdict::Refused | Verdict::WantPassword => None,
     }
@@ -26,7 +29,7 @@ fn verify(accounts: &Accounts, name: &[u8], method: Method, proof: &[u8]) -> Opt
 
 #[test]
 fn only_the_right_password_proves_an_account() {
-    let accounts = Accounts::new(&[clear("app", "secret"), clear("open", "")]);
+    let accounts = Accounts::new(&[clear("app", "secret"), clear("open", "")], None);
     for (method, scramble) in [
         (
             Method::Native,
@@ -60,13 +63,13 @@ fn hashes() -> [Password; 2] {
 #[test]
 fn of_a_native_hash_a_secret_is_learnt_from_the_first_right_proof() {
     let [hash, _] = hashes();
-    let accounts = Accounts::new(&[user("app", hash)]);
+    let accounts = Accounts::new(&[user("app", hash)], None);
     let wrong = native::scramble(b"wrong", &NONCE);
     assert_eq!(verify(&accounts, b"app", Method::Native, &wrong), None);
-    assert!(accounts.account(UserId(0)).key().is_none());
+    assert!(accounts.account(UserId(0)).expect("there").key().is_none());
     let proof = native::scramble(b"secret", &NONCE);
     assert_eq!(verify(&accounts, b"app", Method::Native, &proof), Some(UserId(0)));
-    let Some(Key::NativeSecret(secret)) = accounts.account(UserId(0)).key() else {
+    let Some(Key::NativeSecret(secret)) = accounts.account(UserId(0)).expect("there").key() else {
         panic!("no key");
     };
     assert_eq!(native::scramble_secret(&secret, &NONCE), proof);
@@ -75,8 +78,8 @@ fn of_a_native_hash_a_secret_is_learnt_from_the_first_right_proof() {
 #[tokio::test]
 async fn of_any_hash_everything_is_learnt_from_the_first_right_password() {
     for hash in hashes() {
-        let accounts = Accounts::new(&[user("app", hash)]);
-        let claimed = |name: &[u8]| accounts.claimed(name).expect("a claim");
+        let accounts = Accounts::new(&[user("app", hash)], None);
+        let claimed = |name: &[u8]| accounts.claimed(name, Peer::Local, false).expect("a claim");
         let sha2 = sha2::scramble(b"secret", &NONCE);
         for name in [&b"app"[..], b"nobody"] {
             let verdict = claimed(name).verify(Method::Sha2, &NONCE, &sha2);
@@ -94,12 +97,12 @@ async fn of_any_hash_everything_is_learnt_from_the_first_right_password() {
                 .is_none()
         );
         assert!(
-            accounts.account(UserId(0)).key().is_none(),
+            accounts.account(UserId(0)).expect("there").key().is_none(),
             "nothing is learnt of refusals"
         );
         let proved = claimed(b"app").verify_password(b"secret".to_vec()).await;
         assert_eq!(proved.map(|account| account.id), Some(UserId(0)));
-        let key = accounts.account(UserId(0)).key();
+        let key = accounts.account(UserId(0)).expect("there").key();
         assert!(matches!(key, Some(Key::Password(password)) if *password == *b"secret"));
         assert_eq!(verify(&accounts, b"app", Method::Sha2, &sha2), Some(UserId(0)));
         let native = native::scramble(b"secret", &NONCE);
@@ -119,9 +122,11 @@ async fn of_any_hash_everything_is_learnt_from_the_first_right_password() {
 #[test]
 fn a_name_that_is_none_behaves_like_one_of_the_others() {
     let [_, hash] = hashes();
-    let accounts = Accounts::new(&[user("hash", hash), clear("app", "secret")]);
+    let accounts = Accounts::new(&[user("hash", hash), clear("app", "secret")], None);
     let method = |name: &str| {
-        let claimed = accounts.claimed(name.as_bytes()).expect("a decoy");
+        let claimed = accounts
+            .claimed(name.as_bytes(), Peer::Local, false)
+            .expect("a decoy");
         claimed.method(Method::Native)
     };
     let seen: Vec<Method> = (0..64).map(|n| method(&format!("nobody{n}"))).collect();

@@ -1,0 +1,278 @@
+//! The accounts as the servers know them, for `listener.auth = "servers"`: read from the active master every few seconds,
+//! and at once when a login fails, since somebody may just have changed a password.
+//!
+//! What the monitor's account needs for it, on both servers:
+//! ```sql
+//! GRANT SELECT ON mysql.global_priv TO 'tandem'@'%';     -- MariaDB
+//! GRANT SELECT ON mysql.user TO 'tandem'@'%';            -- MySQL
+//! ```
+//! A row that stays the same keeps its [`Account`], and with it what logins have taught; any other is a new one, with
+//! connections of its own. So a changed password is forgotten, and a dropped account too.
+
+mod host;
+mod row;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::backend::UserId;
+use crate::config::Config;
+use crate::monitor::door::Door;
+use crate::net::address::Peer;
+use crate::topology::{self, Flavor, Topology};
+use crate::worker::accounts::Account;
+use host::Host;
+use row::Row;
+
+/// How old the accounts may be.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// However many logins fail, the servers are not asked more often than this.
+const GAP: Duration = Duration::from_millis(300);
+
+/// How long a failed login waits for what it may have missed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one reading may take.
+const READING: Duration = Duration::from_secs(5);
+
+/// Accounts that are read; with more, nobody is let in, and the log says so.
+const MOST: usize = 20_000;
+
+/// What was read at one time.
+#[derive(Default)]
+pub struct Directory {
+    /// Of each name, in the order in which they are tried.
+    by_user: HashMap<Vec<u8>, Vec<Entry>>,
+    /// All of them, for those that name nobody.
+    accounts: Vec<Arc<Account>>,
+    /// The servers look names up.
+    resolves: bool,
+    /// When the reading began.
+    begun: Option<Instant>,
+}
+
+struct Entry {
+    host: Host,
+    row: Row,
+    account: Arc<Account>,
+}
+
+impl Directory {
+    /// The account that `user` is when it comes from `peer`.
+    pub fn find(&self, user: &[u8], peer: Peer) -> Option<&Arc<Account>> {
+        let entries = self.by_user.get(user)?;
+        let entry = entries
+            .iter()
+            .find(|entry| entry.host.matches(peer, self.resolves));
+        entry.map(|entry| &entry.account)
+    }
+
+    /// What an account of an older directory is now.
+    pub fn same(&self, account: &Account) -> Option<&Arc<Account>> {
+        let entries = self.by_user.get(account.name.as_bytes())?;
+        let entry = entries.iter().find(|entry| *entry.row.host == *account.host);
+        entry.map(|entry| &entry.account)
+    }
+
+    pub fn accounts(&self) -> &[Arc<Account>] {
+        &self.accounts
+    }
+
+    /// What follows from new rows; the accounts of those that are not new stay.
+    fn renewed(&self, rows: Vec<Row>, resolves: bool, ids: &mut Ids) -> Self {
+        let mut next = Self {
+            resolves,
+            ..Self::default()
+        };
+        for row in rows {
+            let known = self.by_user.get(row.user.as_bytes()).into_iter().flatten();
+            let account = match known.into_iter().find(|entry| entry.row == row) {
+                Some(entry) => Arc::clone(&entry.account),
+                None => Arc::new(Account::of_server(ids.next(), &row.user, &row.host, row.proofs())),
+            };
+            next.accounts.push(Arc::clone(&account));
+            let entries = next.by_user.entry(row.user.as_bytes().to_vec()).or_default();
+            entries.push(Entry {
+                host: Host::parse(&row.host),
+                row,
+                account,
+            });
+        }
+        for entries in next.by_user.values_mut() {
+            entries.sort_by_key(|entry| entry.host.rank());
+        }
+        next
+    }
+}
+
+/// Numbers for accounts, behind those of the configuration, never used twice.
+struct Ids(usize);
+
+impl Ids {
+    fn next(&mut self) -> UserId {
+        self.0 += 1;
+        UserId(self.0 - 1)
+    }
+}
+
+/// Where workers find the newest directory, and ask for a newer one.
+#[derive(Clone)]
+pub struct Reader {
+    read: watch::Receiver<Option<Arc<Directory>>>,
+    wanted: Arc<Notify>,
+}
+
+impl Reader {
+    /// `None` until the servers have been read.
+    pub fn current(&self) -> Option<Arc<Directory>> {
+        self.read.borrow().clone()
+    }
+
+    /// Waits, within reason, for a directory that is read after now.
+    pub async fn renewed(&self) {
+        let mut read = self.read.clone();
+        let asked = Instant::now();
+        self.want();
+        let is_newer = |read: &Option<Arc<Directory>>| {
+            let begun = read.as_ref().and_then(|directory| directory.begun);
+            begun >= Some(asked)
+        };
+        // Without a newer one the older decides.
+        let _ = timeout(PATIENCE, read.wait_for(is_newer)).await;
+    }
+
+    /// Has it read again soon.
+    pub fn want(&self) {
+        self.wanted.notify_one();
+    }
+}
+
+/// Reads until it is dropped. Must be awaited on the runtime that it stays in.
+pub struct Task {
+    doors: Vec<Door>,
+    topology: topology::Shared,
+    ids: Ids,
+    publish: watch::Sender<Option<Arc<Directory>>>,
+    wanted: Arc<Notify>,
+    /// What the log was told last.
+    told: Option<String>,
+}
+
+/// Makes the two ends.
+pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
+    let (publish, read) = watch::channel(None);
+    let wanted = Arc::new(Notify::new());
+    let reader = Reader {
+        read,
+        wanted: Arc::clone(&wanted),
+    };
+    let doors = config.servers.iter().map(|server| Door::new(server, config));
+    let task = Task {
+        doors: doors.collect(),
+        topology,
+        ids: Ids(config.users.len()),
+        publish,
+        wanted,
+        told: None,
+    };
+    (reader, task)
+}
+
+impl Task {
+    pub async fn run(mut self) {
+        loop {
+            let (earliest, latest) = (Instant::now() + GAP, Instant::now() + INTERVAL);
+            tokio::select! {
+                () = self.wanted.notified() => sleep_until(earliest).await,
+                () = sleep_until(latest) => {}
+            }
+            self.read().await;
+        }
+    }
+
+    /// Reads once.
+    pub async fn read(&mut self) {
+        let begun = Instant::now();
+        let mut errors = Vec::new();
+        for server in self.order() {
+            let reading = read_from(&self.doors[server]);
+            let error = match timeout(READING, reading).await {
+                Ok(Ok((rows, resolves))) => return self.take(rows, resolves, begun),
+                Ok(Err(error)) => error,
+                Err(_) => format!("no answer within {READING:?}"),
+            };
+            errors.push(error);
+        }
+        self.tell(Some(errors.join("; ")));
+    }
+
+    /// The active master first: it has what was changed last.
+    fn order(&self) -> VecDeque<usize> {
+        let mut order: VecDeque<usize> = (0..self.doors.len()).collect();
+        let topology: Arc<Topology> = self.topology.load_full();
+        if let Some(active) = topology.active {
+            order.retain(|server| *server != active.0);
+            order.push_front(active.0);
+        }
+        order
+    }
+
+    fn take(&mut self, rows: Vec<Row>, resolves: bool, begun: Instant) {
+        if rows.len() > MOST {
+            return self.tell(Some(format!("there are more than {MOST} of them")));
+        }
+        let old = self.publish.borrow().clone().unwrap_or_default();
+        let mut new = old.renewed(rows, resolves, &mut self.ids);
+        new.begun = Some(begun);
+        self.publish.send_replace(Some(Arc::new(new)));
+        self.tell(None);
+    }
+
+    /// Says once what is wrong.
+    fn tell(&mut self, trouble: Option<String>) {
+        if trouble == self.told {
+            return;
+        }
+        match &trouble {
+            Some(trouble) => tracing::error!(
+                "the servers' accounts can't be read (listener.auth = \"servers\"): {trouble}; monitor.user needs SELECT \
+                 on mysql.global_priv (MariaDB) or mysql.user (MySQL)"
+            ),
+            None => tracing::info!("the servers' accounts can be read again"),
+        }
+        self.told = trouble;
+    }
+}
+
+async fn read_from(door: &Door) -> Result<(Vec<Row>, bool), String> {
+    let text = |error: mysql_async::Error| error.to_string();
+    let mut conn = door.open().await.map_err(text)?;
+    let read = rows(&mut conn).await.map_err(text);
+    let _ = conn.disconnect().await;
+    read
+}
+
+async fn rows(conn: &mut Conn) -> Result<(Vec<Row>, bool), mysql_async::Error> {
+    let about: Option<(String, bool)> = conn
+        .query_first("SELECT VERSION(), @@GLOBAL.skip_name_resolve")
+        .await?;
+    let (version, skips) = about.unwrap_or_default();
+    let flavor = match version.contains("MariaDB") {
+        true => Flavor::MariaDb,
+        false => Flavor::MySql,
+    };
+    let question = format!("{} LIMIT {}", row::query(flavor), MOST + 1);
+    let rows: Vec<mysql_async::Row> = conn.query(question).await?;
+    let rows = rows.into_iter().filter_map(|row| Row::from_values(row.unwrap()));
+    Ok((rows.collect(), !skips))
+}
+
+#[cfg(test)]
+mod tests;
