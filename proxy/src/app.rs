@@ -128,7 +128,7 @@ impl App {
             topology: Arc::clone(&topology),
             signals: monitor.signals(),
             workers: count,
-            defaults: Arc::default(),
+            epoch: Arc::default(),
             peers: Arc::default(),
         };
         let workers: Result<Vec<_>, _> = (0..count)

@@ -24,11 +24,14 @@ use prepared::{PreparedStatements, StatementId};
 pub struct UserId(pub usize);
 
 /// What two sessions must have in common to use the same connection: the account, the handshake flags that change
-/// what replies look like or what statements mean, and the host that the server sees.
+/// what replies look like or what statements mean, the host that the server sees, and the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub user: UserId,
     pub flags: Capabilities,
+    /// How many `SET GLOBAL`, `GRANT` and the like had gone through Tandem at the login: a server gives a connection
+    /// the values and the global rights of its login, and some of them for good.
+    pub epoch: u32,
     /// Where the client comes from, for servers that are told.
     pub origin: Option<Origin>,
 }

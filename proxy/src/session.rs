@@ -107,6 +107,8 @@ pub(crate) struct Session {
     account: Arc<Account>,
     /// The handshake flags that its server connections must have.
     flags: Capabilities,
+    /// See [`crate::backend::Key::epoch`].
+    epoch: u32,
     settings: Rc<Settings>,
     /// What follows from them.
     reading: Reading,

@@ -70,8 +70,8 @@ pub struct Parts {
     pub topology: topology::Shared,
     pub signals: Signals,
     pub workers: usize,
-    /// How many `SET GLOBAL` clients have sent.
-    pub defaults: Arc<AtomicU32>,
+    /// See [`Key::epoch`].
+    pub epoch: Arc<AtomicU32>,
     /// All workers, this one among them, once all have started.
     pub peers: Arc<OnceLock<Workers>>,
 }
@@ -103,7 +103,7 @@ pub struct Worker {
     /// The collation that a `SET NAMES` text leads to.
     pub collations: RefCell<Collations>,
     signals: Signals,
-    defaults: Arc<AtomicU32>,
+    epoch: Arc<AtomicU32>,
     peers: Arc<OnceLock<Workers>>,
     gun: Gun,
     counters: RefCell<Counters>,
@@ -122,7 +122,7 @@ impl Worker {
             topology,
             signals,
             workers,
-            defaults,
+            epoch,
             peers,
         } = parts;
         let bounds = pool::Bounds {
@@ -159,7 +159,7 @@ impl Worker {
             tls,
             topology,
             signals,
-            defaults,
+            epoch,
             peers,
             gun: Gun::default(),
         })
@@ -169,16 +169,14 @@ impl Worker {
         change(&mut self.counters.borrow_mut());
     }
 
-    /// Which of the server's defaults a session or connection gets that begins now, see [`Settings::defaults`].
-    ///
-    /// [`Settings::defaults`]: crate::session::settings::Settings::defaults
-    pub fn defaults(&self) -> u32 {
-        self.defaults.load(Ordering::Acquire)
+    /// The epoch of who logs in now, see [`Key::epoch`].
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
     }
 
-    /// A `SET GLOBAL` went through: connections of the pools have old values, those that log in now want the new.
-    pub fn defaults_changed(&self) {
-        self.defaults.fetch_add(1, Ordering::AcqRel);
+    /// Something went through that whoever logs in from now on has to find.
+    pub fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells the monitor what the data path has seen of a server; the monitor looks at once.
@@ -281,7 +279,6 @@ impl Worker {
             account: &account,
             collation,
             max_prepared: self.config.pool.max_prepared,
-            defaults: self.defaults(),
         };
         let bound = self.config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {

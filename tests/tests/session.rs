@@ -47,6 +47,7 @@ async fn cluster() -> &'static Cluster {
         let function = "CREATE FUNCTION test_session.counts() RETURNS INT READS SQL DATA \
                         RETURN (SELECT COUNT(*) FROM test_session.t)";
         run(&mut root, function).await;
+        run(&mut root, "GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION").await;
         cluster.wait_replicated().await;
         cluster
     };
@@ -136,9 +137,9 @@ async fn settings_follow_their_session() {
     );
 }
 
-/// The pools' connections are older than the new value: a login to the server itself would have it.
+/// The pools' connections are older than the new value and the new right: a login to the server itself would have both.
 #[tokio::test]
-async fn who_logs_in_after_set_global_finds_the_new_value() {
+async fn who_logs_in_after_set_global_and_grant_finds_what_they_changed() {
     let cluster = cluster().await;
     let boss = client(cluster.address(), "boss", "boss-secret", None);
     let mut boss = Conn::new(boss).await.expect("a login");
@@ -149,6 +150,12 @@ async fn who_logs_in_after_set_global_finds_the_new_value() {
         assert_eq!(text(&mut session().await, question).await, format!("{value}|1"));
     }
     run(&mut boss, "SET GLOBAL group_concat_max_len = DEFAULT").await;
+    // ER_SPECIFIC_ACCESS_DENIED_ERROR
+    assert_eq!(code(&mut session().await, "FLUSH STATUS").await, 1227);
+    run(&mut boss, "GRANT RELOAD ON *.* TO app@'%'").await;
+    run(&mut session().await, "FLUSH STATUS").await;
+    run(&mut boss, "REVOKE RELOAD ON *.* FROM app@'%'").await;
+    assert_eq!(code(&mut session().await, "FLUSH STATUS").await, 1227);
 }
 
 #[tokio::test]

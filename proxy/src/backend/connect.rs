@@ -98,8 +98,6 @@ pub struct Target<'a> {
     pub account: &'a accounts::Account,
     pub collation: u16,
     pub max_prepared: usize,
-    /// See [`Settings::defaults`].
-    pub defaults: u32,
 }
 
 /// Connects and logs in, without a default schema: a schema is set by the state sync, whose error the client sees.
@@ -131,7 +129,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         capabilities: info.capabilities,
         stream,
         inbox,
-        settings: Rc::new(Settings::new(u16::from(collation), None).under(target.defaults)),
+        settings: Rc::new(Settings::new(u16::from(collation), None)),
         reset_collation: match flavor {
             Flavor::MariaDb => u16::from(collation),
             Flavor::MySql => settings::SERVER_COLLATION,

@@ -65,14 +65,8 @@ impl Plan {
         }
         let back_to_default =
             wanted.collation == SERVER_COLLATION && known.settings.collation != SERVER_COLLATION;
-        // A reset takes the global values of now, as a login does (measured on MariaDB 10.11). A session that is older than
-        // the connection finds newer ones: no command brings the old back.
-        let outdated = known.settings.defaults < wanted.defaults;
-        let reset = known.soiled
-            || clear
-            || back_to_default
-            || outdated
-            || has_variable_to_forget(known.settings, wanted);
+        let reset =
+            known.soiled || clear || back_to_default || has_variable_to_forget(known.settings, wanted);
         let emptied;
         let (have, tracking) = if reset {
             emptied = known.settings.after_reset(known.reset_collation);
@@ -277,14 +271,6 @@ mod tests {
             "{set}"
         );
         assert_eq!(plan.schema, None, "a reset keeps the schema");
-    }
-
-    /// A session that began after a `SET GLOBAL` must not find the values of before.
-    #[test]
-    fn only_a_connection_with_older_defaults_is_reset() {
-        let [old, new] = [1, 2].map(|defaults| settings(Some("shop"), &[]).under(defaults));
-        assert!(plan(&old, &new).reset);
-        assert!(plan(&new, &old).is_empty());
     }
 
     #[test]

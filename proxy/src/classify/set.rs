@@ -14,8 +14,8 @@ pub(crate) fn set(all: &Statement<'_>) -> Findings {
         return transaction(scope);
     }
     match all.keyword(1).as_str() {
-        "PASSWORD" => Findings::because(Kind::Ddl, Purity::Writes),
-        "DEFAULT" if all.is(2, "ROLE") => Findings::because(Kind::Ddl, Purity::Writes),
+        "PASSWORD" => changes_logins(Findings::because(Kind::Ddl, Purity::Writes)),
+        "DEFAULT" if all.is(2, "ROLE") => changes_logins(Findings::because(Kind::Ddl, Purity::Writes)),
         "ROLE" => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::IDENTITY),
         "SESSION" if all.is(2, "AUTHORIZATION") => {
             Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::IDENTITY)
@@ -26,6 +26,11 @@ pub(crate) fn set(all: &Statement<'_>) -> Findings {
         "STATEMENT" if !is_assigned(all, 2) => for_statement(all),
         _ => assignments(all, 1),
     }
+}
+
+pub(crate) fn changes_logins(mut found: Findings) -> Findings {
+    found.links |= Links::CHANGES_LOGINS;
+    found
 }
 
 fn is_assigned(all: &Statement<'_>, at: usize) -> bool {
@@ -51,11 +56,7 @@ impl Scope {
 /// `SET TRANSACTION …`: without a scope it is for the next transaction only.
 fn transaction(scope: Option<Scope>) -> Findings {
     match scope {
-        Some(Scope::Global) => {
-            let mut found = Findings::because(Kind::Admin, Purity::Writes);
-            found.links |= Links::SETS_GLOBALS;
-            found
-        }
+        Some(Scope::Global) => changes_logins(Findings::because(Kind::Admin, Purity::Writes)),
         Some(Scope::Session) => Findings::because(Kind::Set, Purity::SessionState),
         None => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::NEXT_TRANSACTION),
     }
@@ -98,7 +99,7 @@ fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     }
     if global {
         found.kind = Kind::Admin;
-        found.links |= Links::SETS_GLOBALS;
+        found.links |= Links::CHANGES_LOGINS;
         found.reason = Some(Purity::Writes);
     }
     if found.calls_unknown {

@@ -152,6 +152,12 @@ fn definition(all: &Statement<'_>, verb: &str) -> Findings {
         return Findings::because(Kind::Admin, Purity::Writes);
     }
     let mut found = Findings::because(Kind::Ddl, Purity::Writes);
+    if matches!(verb, "GRANT" | "REVOKE")
+        || (1..all.len().min(4)).any(|at| all.is_one_of(at, &["USER", "ROLE"]))
+    {
+        // At worst a table of that name makes some sessions log in anew.
+        found = set::changes_logins(found);
+    }
     let what = if all.starts(1, &["OR", "REPLACE"]) { 3 } else { 1 };
     let temporary = all.is(what, "TEMPORARY");
     if verb == "CREATE" && temporary {
@@ -200,6 +206,9 @@ fn lock(all: &Statement<'_>, verb: &str) -> Findings {
         }
         "LOCK" => found.pinning(Pins::TABLE_LOCK),
         _ if locks_when_flushing(all) => found.pinning(Pins::TABLE_LOCK),
+        _ if all.contains("PRIVILEGES") => {
+            set::changes_logins(Findings::because(Kind::Admin, Purity::Writes))
+        }
         _ => Findings::because(Kind::Admin, Purity::Writes),
     }
 }

@@ -124,12 +124,14 @@ impl Session {
         self.insert_id = Rc::new(InsertId::default());
         self.last = [None; 2];
         self.last_server = None;
+        // On the server a reset takes the global values of now (measured on MariaDB 10.11), and a change of user the
+        // rights.
+        self.epoch = self.worker.epoch();
         let is_mysql = self.worker.topology.load().flavor() == Some(Flavor::MySql);
         let collation = match is_mysql {
             true => SERVER_COLLATION,
             false => self.settings.collation,
         };
-        let settings = self.settings.after_reset(collation);
-        self.settings = Rc::new(settings.under(self.worker.defaults()));
+        self.settings = Rc::new(self.settings.after_reset(collation));
     }
 }

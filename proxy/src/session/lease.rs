@@ -19,6 +19,7 @@ impl Session {
         Key {
             user: self.account.id,
             flags: self.flags,
+            epoch: self.epoch,
             origin: pool.origin_of(self.handle.client.get()),
         }
     }

@@ -233,14 +233,14 @@ async fn welcome(
     } = proved;
     *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, account.id);
-    let settings = Settings::new(u16::from(charset), schema.as_deref()).under(worker.defaults());
-    let settings = Rc::new(settings);
+    let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
     let mut session = Session {
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
         client,
         account,
         flags,
+        epoch: worker.epoch(),
         reading: Reading::new(&settings, &worker.topology.load()),
         settings,
         ties: Ties::default(),

@@ -22,9 +22,11 @@ use crate::route::{self, Decision, Held, Situation, Target};
 use crate::topology::{ServerId, Topology};
 
 /// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
-/// or routine (DDL not applied yet), shutdown, killed connection, read-only. The read is asked again on the
-/// active master, whose answer counts.
-const ASK_ELSEWHERE: &[u16] = &[1049, 1053, 1054, 1146, 1290, 1305, 1317, 1927];
+/// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), shutdown, killed connection,
+/// read-only. The read is asked again on the active master, whose answer counts.
+const ASK_ELSEWHERE: &[u16] = &[
+    1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
+];
 
 /// ER_QUERY_INTERRUPTED
 const INTERRUPTED: u16 = 1317;

@@ -51,8 +51,6 @@ pub struct Settings {
     /// The collation id given at login.
     pub collation: u16,
     pub schema: Option<Box<[u8]>>,
-    /// Whose default values hold for all that isn't set: how many `SET GLOBAL` there had been at the login.
-    pub defaults: u32,
     /// Sorted by name, so that two settings compare in one pass, and so that
     /// `character_set_connection` is set before `collation_connection`, which it changes.
     variables: Vec<Variable>,
@@ -63,16 +61,8 @@ impl Settings {
         Self {
             collation,
             schema: schema.map(Into::into),
-            defaults: 0,
             variables: Vec::new(),
         }
-    }
-
-    /// The same under other default values.
-    #[must_use]
-    pub fn under(mut self, defaults: u32) -> Self {
-        self.defaults = defaults;
-        self
     }
 
     pub fn variables(&self) -> &[Variable] {
@@ -116,7 +106,6 @@ impl Settings {
         Self {
             collation,
             schema: self.schema.clone(),
-            defaults: self.defaults,
             variables: Vec::new(),
         }
     }

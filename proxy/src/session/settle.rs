@@ -44,8 +44,8 @@ impl Session {
             self.insert_id.made_on(connection.id, learned.insert_id);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
-        if facts.links.contains(Links::SETS_GLOBALS) {
-            self.worker.defaults_changed();
+        if facts.links.contains(Links::CHANGES_LOGINS) {
+            self.worker.begin_epoch();
         }
         self.ties.statement |= learned.cursor;
         self.note_write(facts, learned);

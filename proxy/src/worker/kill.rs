@@ -111,6 +111,7 @@ impl Worker {
         let key = Key {
             user: running.user,
             flags: Capabilities::empty(),
+            epoch: self.epoch(),
             origin: pool.origin_of(client),
         };
         let opened = self.open(pool, key, 0, client).await;
