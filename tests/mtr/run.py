@@ -217,7 +217,8 @@ class Ground:
         return results
 
     def start(self, options, tests=()):
-        """All of it anew, with data as they were at the beginning; false when the server refuses its options."""
+        """All of it anew, with data as they were at the beginning; false where the server or Tandem refuses these
+        options."""
         self.stop()
         for server in self.servers:
             self.running.append(server)
@@ -227,6 +228,7 @@ class Ground:
             self.running.append(Follower(*self.servers))
         if self.setting != "direct":
             self.running.append(Tandem(self.where, self.servers, accounts(tests)))
+            return wait_for(lambda: sql(self.running[-1].socket, "DO 1") is not None)
         return True
 
     def stop(self):
@@ -262,11 +264,11 @@ class Server:
         command = [MTR / "mtr", f"--vardir={self.where}", f"--tmpdir={self.where}/tmp", "--start-and-exit", "main.1st"]
         done = subprocess.run(command, cwd=MTR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         pid_file = self.where / "run/mysqld.1.pid"
-        if not pid_file.exists():
+        if not wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), 10):
             sys.exit(f"mtr could not start a server:\n{done.stdout}")
         pid = int(pid_file.read_text())
         os.kill(pid, signal.SIGKILL)
-        wait_for("the server's end", lambda: not Path(f"/proc/{pid}").exists())
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
         # The mtr that runs the tests writes another my.cnf.
         (self.where / "my.cnf").rename(self.where / "server.cnf")
 
@@ -289,7 +291,7 @@ class Server:
             command += ["--read-only=1", "--slave-skip-errors=all", "--slave-net-timeout=10"]
         with (self.where / "error.log").open("ab") as log:
             self.child = subprocess.Popen(command, cwd=self.where, env=dict(os.environ, TZ=zone), stdout=log, stderr=log)
-        wait_for("the server", lambda: self.child.poll() is not None or sql(self.socket, "DO 1") is not None)
+        wait_for(lambda: self.child.poll() is not None or sql(self.socket, "DO 1") is not None)
         return self.child.poll() is None
 
     def stop(self):
@@ -315,7 +317,6 @@ class Tandem:
         file.chmod(0o600)
         with (where / "tandem.log").open("ab") as log:
             self.child = subprocess.Popen([TANDEM, "run", "--config", file], stdout=log, stderr=log)
-        wait_for("Tandem", lambda: sql(self.socket, "DO 1") is not None)
 
     def stop(self):
         end(self.child)
@@ -371,12 +372,13 @@ def end(child):
         child.wait()
 
 
-def wait_for(what, happened, seconds=60):
+def wait_for(happened, seconds=60):
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
-            sys.exit(f"{what} did not come within {seconds} s")
+            return False
         time.sleep(0.1)
+    return True
 
 
 if __name__ == "__main__":
