@@ -97,6 +97,11 @@ impl Connection {
         }
     }
 
+    /// Whether the server has closed it or has said what nobody asked for: more than the reply to the last command.
+    pub fn is_disturbed(&mut self) -> bool {
+        !self.inbox.is_empty() || self.stream.is_disturbed()
+    }
+
     /// Notes that the commands of `plan` have been sent and `wanted` is what the connection has now.
     pub fn assume(&mut self, plan: &sync::Plan, wanted: &Rc<Settings>) {
         if plan.reset {

@@ -98,6 +98,9 @@ pub struct Config {
     pub limits: Limits,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
+    /// For the test of what a panic costs: a query with this text makes its session panic. No key leads here.
+    #[doc(hidden)]
+    pub panic_on: Option<&'static str>,
 }
 
 impl Config {

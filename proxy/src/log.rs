@@ -1,6 +1,7 @@
 //! Logging: one line an event to standard error, human or JSON. Set up once, by the program, never by the library.
 
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -40,7 +41,17 @@ pub fn init(log: &Log) -> Result<(), Error> {
             .finish()
             .try_init()?,
     }
+    std::panic::set_hook(Box::new(|panic| tell_panic(panic)));
     Ok(())
+}
+
+/// Says where it happened. Only a fixed text is shown beside it: one that was formatted may quote what a client sent.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(tracing::field::display);
+    let thread = std::thread::current();
+    let text = panic.payload().downcast_ref::<&str>().copied();
+    let text = text.unwrap_or("the message may hold a client's data");
+    tracing::error!(place, thread = thread.name(), "panic: {text}");
 }
 
 /// https://no-color.org: any value that isn't empty switches colour off.

@@ -201,7 +201,7 @@ impl Pool {
         };
         let mut lease = Lease::new(found, Rc::clone(self));
         // One that the server has closed is dropped here, which frees its place.
-        (!lease.connection_mut().stream.is_disturbed()).then_some(lease)
+        (!lease.connection_mut().is_disturbed()).then_some(lease)
     }
 
     fn acquire_now(
@@ -216,7 +216,7 @@ impl Pool {
         }
         while let Some(connection) = self.take_idle(key, last, wanted) {
             let mut lease = Lease::new(connection, Rc::clone(self));
-            if !lease.connection_mut().stream.is_disturbed() {
+            if !lease.connection_mut().is_disturbed() {
                 return Some(Grant::Lease(lease));
             }
         }
@@ -331,7 +331,7 @@ impl Pool {
             state
                 .idle
                 .extract_if(.., |idle| {
-                    now.duration_since(idle.since) > timeout || idle.connection.stream.is_disturbed()
+                    now.duration_since(idle.since) > timeout || idle.connection.is_disturbed()
                 })
                 .collect()
         };

@@ -25,22 +25,25 @@ mod send;
 pub mod settings;
 mod settle;
 pub mod statements;
-mod tail;
+pub(crate) mod tail;
 mod text;
 mod upload;
 
 use std::future::poll_fn;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::FutureExt;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::reply;
+use tandem_protocol::response::Expect;
 use thiserror::Error;
 
-use crate::backend::ConnectionId;
+use crate::backend::{Connection, ConnectionId};
 use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
@@ -53,8 +56,8 @@ use hold::Ties;
 use insert_id::InsertId;
 use reading::Reading;
 use registry::{Handle, Signal};
-use relay::Client;
 pub(crate) use relay::swallow;
+use relay::{Client, Swallowed};
 use settings::Settings;
 use statements::Statements;
 use tail::Tail;
@@ -78,6 +81,8 @@ pub(crate) enum End {
     Complaint(Complaint),
     #[error("the client broke the protocol: {0}")]
     Protocol(String),
+    #[error("it panicked, which is a defect of Tandem; the line with the place stands before this one")]
+    Panicked,
 }
 
 impl From<relay::Error> for End {
@@ -128,22 +133,33 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, id: u32) {
     let handle = Handle::new(id, accepted.peer());
     let _entry = worker.registry.enter(&handle);
     worker.count(|counters| counters.sessions_opened += 1);
-    let end = match Stream::accepted(accepted) {
-        Err(error) => End::Login(error.to_string()),
-        Ok(stream) => match Box::pin(login::log_in(&worker, &handle, stream, id)).await {
-            Err(end) => {
-                worker.count(|counters| counters.logins_refused += 1);
-                end
-            }
-            Ok(mut session) => {
-                let end = session.serve().await;
-                session.finish(&end).await;
-                end
-            }
-        },
-    };
+    // Unwinding drops all that the session has: its socket, and its server connections, which are closed by that and
+    // not given back. What it shares with others is changed in steps that can't panic half way.
+    let live = AssertUnwindSafe(live(&worker, &handle, accepted, id)).catch_unwind();
+    let end = live.await.unwrap_or_else(|_| {
+        worker.count(|counters| counters.panics += 1);
+        End::Panicked
+    });
     worker.count(|counters| counters.sessions_closed += 1);
     log_end(&handle, &end);
+}
+
+async fn live(worker: &Rc<Worker>, handle: &Rc<Handle>, accepted: Accepted, id: u32) -> End {
+    let stream = match Stream::accepted(accepted) {
+        Ok(stream) => stream,
+        Err(error) => return End::Login(error.to_string()),
+    };
+    match Box::pin(login::log_in(worker, handle, stream, id)).await {
+        Err(end) => {
+            worker.count(|counters| counters.logins_refused += 1);
+            end
+        }
+        Ok(mut session) => {
+            let end = session.serve().await;
+            session.finish(&end).await;
+            end
+        }
+    }
 }
 
 fn log_end(handle: &Handle, end: &End) {
@@ -276,6 +292,15 @@ impl Session {
                 Event::End(end) => return Err(end),
             }
         }
+    }
+
+    /// Reads a reply to Tandem itself, while the client waits.
+    async fn swallow(
+        &mut self,
+        connection: &mut Connection,
+        expect: Expect,
+    ) -> Result<Swallowed, relay::Error> {
+        relay::swallow_watching(&self.handle, &mut self.client, connection, expect).await
     }
 
     /// Answers OK in the session's own name.

@@ -11,6 +11,7 @@ pub mod rsa_key;
 pub mod schemas;
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -179,6 +180,15 @@ impl Worker {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Runs what must not take the worker with it if it panics; nothing comes of it then.
+    pub fn guard<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
+        let ran = catch_unwind(AssertUnwindSafe(run));
+        if ran.is_err() {
+            self.count(|counters| counters.panics += 1);
+        }
+        ran.ok()
+    }
+
     /// Tells the monitor what the data path has seen of a server; the monitor looks at once.
     pub fn report(&self, server: ServerId, trouble: Trouble) {
         if trouble != Trouble::ReadOnly {
@@ -327,14 +337,18 @@ impl Worker {
         let mut ticks = tokio::time::interval(TIDY_INTERVAL);
         loop {
             ticks.tick().await;
-            let now = Instant::now();
-            for pool in &self.pools {
-                pool.tidy(now);
-            }
-            self.library.tidy();
-            self.registry
-                .tidy(now, self.config.listener.idle_timeout, KEEP_DIAGNOSTICS);
+            self.guard(|| self.tidy_now());
         }
+    }
+
+    fn tidy_now(&self) {
+        let now = Instant::now();
+        for pool in &self.pools {
+            pool.tidy(now);
+        }
+        self.library.tidy();
+        self.registry
+            .tidy(now, self.config.listener.idle_timeout, KEEP_DIAGNOSTICS);
     }
 
     /// A copy of what the outside may see.

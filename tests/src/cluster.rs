@@ -121,6 +121,15 @@ impl Cluster {
         }
     }
 
+    /// What Tandem has counted under this name, as `SHOW COUNTERS` shows it.
+    pub async fn counter(&self, name: &str) -> u64 {
+        use mysql_async::prelude::Queryable;
+        let counters: Vec<(String, u64, String)> =
+            self.admin().await.query("SHOW COUNTERS").await.expect("counters");
+        let found = counters.into_iter().find(|(counter, ..)| counter == name);
+        found.unwrap_or_else(|| panic!("no counter {name}")).1
+    }
+
     /// Makes an account on both servers, past Tandem and its replication; `grant` is what stands
     /// between `GRANT` and `TO`, for instance `SELECT ON test_x.*`.
     pub async fn create_user(&self, name: &str, password: &str, grant: &str) {

@@ -14,7 +14,9 @@ pub mod authority;
 mod cluster;
 pub mod external;
 mod judge;
+pub mod mutation;
 pub mod raw;
+pub mod relay;
 pub mod site;
 mod warnings;
 

@@ -144,6 +144,8 @@ counters! {
     sessions_opened,
     /// Client connections ended
     sessions_closed,
+    /// Panics that ended a session, or one of the worker's own tasks: defects of Tandem
+    panics,
     /// Logins refused: wrong password, unknown user or database, too many sessions
     logins_refused,
     /// Logins not looked at because the address failed too often (listener.failed_logins)

@@ -50,6 +50,7 @@ pub(super) fn assemble(
         limits: limits(&mut reader.section("limits")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
+        panic_on: None,
     }
 }
 

@@ -136,6 +136,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             password: clear("hunter-app"),
             local_infile: None,
         }],
+        panic_on: None,
     };
     assert_eq!(parse(MINIMAL), Ok(expected));
 }

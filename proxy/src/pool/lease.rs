@@ -91,10 +91,11 @@ impl Lease {
         }
     }
 
-    /// Gives the connection back for others to use; a broken one is closed instead.
+    /// Gives the connection back for others to use; a broken one is closed instead, and so is one that holds more
+    /// than the reply which was asked for: the next session would take it for its own.
     pub fn release(mut self) {
         self.unhold();
-        if self.connection().broken {
+        if self.connection().broken || !self.connection().inbox.is_empty() {
             return;
         }
         if let Some(connection) = self.connection.take() {

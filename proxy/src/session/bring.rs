@@ -11,7 +11,7 @@ use super::Session;
 use super::complaint::Complaint;
 use super::hold::READS;
 use super::insert_id::Place;
-use super::relay::{self, swallow};
+use super::relay;
 use super::run::Failed;
 use super::send::Preamble;
 use super::settings::Settings;
@@ -93,7 +93,7 @@ impl Session {
             let ready = std::mem::take(preamble);
             let written = connection.stream.write_all(&ready.bytes).await;
             written.map_err(|error| FailedSync::Lost(relay::Error::Server(error)))?;
-            if let Err(refused) = ready.replies(connection).await.map_err(FailedSync::Lost)? {
+            if let Err(refused) = ready.replies(self, connection).await.map_err(FailedSync::Lost)? {
                 connection.broken = true;
                 return Err(FailedSync::Refused(Complaint::of_server(refused)));
             }
@@ -127,8 +127,8 @@ impl Session {
         let ready = std::mem::take(preamble);
         let written = connection.stream.write_all(&ready.bytes).await;
         written.map_err(relay::Error::Server)?;
-        let synced = ready.replies(connection).await?;
-        let reply = swallow(connection, Expect::Prepare).await?;
+        let synced = ready.replies(self, connection).await?;
+        let reply = self.swallow(connection, Expect::Prepare).await?;
         connection.broken |= synced.is_err();
         if let Some(refused) = synced.err().or(reply.error) {
             return Err(Failed::Refuse(Complaint::of_server(refused)));

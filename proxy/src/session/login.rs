@@ -292,7 +292,7 @@ impl Session {
         if !preamble.is_empty() {
             let sent = connection.stream.write_all(&preamble.bytes).await;
             let answered = match sent {
-                Ok(()) => preamble.replies(connection).await,
+                Ok(()) => preamble.replies(self, connection).await,
                 Err(error) => Err(super::relay::Error::Server(error)),
             };
             match answered {

@@ -11,7 +11,7 @@ use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_protocol::response::Expect;
 
 use super::hold::runs_code;
-use super::relay::{self, Learned, swallow};
+use super::relay::{self, Learned};
 use super::run::Work;
 use super::send::first_row;
 use super::settings::{Settings, Variable};
@@ -84,13 +84,47 @@ impl Session {
         } else if !runs_code(work.facts.kind) {
             return Ok(());
         }
-        ask(connection, variables).await?;
+        self.ask(connection, variables).await?;
         if let (Some(key), Some(last)) = (key, variables.last())
             && &*last.name == COLLATION
         {
             let mut collations = self.worker.collations.borrow_mut();
             if collations.len() < REMEMBERED {
                 collations.insert(key, last.value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the values by those that hold now.
+    async fn ask(
+        &mut self,
+        connection: &mut Connection,
+        variables: &mut [Variable],
+    ) -> Result<(), relay::Error> {
+        let names: Vec<String> = variables
+            .iter()
+            .map(|variable| {
+                format!(
+                    "@@session.`{}`",
+                    String::from_utf8_lossy(&variable.name).replace('`', "``")
+                )
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        bytes.push(CommandCode::Query as u8);
+        bytes.extend_from_slice(format!("SELECT {}", names.join(",")).as_bytes());
+        frame::end(&mut bytes, start, 0);
+        connection
+            .stream
+            .write_all(&bytes)
+            .await
+            .map_err(relay::Error::Server)?;
+        let reply = self.swallow(connection, Expect::Query).await?;
+        if let Some(row) = first_row(&reply.bytes, variables.len()) {
+            for (variable, value) in variables.iter_mut().zip(row) {
+                variable.value = value.unwrap_or_default();
             }
         }
         Ok(())
@@ -105,34 +139,4 @@ fn may_set_variables(facts: &Facts) -> bool {
 /// A `SET NAMES` that means the same each time: no list, no variables.
 fn is_plain_set_names(text: &[u8]) -> bool {
     text.len() <= REMEMBERED_LEN && !text.contains(&b'@') && !text.contains(&b',')
-}
-
-/// Replaces the values by those that hold now.
-async fn ask(connection: &mut Connection, variables: &mut [Variable]) -> Result<(), relay::Error> {
-    let names: Vec<String> = variables
-        .iter()
-        .map(|variable| {
-            format!(
-                "@@session.`{}`",
-                String::from_utf8_lossy(&variable.name).replace('`', "``")
-            )
-        })
-        .collect();
-    let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes);
-    bytes.push(CommandCode::Query as u8);
-    bytes.extend_from_slice(format!("SELECT {}", names.join(",")).as_bytes());
-    frame::end(&mut bytes, start, 0);
-    connection
-        .stream
-        .write_all(&bytes)
-        .await
-        .map_err(relay::Error::Server)?;
-    let reply = swallow(connection, Expect::Query).await?;
-    if let Some(row) = first_row(&reply.bytes, variables.len()) {
-        for (variable, value) in variables.iter_mut().zip(row) {
-            variable.value = value.unwrap_or_default();
-        }
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ use crate::topology::gtid::Gtid;
 
 /// ER_PARSE_ERROR
 const PARSE_ERROR: u16 = 1064;
+
+/// Most bytes of a reply that is not passed on as it comes: that to a PREPARE, with a definition for each of at most
+/// 4096 columns and 65,535 parameters, or one to Tandem itself.
+const HELD_BACK: usize = 16 << 20;
 
 /// Why a reply could not be carried to its end.
 #[derive(Debug, Error)]
@@ -176,7 +181,7 @@ pub(crate) async fn carry(
         if ready > 0 {
             let bytes = &connection.inbox.bytes()[..ready];
             if manner.keep {
-                kept.extend_from_slice(bytes);
+                hold_back(&mut kept, bytes)?;
             } else {
                 *forwarded = true;
                 learned.bytes += ready as u64;
@@ -241,15 +246,44 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
                 }
             }
         }
-        swallowed
-            .bytes
-            .extend_from_slice(&connection.inbox.bytes()[..ready]);
+        hold_back(&mut swallowed.bytes, &connection.inbox.bytes()[..ready])?;
         connection.inbox.consume(ready);
         if walker.is_done() {
             return Ok(swallowed);
         }
         read_more(connection, needed).await?;
     }
+}
+
+/// As [`swallow`] on a session's behalf: ends when the client goes away or the session is killed, since a server may
+/// take its time, or never answer.
+pub(crate) async fn swallow_watching(
+    handle: &Handle,
+    client: &mut Client,
+    connection: &mut Connection,
+    expect: Expect,
+) -> Result<Swallowed, Error> {
+    let mut swallowing = pin!(swallow(connection, expect));
+    poll_fn(|cx| {
+        if let Poll::Ready(swallowed) = swallowing.as_mut().poll(cx) {
+            return Poll::Ready(swallowed);
+        }
+        if handle.signal() == Signal::Kill {
+            return Poll::Ready(Err(Error::Killed));
+        }
+        handle.watch(cx);
+        client.poll_gone(cx).map(|()| Err(Error::ClientGone))
+    })
+    .await
+}
+
+/// Adds to a reply that is held in memory, within [`HELD_BACK`].
+fn hold_back(held: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.len() > HELD_BACK.saturating_sub(held.len()) {
+        return Err(DecodeError::TooLarge { limit: HELD_BACK });
+    }
+    held.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// Reads on until `needed` bytes are there, and in any case something new.
@@ -417,8 +451,14 @@ fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
         }
         Change::SystemVariable { name, value } => {
             if Settings::is_carried(name) {
-                let (name, value) = (name.into(), value.into());
-                learned.variables.push(Variable { name, value });
+                // A procedure may set the same ones again and again.
+                match learned.variables.iter_mut().find(|known| *known.name == *name) {
+                    Some(known) => known.value = value.into(),
+                    None => learned.variables.push(Variable {
+                        name: name.into(),
+                        value: value.into(),
+                    }),
+                }
             }
         }
         Change::Schema(schema) => learned.schema = Some(schema.into()),

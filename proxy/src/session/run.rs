@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tandem_protocol::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
@@ -313,6 +314,11 @@ impl Session {
         learned: &mut Learned,
         forwarded: &mut bool,
     ) -> Result<Carried, Failed> {
+        if !connection.inbox.is_empty() {
+            // Of a connection that the session has kept: whatever this is, it does not answer what comes now.
+            let (packet, count) = ("the last reply", connection.inbox.len());
+            return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
+        }
         let mut preamble = self.bring_state(connection, &work.facts).await?;
         if let Some(prepared) = work.prepared.clone() {
             let id = self
@@ -323,7 +329,8 @@ impl Session {
         if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
             return Err(last_words(connection, failed).await);
         }
-        let synced = preamble.replies(connection).await?;
+        self.panic_if_asked(work);
+        let synced = preamble.replies(self, connection).await?;
         if let Err(refused) = synced {
             // The statement ran without the state it needs: its reply must not pass for an answer. It may be
             // long, so the connection is closed and not read to the end.
@@ -355,6 +362,14 @@ impl Session {
             forwarded,
         )
         .await?)
+    }
+
+    /// See [`crate::config::Config::panic_on`]: at the worst moment, while the reply is on its way.
+    fn panic_if_asked(&self, work: &Work) {
+        if let Some(wanted) = self.worker.config.panic_on {
+            let text = self.client.inbox.bytes().get(HEADER_LEN + 1..work.command.head);
+            assert_ne!(text, Some(wanted.as_bytes()), "a test wants a panic");
+        }
     }
 
     fn patch_statement(&mut self, work: &mut Work, id: u32) {

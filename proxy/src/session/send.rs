@@ -11,7 +11,7 @@ use tandem_protocol::response::Expect;
 use tandem_protocol::wire::Reader;
 
 use super::insert_id::InsertId;
-use super::relay::{self, swallow};
+use super::{Session, relay};
 use crate::backend::Connection;
 
 /// Commands of Tandem's own and what becomes of their replies.
@@ -63,19 +63,20 @@ impl Preamble {
     /// The outer one when the connection is lost, the inner one when the server refused a command.
     pub(super) async fn replies(
         self,
+        session: &mut Session,
         connection: &mut Connection,
     ) -> Result<Result<(), ServerError>, relay::Error> {
         let mut refused = Ok(());
         for awaited in self.replies {
             match awaited {
                 Awaited::Sync => {
-                    let reply = swallow(connection, Expect::Single).await?;
+                    let reply = session.swallow(connection, Expect::Single).await?;
                     if let (Some(error), Ok(())) = (reply.error, &refused) {
                         refused = Err(error);
                     }
                 }
                 Awaited::InsertId(fetch) => {
-                    let reply = swallow(connection, Expect::Query).await?;
+                    let reply = session.swallow(connection, Expect::Query).await?;
                     fetch.owner.arrived(first_number(&reply.bytes));
                 }
             }

@@ -4,11 +4,11 @@ use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 
 /// The client declared a command larger than `limits.command_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 /// Follows the frames of one command as its bytes stream by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// Bytes of the current frame that are still to come.
     remaining: usize,
     /// The current frame was a full one: another follows.
@@ -22,7 +22,7 @@ impl Tail {
     ///
     /// # Errors
     /// [`TooLong`] when the frame alone is over `limit`.
-    pub(super) fn new(header: Header, limit: usize) -> Result<Self, TooLong> {
+    pub(crate) fn new(header: Header, limit: usize) -> Result<Self, TooLong> {
         Ok(Self {
             remaining: HEADER_LEN + header.len,
             continued: header.len == MAX_PAYLOAD,
@@ -30,7 +30,7 @@ impl Tail {
         })
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.remaining == 0 && !self.continued
     }
 
@@ -38,7 +38,7 @@ impl Tail {
     ///
     /// # Errors
     /// [`TooLong`] when a further frame goes over the limit.
-    pub(super) fn advance(&mut self, input: &[u8]) -> Result<usize, TooLong> {
+    pub(crate) fn advance(&mut self, input: &[u8]) -> Result<usize, TooLong> {
         let mut taken = 0;
         loop {
             let now = self.remaining.min(input.len() - taken);

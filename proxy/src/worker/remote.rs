@@ -138,7 +138,7 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             }
             // Who asked may have given up waiting; an answer that nobody takes is no error.
             Message::View(answer) => {
-                let _ = answer.send(worker.view());
+                let _ = worker.guard(|| worker.view()).map(|view| answer.send(view));
             }
             Message::Explain {
                 user,
@@ -146,7 +146,8 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 statement,
                 answer,
             } => {
-                let _ = answer.send(explain::explain(&worker, &user, &schema, &statement));
+                let explained = worker.guard(|| explain::explain(&worker, &user, &schema, &statement));
+                let _ = explained.map(|explained| answer.send(explained));
             }
             Message::Kill { order, answer } => {
                 let worker = Rc::clone(&worker);

@@ -1,0 +1,526 @@
+//! Sessions that are almost right, replies that are almost right, and noise: each harms itself at the most.
+//!
+//! What drivers send is recorded by a relay and replayed with mutations; other relays, between Tandem and the servers,
+//! tell what arrives there and twist what comes back. Everything follows from seeds. The long run (`make soak`):
+//! `TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24`.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+use tandem::config::Config;
+use tandem::demo::pair::{APP, client};
+use tandem::net::address::Endpoint;
+use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_tests::mutation::Dice;
+use tandem_tests::raw::{Raw, command};
+use tandem_tests::relay::{Relay, Replies};
+use tandem_tests::{Cluster, Setup, wait_until};
+use tokio::io::AsyncReadExt;
+use tokio::sync::OnceCell;
+
+const SCHEMA: &str = "test_mutated";
+/// Sessions at a time.
+const CROWD: usize = 64;
+/// Who hears nothing for so long goes.
+const QUIET: Duration = Duration::from_millis(500);
+const WITHIN: Duration = Duration::from_secs(30);
+/// What the process may grow by: the harness is in it, and memory comes in lumps.
+const GROWTH_MIB: usize = 48;
+/// Open files may differ by the connections that the pools keep, of which a relay has two more each.
+const FILES: usize = 3 * 2 * CONNECTIONS + 20;
+const CONNECTIONS: usize = 40;
+/// The words that Tandem's own statements begin with.
+const OWN: [&str; 7] = [
+    "SET NAMES ",
+    "SET `",
+    "SET session_track_",
+    "SET last_insert_id=",
+    "SELECT @@session.`",
+    "SELECT LAST_INSERT_ID()",
+    "KILL ",
+];
+/// Commands that may reach a server, beside statements: no quitting others, no shutdown, no dump of the binlog.
+const HARMLESS: [u8; 11] = [0x01, 0x02, 0x04, 0x09, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1f];
+
+static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+/// One test at a time: they look at the whole process.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn cluster() -> &'static Cluster {
+    let start = || async {
+        let cluster = Cluster::start(Setup {
+            change: through_relays,
+            ..Setup::default()
+        })
+        .await;
+        cluster.create_database(SCHEMA).await;
+        let mut conn = cluster.client_in(SCHEMA).await;
+        let table = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT, word VARCHAR(80))";
+        conn.query_drop(table).await.expect(table);
+        conn.query_drop("INSERT INTO t VALUES (1, 10, 'one'), (2, 20, 'two')")
+            .await
+            .expect("rows");
+        cluster.wait_replicated().await;
+        cluster
+    };
+    let cluster = CLUSTER.get_or_init(start).await;
+    twist(Replies::Honest);
+    cluster
+}
+
+fn twist(replies: Replies) {
+    RELAYS
+        .lock()
+        .expect("relays")
+        .iter()
+        .for_each(|relay| relay.set(replies));
+}
+
+fn through_relays(config: &mut Config) {
+    config.listener.write_timeout = Duration::from_millis(300);
+    config.listener.handshake_timeout = Duration::from_secs(1);
+    config.limits.statement_cache = 500;
+    config.pool.max_connections = CONNECTIONS;
+    for server in &mut config.servers {
+        let Endpoint::Tcp(address) = server.address else {
+            panic!("the pair listens on TCP");
+        };
+        let relay = Relay::start(address, APP.user).expect("a relay");
+        server.address = Endpoint::Tcp(relay.address);
+        RELAYS.lock().expect("relays").push(relay);
+    }
+}
+
+fn number(variable: &str, usually: u64) -> u64 {
+    std::env::var(variable).map_or(usually, |text| text.parse().expect("a number"))
+}
+
+/// What clients have sent, and what arrived at a server without having been sent.
+#[derive(Default)]
+struct Told {
+    statements: Mutex<HashSet<Vec<u8>>>,
+    strangers: Mutex<Vec<String>>,
+}
+
+impl Told {
+    /// Notes every statement in the frames of a stream.
+    fn note(&self, mut stream: &[u8]) {
+        while let Some((header, payload)) = frame::packet(stream) {
+            if let Some((0x03 | 0x16, text)) = payload.split_first() {
+                self.statements.lock().expect("statements").insert(text.to_vec());
+            }
+            stream = &stream[HEADER_LEN + header.len..];
+        }
+    }
+
+    fn arrived(&self, payload: &[u8]) {
+        let known = match payload.split_first() {
+            Some((0x03 | 0x16, text)) => {
+                let own = OWN.iter().any(|own| text.starts_with(own.as_bytes()));
+                own || self.statements.lock().expect("statements").contains(text)
+            }
+            Some((code, _)) => HARMLESS.contains(code),
+            None => false,
+        };
+        if !known {
+            self.strangers
+                .lock()
+                .expect("strangers")
+                .push(format!("{:?}", String::from_utf8_lossy(payload)));
+        }
+    }
+
+    /// From now on all servers' relays tell here.
+    fn listen() -> Arc<Self> {
+        let told = Arc::new(Self::default());
+        for relay in &*RELAYS.lock().expect("relays") {
+            let told = Arc::clone(&told);
+            relay.watch(move |payload| told.arrived(payload));
+        }
+        told
+    }
+
+    fn assert_no_strangers(&self) {
+        let strangers = self.strangers.lock().expect("strangers");
+        assert!(
+            strangers.is_empty(),
+            "servers got what nobody sent: {strangers:#?}"
+        );
+    }
+}
+
+/// What this process has: the proxy is in it.
+struct Footprint {
+    mib: usize,
+    files: usize,
+}
+
+impl Footprint {
+    fn now() -> Self {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+        let pages: usize = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .expect("pages");
+        Self {
+            mib: pages * 4096 / 1024 / 1024,
+            files: std::fs::read_dir("/proc/self/fd").expect("files").count(),
+        }
+    }
+
+    /// All sessions are over, no connection is lent, nothing panicked, and nothing has grown.
+    async fn assert_kept(&self, cluster: &Cluster) {
+        cluster.wait_nothing_leased().await;
+        wait_until("files are closed", WITHIN, || async {
+            Self::now().files <= self.files + FILES
+        })
+        .await;
+        let now = Self::now();
+        assert!(
+            now.mib <= self.mib + GROWTH_MIB,
+            "{} MiB, and it was {}",
+            now.mib,
+            self.mib
+        );
+        assert_eq!(cluster.counter("panics").await, 0, "panics");
+    }
+}
+
+/// Runs `session` with each number below `count`, many at a time.
+async fn crowd<S, F>(count: u64, session: S)
+where
+    S: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let (next, session) = (Arc::new(AtomicU64::new(0)), Arc::new(session));
+    let members: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let (next, session) = (Arc::clone(&next), Arc::clone(&session));
+            tokio::spawn(async move {
+                loop {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        number if number < count => session(number).await,
+                        _ => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    for member in members {
+        member.await.expect("a member of the crowd that ended well");
+    }
+}
+
+/// Reads what comes until the other side closes or is quiet.
+async fn hear(raw: &mut Raw) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(Ok(count)) = tokio::time::timeout(QUIET, raw.socket.read(&mut buffer)).await {
+        if count == 0 {
+            break;
+        }
+        heard.extend_from_slice(&buffer[..count]);
+    }
+    heard
+}
+
+/// The commands of sessions that drivers and we lead, in order, each a packet.
+async fn record(address: SocketAddr) -> Vec<Vec<Vec<u8>>> {
+    let relay = Relay::start(address, APP.user).expect("a relay");
+    let opts = client(relay.address, APP.user, APP.password, Some(SCHEMA));
+    let mut sessions = Vec::new();
+    for scenario in 0..3 {
+        let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let hearing = Arc::clone(&heard);
+        relay.watch(move |payload| {
+            hearing
+                .lock()
+                .expect("heard")
+                .push(command(payload[0], &payload[1..]))
+        });
+        lead(opts.clone(), scenario)
+            .await
+            .expect("a session that goes well");
+        sessions.push(std::mem::take(&mut *heard.lock().expect("heard")));
+    }
+    sessions.push(vec![
+        command(0x16, b"SELECT id, v FROM t WHERE word > ?"),
+        command(0x18, b"\x01\0\0\0\0\0long data"),
+        command(0x17, b"\x01\0\0\0\x01\x01\0\0\0\0\x01\xfd\0"),
+        command(0x1c, b"\x01\0\0\0\x01\0\0\0"),
+        command(0x1a, b"\x01\0\0\0"),
+        command(0x19, b"\x01\0\0\0"),
+        command(0x04, b"t\0"),
+        command(0x09, b""),
+        command(0x02, SCHEMA.as_bytes()),
+        command(0x1b, b"\0\0"),
+        command(0x03, b"SELECT 1; SELECT v FROM t; SET @x = 5"),
+        command(0x0e, b""),
+    ]);
+    sessions
+}
+
+async fn lead(opts: Opts, scenario: usize) -> mysql_async::Result<()> {
+    let mut conn = Conn::new(opts.clone()).await?;
+    match scenario {
+        0 => {
+            for statement in [
+                "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+                "SELECT v, word FROM t WHERE id = 1",
+                "INSERT INTO t (v, word) VALUES (7, 'it''s \\\\ new')",
+                "SELECT LAST_INSERT_ID(), ROW_COUNT()",
+                "UPDATE t SET v = v + 1 WHERE id > 1000000",
+                "SHOW WARNINGS",
+                "SELECT /*!50001 v */ FROM t -- all of them",
+                "SET time_zone = '+03:00', sql_mode = 'ANSI_QUOTES'",
+                "SELECT \"v\" FROM t LIMIT 2",
+                "USE test_mutated",
+            ] {
+                conn.query_drop(statement).await?;
+            }
+        }
+        1 => {
+            let query = "SELECT id, v FROM t WHERE id = ? OR word = ?";
+            conn.exec_drop(query, (1, "one")).await?;
+            conn.exec_drop(query, (2, None::<String>)).await?;
+            conn.exec_drop("INSERT INTO t (v, word) VALUES (?, ?)", (3.5, "x".repeat(60)))
+                .await?;
+            let statement = conn.prep("SELECT ?").await?;
+            conn.exec_drop(&statement, (1_u64 << 40,)).await?;
+            conn.close(statement).await?;
+        }
+        _ => {
+            for statement in [
+                "BEGIN",
+                "SET @x = 1",
+                "SAVEPOINT s",
+                "SELECT @x, v FROM t",
+                "ROLLBACK",
+            ] {
+                conn.query_drop(statement).await?;
+            }
+            conn.query_drop("CREATE TEMPORARY TABLE own (id INT)").await?;
+            conn.ping().await?;
+            conn.reset().await?;
+            conn.change_user(Default::default()).await?;
+            conn.query_drop("SELECT 1").await?;
+        }
+    }
+    conn.disconnect().await
+}
+
+/// Replays a recorded session as `seed` changes it, and its login sometimes.
+async fn replay(address: SocketAddr, sessions: &[Vec<Vec<u8>>], seed: u64, told: &Told) {
+    let mut dice = Dice::new(seed);
+    let mut packets = sessions[dice.below(sessions.len())].clone();
+    dice.mutate_session(&mut packets);
+    let mut raw = Raw::connect(address).await;
+    let mut stream = raw.login(SCHEMA).await;
+    if dice.below(4) == 0 {
+        dice.mutate(&mut stream);
+    }
+    packets.iter().for_each(|packet| stream.extend_from_slice(packet));
+    // Many, since a length that was changed swallows some.
+    stream.extend_from_slice(&command(1, b"").repeat(40));
+    told.note(&stream);
+    raw.send(&stream).await;
+    hear(&mut raw).await;
+}
+
+/// A session beside the others, which must not notice them.
+async fn bystander(address: SocketAddr, told: Arc<Told>) {
+    let mut raw = Raw::log_in(address, SCHEMA).await;
+    let query = "SELECT 40 + 2";
+    told.note(&command(3, query.as_bytes()));
+    loop {
+        assert_eq!(raw.value(query).await, "42");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutated_sessions_harm_nobody_else() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let address = cluster.address();
+    let sessions = Arc::new(record(address).await);
+    assert!(
+        sessions.iter().all(|session| session.len() > 5),
+        "recorded: {sessions:?}"
+    );
+    let told = Told::listen();
+    let beside = tokio::spawn(bystander(address, Arc::clone(&told)));
+    let count = number("TANDEM_MUTATIONS", 3_000);
+    let (started, mut done, mut before) = (Instant::now(), 0, None);
+    while done < count {
+        let now = (count - done).min(1_000);
+        let (sessions, telling) = (Arc::clone(&sessions), Arc::clone(&told));
+        crowd(now, move |number| {
+            let (sessions, told) = (Arc::clone(&sessions), Arc::clone(&telling));
+            async move { replay(address, &sessions, done + number, &told).await }
+        })
+        .await;
+        done += now;
+        wait_sessions(cluster, 1).await;
+        cluster.wait_nothing_leased().await;
+        told.assert_no_strangers();
+        told.statements
+            .lock()
+            .expect("statements")
+            .retain(|text| text.starts_with(b"SELECT 40"));
+        assert!(!beside.is_finished(), "the session beside them is over");
+        // The first thousand fills caches, pools and the allocator.
+        before
+            .get_or_insert_with(Footprint::now)
+            .assert_kept(cluster)
+            .await;
+    }
+    println!("{count} mutated sessions in {:?}", started.elapsed());
+    beside.abort();
+}
+
+/// Waits until no more sessions are open than so many.
+async fn wait_sessions(cluster: &Cluster, most: usize) {
+    wait_until("sessions end", WITHIN, || async {
+        let open: Vec<mysql_async::Row> = cluster
+            .admin()
+            .await
+            .query("SHOW SESSIONS")
+            .await
+            .expect("sessions");
+        open.len() <= most
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_at_the_port_harms_nobody() {
+    const EACH: usize = 4096;
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let address = cluster.address();
+    let told = Told::listen();
+    let count = number("TANDEM_NOISE_MB", 1) * 1_000_000 / EACH as u64 + 1;
+    let listening = Arc::clone(&told);
+    let started = Instant::now();
+    let before = Footprint::now();
+    crowd(count, move |seed| {
+        let told = Arc::clone(&listening);
+        async move {
+            let mut dice = Dice::new(seed);
+            let mut raw = Raw::connect(address).await;
+            // Before the login, behind it, or in frames that are right.
+            let mut stream = match dice.below(3) {
+                0 => Vec::new(),
+                _ => raw.login(SCHEMA).await,
+            };
+            let framed = dice.below(2) == 0;
+            while stream.len() < EACH {
+                let length = 1 + dice.below(200);
+                let bytes = dice.bytes(length);
+                match framed {
+                    true => frame::write_packet(&mut stream, &mut 0, &bytes),
+                    false => stream.extend_from_slice(&bytes),
+                }
+            }
+            told.note(&stream);
+            raw.send(&stream).await;
+            hear(&mut raw).await;
+        }
+    })
+    .await;
+    println!(
+        "{} bytes of noise in {:?}",
+        count * EACH as u64,
+        started.elapsed()
+    );
+    wait_sessions(cluster, 0).await;
+    told.assert_no_strangers();
+    before.assert_kept(cluster).await;
+}
+
+fn tag(seed: u64) -> String {
+    format!("tag-{:016x}", Dice::new(seed + 77).next())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_answers_nonsense_leaks_nothing_to_other_sessions() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let address = cluster.address();
+    Told::listen();
+    let count = number("TANDEM_MUTATIONS", 3_000) / 5;
+    let tags: Arc<HashSet<String>> = Arc::new((0..count).map(tag).collect());
+    let mut before = None;
+    let started = Instant::now();
+    for replies in [Replies::Doubled, Replies::Mutated] {
+        twist(replies);
+        let tags = Arc::clone(&tags);
+        crowd(count, move |seed| {
+            let tags = Arc::clone(&tags);
+            async move {
+                let own = tag(seed);
+                let mut raw = Raw::connect(address).await;
+                let mut stream = raw.login(SCHEMA).await;
+                for query in [
+                    "SELECT 'TAG'",
+                    "SELECT word, 'TAG' FROM t LIMIT 3",
+                    "UPDATE t SET v = 'TAG'",
+                    "TAG",
+                ] {
+                    stream.extend(command(3, query.replace("TAG", &own).as_bytes()));
+                }
+                stream.extend(command(0x16, format!("SELECT '{own}', ?").as_bytes()));
+                stream.extend(command(0x17, b"\x01\0\0\0\0\x01\0\0\0\0\x01\xfd\0\x01x"));
+                stream.extend(command(1, b""));
+                raw.send(&stream).await;
+                let heard = hear(&mut raw).await;
+                for at in heard
+                    .windows(4)
+                    .enumerate()
+                    .filter(|(_, window)| window == b"tag-")
+                    .map(|(at, _)| at)
+                {
+                    let seen = String::from_utf8_lossy(heard.get(at..at + own.len()).unwrap_or_default());
+                    assert!(
+                        *seen == *own || !tags.contains(&*seen),
+                        "{own} was told of {seen}"
+                    );
+                }
+            }
+        })
+        .await;
+        twist(Replies::Honest);
+        wait_sessions(cluster, 0).await;
+        // What is left in the pools answers as it should.
+        wait_until("a write goes well again", WITHIN, || async {
+            let mut raw = Raw::log_in(address, SCHEMA).await;
+            raw.command(3, b"UPDATE t SET v = v WHERE id = 1").await;
+            raw.packet().await.is_some_and(|(_, payload)| payload[0] == 0)
+        })
+        .await;
+        for round in 0..2 * CONNECTIONS {
+            let mut raw = Raw::log_in(address, SCHEMA).await;
+            assert_eq!(
+                raw.value(&format!("SELECT {round} FROM t WHERE id = 1")).await,
+                round.to_string()
+            );
+            raw.command(1, b"").await;
+        }
+        before
+            .get_or_insert_with(Footprint::now)
+            .assert_kept(cluster)
+            .await;
+    }
+    println!(
+        "{count} sessions with each kind of nonsense in {:?}",
+        started.elapsed()
+    );
+}
