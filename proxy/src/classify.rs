@@ -10,7 +10,7 @@ pub mod facts;
 mod fingerprint;
 mod functions;
 pub mod kill;
-mod lexer;
+pub(crate) mod lexer;
 mod normalise;
 mod parsed;
 mod set;

@@ -12,6 +12,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod directory;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod listener;
 pub mod log;
 pub mod metrics;

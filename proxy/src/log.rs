@@ -41,7 +41,7 @@ pub fn init(log: &Log) -> Result<(), Error> {
             .finish()
             .try_init()?,
     }
-    std::panic::set_hook(Box::new(|panic| tell_panic(panic)));
+    std::panic::set_hook(Box::new(tell_panic));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ impl Dice {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -18,7 +18,7 @@ impl Dice {
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 16) % end.max(1) as u64) as usize
+        ((self.roll() >> 16) % end.max(1) as u64) as usize
     }
 
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The fingerprint of a statement's shape, made while it is lexed.
 //!
 //! Statements that differ in literals only, or in how often one element of a list is repeated, have one shape:
-//! `IN (1,2,3)` is `IN (7)`, a hundred equal rows after `VALUES` are three. Names count as they are written, since
+//! `IN (1,2,3)` is `IN (7)`, a hundred equal rows after `VALUES` are two. Names count as they are written, since
 //! [`super::facts::Tables`] keeps them so.
 
 use super::lexer::{Kind, Lexer, Token};
@@ -189,6 +189,8 @@ impl Builder {
         while self.depth > 0 {
             self.close();
         }
+        // Elements that are equal count once at the end, too: the line for logs is then of one shape.
+        self.list.close_element(self.seed);
         self.mark(unclosed);
         self.list.close_element(self.seed);
         Shape {

@@ -101,6 +101,8 @@ impl Line {
             }
             Kind::Semicolon => self.text.push(';'),
             Kind::Mark(b'.') => self.text.push('.'),
+            // `a--1` is a difference, `a -- 1` a comment.
+            Kind::Mark(b'-') if before == Some(Kind::Mark(b'-')) => self.word("-"),
             Kind::Mark(_) if !token.spaced && is_operator(before) => {
                 self.text.push_str(&String::from_utf8_lossy(token.bytes(source)));
             }

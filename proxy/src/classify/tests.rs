@@ -187,6 +187,7 @@ fn literals_and_list_lengths_make_no_new_shape() {
             "INSERT INTO t VALUES (1, NOW()),(2, NOW()),(3, NOW())",
             "INSERT INTO t VALUES (1, NOW()),(2, NOW()),(3, NOW()),(4, NOW())",
         ),
+        ("INSERT INTO t VALUES (1),(2)", "INSERT INTO t VALUES (1),(2),(3)"),
         ("SELECT @a", "SELECT @b"),
         ("SELECT 1 /*!50001 + 2 */", "SELECT 1 + 2"),
     ] {
@@ -437,6 +438,7 @@ fn a_normalised_line_shows_no_values() {
             "SELECT COUNT(*), @@sql_mode, @x := 1, d.t FROM t;",
             "SELECT COUNT(*), @@sql_mode, @x := ?, d.t FROM t;",
         ),
+        ("SELECT a--1 FROM t", "SELECT a - - ? FROM t"),
         ("SELECT a<=b, c<>d FROM t", "SELECT a <= b, c <> d FROM t"),
         ("SELECT 'unterminated secret", "SELECT…"),
     ] {

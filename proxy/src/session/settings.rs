@@ -75,8 +75,12 @@ impl Settings {
     }
 
     /// Whether a variable the server reported is carried from connection to connection.
+    ///
+    /// What is not the name of any variable is not: in some character sets a byte of it could hide the quote
+    /// behind it in the `SET` that it would get into.
     pub fn is_carried(name: &[u8]) -> bool {
-        !NOT_CARRIED.contains(&name)
+        let in_names = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+        !name.is_empty() && name.iter().all(in_names) && !NOT_CARRIED.contains(&name)
     }
 
     /// Notes a variable's new value. Returns false when nothing changed.
@@ -119,6 +123,16 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_can_be_a_variables_name_is_carried() {
+        for name in [&b"sql_mode"[..], b"a.b2"] {
+            assert!(Settings::is_carried(name));
+        }
+        for name in [&b""[..], b"last_gtid", b"a`=1,b", b"a\0", b"a\xbf"] {
+            assert!(!Settings::is_carried(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn variables_stay_sorted_and_report_only_changes() {

@@ -138,7 +138,9 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             }
             // Who asked may have given up waiting; an answer that nobody takes is no error.
             Message::View(answer) => {
-                let _ = worker.guard(|| worker.view()).map(|view| answer.send(view));
+                if let Some(view) = worker.guard(|| worker.view()) {
+                    let _ = answer.send(view);
+                }
             }
             Message::Explain {
                 user,
@@ -147,7 +149,9 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                 answer,
             } => {
                 let explained = worker.guard(|| explain::explain(&worker, &user, &schema, &statement));
-                let _ = explained.map(|explained| answer.send(explained));
+                if let Some(explained) = explained {
+                    let _ = answer.send(explained);
+                }
             }
             Message::Kill { order, answer } => {
                 let worker = Rc::clone(&worker);
