@@ -220,6 +220,11 @@ impl Worker {
         }
     }
 
+    /// What kind of servers the pair is, as far as it is known.
+    pub fn flavor(&self) -> Flavor {
+        self.topology.load().flavor().unwrap_or(Flavor::MariaDb)
+    }
+
     /// The version that clients are greeted with: the active master's, as it greets itself.
     pub fn greeting_version(&self) -> String {
         match self.topology.load().version() {

@@ -11,6 +11,8 @@ struct Entry {
     statement: StatementId,
     /// The id the server gave it on this connection.
     server_id: u32,
+    /// It has a cursor or long data, which would go with it.
+    held: bool,
 }
 
 /// Which statements are prepared on a connection, most recently used last.
@@ -50,11 +52,27 @@ impl PreparedStatements {
         self.entries.last().map(|entry| entry.server_id)
     }
 
-    /// Adds a statement; returns the server's id of one that has to be closed to make room.
+    /// Adds a statement; returns the server's id of one that has to be closed to make room. Those that are held stay,
+    /// even if they are too many: the session that holds them has bounds of its own.
     pub fn add(&mut self, statement: StatementId, server_id: u32) -> Option<u32> {
-        let evicted = (self.entries.len() >= self.limit.get()).then(|| self.entries.remove(0).server_id);
-        self.entries.push(Entry { statement, server_id });
+        let full = self.entries.len() >= self.limit.get();
+        let oldest = self.entries.iter().position(|entry| !entry.held);
+        let evicted = oldest
+            .filter(|_| full)
+            .map(|at| self.entries.remove(at).server_id);
+        self.entries.push(Entry {
+            statement,
+            server_id,
+            held: false,
+        });
         evicted
+    }
+
+    /// Keeps a statement from making room for others, or no longer.
+    pub fn hold(&mut self, statement: StatementId, held: bool) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.statement == statement) {
+            entry.held = held;
+        }
     }
 
     /// Forgets a statement; returns the server's id, to be closed.
@@ -82,5 +100,8 @@ mod tests {
         assert_eq!(prepared.find(StatementId(1)), Some(11));
         assert_eq!(prepared.remove(StatementId(3)), Some(13));
         assert_eq!(prepared.len(), 1);
+        prepared.hold(StatementId(1), true);
+        assert_eq!(prepared.add(StatementId(4), 14), None);
+        assert_eq!(prepared.add(StatementId(5), 15), Some(14), "the held one stays");
     }
 }

@@ -6,7 +6,7 @@ use tandem_protocol::charset;
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame;
 
-use crate::session::settings::{SERVER_COLLATION, Settings, Variable};
+use crate::session::settings::{SERVER_COLLATION, Settings};
 use crate::topology::Flavor;
 
 /// Makes MariaDB say in OK packets what changed, and with `last_gtid` the commit's position.
@@ -113,6 +113,40 @@ impl Plan {
     }
 }
 
+/// One `SET` for what the reading of a statement's text depends on beside the schema, `sql_mode` and character set, where
+/// the settings differ in it. Nothing else changes, and nothing is reset: the connection may hold a transaction.
+pub fn set_for_reading(have: &Settings, wanted: &Settings) -> Option<String> {
+    const SQL_MODE: &[u8] = b"sql_mode";
+    const CHARSET: [&[u8]; 3] = [
+        b"character_set_client",
+        b"character_set_connection",
+        b"collation_connection",
+    ];
+    let differs = |name: &[u8]| have.variable(name) != wanted.variable(name);
+    let mut list = String::new();
+    let mut give = |name: &[u8], default: Option<&str>| {
+        separate(&mut list);
+        match (wanted.variable(name), default) {
+            (Some(value), _) => assign(&mut list, name, value),
+            (None, Some(default)) => assign(&mut list, name, default.as_bytes()),
+            (None, None) => {
+                list.push_str(&String::from_utf8_lossy(name));
+                list.push_str("=DEFAULT");
+            }
+        }
+    };
+    if differs(SQL_MODE) {
+        give(SQL_MODE, None);
+    }
+    if have.collation != wanted.collation || CHARSET.into_iter().any(differs) {
+        let login = charset::by_id(wanted.collation);
+        give(CHARSET[0], login.map(|login| login.charset));
+        give(CHARSET[1], login.map(|login| login.charset));
+        give(CHARSET[2], login.map(|login| login.name));
+    }
+    (!list.is_empty()).then(|| format!("SET {list}"))
+}
+
 /// A variable that was set on the connection and not by this session goes back to its default only by a reset.
 fn has_variable_to_forget(have: &Settings, wanted: &Settings) -> bool {
     have.variables()
@@ -137,7 +171,7 @@ fn assignments(have: &Settings, tracking: bool, wanted: &Settings, flavor: Flavo
         if differs || (is_charset && charset_changed) {
             charset_changed |= is_charset;
             separate(&mut list);
-            assign(&mut list, variable);
+            assign(&mut list, &variable.name, &variable.value);
         }
     }
     if !tracking {
@@ -162,13 +196,11 @@ fn is_charset_variable(name: &[u8]) -> bool {
     name.starts_with(b"character_set_") || name.starts_with(b"collation_")
 }
 
-fn assign(list: &mut String, variable: &Variable) {
-    let name = String::from_utf8_lossy(&variable.name);
+fn assign(list: &mut String, name: &[u8], value: &[u8]) {
     list.push('`');
-    list.push_str(&name.replace('`', "``"));
+    list.push_str(&String::from_utf8_lossy(name).replace('`', "``"));
     list.push_str("`=");
-    let value = &variable.value;
-    if value.is_empty() && &*variable.name == b"character_set_results" {
+    if value.is_empty() && name == b"character_set_results" {
         // `SET character_set_results = NULL` (no conversion) is reported as an empty value.
         list.push_str("NULL");
     } else if is_number(value) {

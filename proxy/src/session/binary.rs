@@ -3,10 +3,7 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::{
-    StmtClose, StmtExecute, StmtFetch, StmtReset, StmtSendLongData, execute_params,
-};
-use tandem_protocol::error::DecodeError;
+use tandem_protocol::command::{StmtExecute, execute_params};
 use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
@@ -16,14 +13,22 @@ use super::relay::Carried;
 use super::run::{Ran, Work};
 use super::statements::{Prepared, Statement};
 use super::{Command, End, Session};
+use crate::topology::Flavor;
 
 /// Bytes of a `COM_STMT_EXECUTE` before the parameters: code, id, flags, iteration count.
 const EXECUTE_HEAD: usize = 10;
+/// Bytes of arguments: the id; with a number of rows; with a parameter's number.
+const ID_LEN: usize = 4;
+const FETCH_LEN: usize = 8;
+const LONG_DATA_LEN: usize = 6;
+/// MariaDB's id for the statement of the last `COM_STMT_PREPARE`.
+const LAST_PREPARED: u32 = u32::MAX;
 
 impl Session {
     /// `COM_STMT_PREPARE`: prepared on the active master, whose answer the client gets with an id of its own.
     pub(super) async fn prepare(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Prepare");
+        self.statements.forget_last_prepared();
         let limit = self.worker.config.limits.prepared_statements;
         if self.statements.len() >= limit && command.tail.is_none() {
             self.client.inbox.consume(command.head);
@@ -51,7 +56,11 @@ impl Session {
         };
         if let Some(ok) = learned.prepared {
             self.worker.count(|counters| counters.prepared += 1);
-            let prepared = self.worker.library.share(&text, &settings, &facts, ok.params);
+            let library = &self.worker.library;
+            let mut prepared = library.share(&text, &settings, &facts, ok.params);
+            if self.statements.have(&prepared) {
+                prepared = library.apart(&text, &settings, &facts, ok.params);
+            }
             self.note_prepared(&prepared, ok.statement_id);
             let id = self.statements.add(prepared);
             let at = HEADER_LEN + PrepareOk::STATEMENT_ID_AT;
@@ -79,38 +88,34 @@ impl Session {
     pub(super) async fn execute(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Execute");
         let bytes = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let id = match StmtExecute::decode(bytes) {
-            Ok(execute) => execute.statement_id,
-            Err(error) => {
-                return self
-                    .refuse_binary(command, &Complaint::malformed_command(error))
-                    .await;
-            }
+        let Ok(execute) = StmtExecute::decode(bytes) else {
+            return self.refuse_malformed(command).await;
         };
+        let (given, id) = (execute.statement_id, self.resolve(execute.statement_id));
         let declared = Header::peek(self.client.inbox.bytes()).map_or(0, |header| header.len);
         let known = self.statements.change(id, |statement| {
-            let owned = with_types(statement, bytes, declared)?;
-            Ok::<_, DecodeError>((Rc::clone(&statement.prepared), owned))
+            let owned = with_types(statement, bytes, declared, command.tail.is_some());
+            (Rc::clone(&statement.prepared), owned, statement.long_data)
         });
-        let (prepared, owned) = match known {
-            Some(Ok(known)) => known,
-            Some(Err(error)) => {
-                let complaint = Complaint::malformed_command(error);
-                return self.refuse_binary(command, &complaint).await;
-            }
-            None => {
-                let complaint = Complaint::unknown_statement(id, "EXECUTE");
-                return self.refuse_binary(command, &complaint).await;
-            }
+        let Some((prepared, owned, long_data)) = known else {
+            return self.refuse_unknown(command, given, "mysqld_stmt_execute").await;
+        };
+        let Ok(owned) = owned else {
+            return self.refuse_malformed(command).await;
         };
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Execute, command);
         work.prepared = Some(prepared);
         work.owned = owned;
+        // What was uploaded for it is gone with the statement.
+        work.may_prepare_again = !long_data && command.tail.is_none();
         let ran = self.run(work).await?;
-        let cursor = matches!(&ran, Ran::Carried { learned, .. } if learned.cursor);
+        let Ran::Carried { learned, .. } = ran else {
+            return Ok(());
+        };
         self.retie(id, |statement| {
-            statement.long_data = false;
-            statement.cursor = cursor;
+            // What was wrong with them is remembered until a reset.
+            statement.long_data &= learned.outcome.failed;
+            statement.cursor = learned.cursor;
         });
         self.release_if_free();
         Ok(())
@@ -119,21 +124,18 @@ impl Session {
     /// `COM_STMT_FETCH`: the cursor is on the connection that the session keeps.
     pub(super) async fn fetch(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Fetch");
-        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let id = match StmtFetch::decode(payload) {
-            Ok(fetch) => fetch.statement_id,
-            Err(error) => {
-                return self
-                    .refuse_binary(command, &Complaint::malformed_command(error))
-                    .await;
-            }
+        let Some(given) = self.statement_id(command, FETCH_LEN) else {
+            return self.refuse_malformed(command).await;
         };
-        let open = self.statements.get(id).filter(|statement| statement.cursor);
-        let Some(prepared) = open.map(|statement| Rc::clone(&statement.prepared)) else {
-            return self
-                .refuse_binary(command, &Complaint::unknown_statement(id, "FETCH"))
-                .await;
+        let id = self.resolve(given);
+        let Some(statement) = self.statements.get(id) else {
+            return self.refuse_unknown(command, given, "mysqld_stmt_fetch").await;
         };
+        if !statement.cursor {
+            let complaint = Complaint::no_open_cursor(given, self.worker.flavor());
+            return self.refuse_binary(command, &complaint).await;
+        }
+        let prepared = Rc::clone(&statement.prepared);
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Fetch, command);
         work.prepared = Some(prepared);
         let ran = self.run(work).await?;
@@ -146,16 +148,15 @@ impl Session {
     /// `COM_STMT_SEND_LONG_DATA` has no reply: the connection it goes to is kept until the execution.
     pub(super) async fn send_long_data(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Long Data");
-        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let id = match StmtSendLongData::decode(payload) {
-            Ok(data) => data.statement_id,
-            Err(error) => return Err(End::Protocol(error.to_string())),
+        let Some(given) = self.statement_id(command, LONG_DATA_LEN) else {
+            return self.refuse_malformed(command).await;
         };
-        let Some(prepared) = self
+        let id = self.resolve(given);
+        let known = self
             .statements
             .get(id)
-            .map(|statement| Rc::clone(&statement.prepared))
-        else {
+            .filter(|_| command.head >= HEADER_LEN + 1 + LONG_DATA_LEN);
+        let Some(prepared) = known.map(|statement| Rc::clone(&statement.prepared)) else {
             // The server ignores it too; the execution will say that the statement is unknown.
             return self.skip(command).await;
         };
@@ -165,28 +166,24 @@ impl Session {
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Single, command);
         work.prepared = Some(prepared);
         work.silent = true;
-        self.run(work).await.map(drop)
+        self.run(work).await?;
+        // Again, now that there is a connection for sure.
+        self.retie(id, |_| {});
+        Ok(())
     }
 
     /// `COM_STMT_RESET`: drops long data and closes the cursor.
     pub(super) async fn reset_statement(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Reset stmt");
-        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let id = match StmtReset::decode(payload) {
-            Ok(reset) => reset.statement_id,
-            Err(error) => {
-                return self
-                    .refuse_binary(command, &Complaint::malformed_command(error))
-                    .await;
-            }
+        let Some(given) = self.statement_id(command, ID_LEN) else {
+            return self.refuse_malformed(command).await;
         };
+        let id = self.resolve(given);
         let Some(statement) = self.statements.get(id) else {
-            return self
-                .refuse_binary(command, &Complaint::unknown_statement(id, "RESET"))
-                .await;
+            return self.refuse_unknown(command, given, "mysqld_stmt_reset").await;
         };
         let prepared = Rc::clone(&statement.prepared);
-        if !(statement.long_data || statement.cursor) {
+        if !statement.ties() {
             self.skip(command).await?;
             return self.say_ok().await;
         }
@@ -207,14 +204,16 @@ impl Session {
 
     /// `COM_STMT_CLOSE` has no reply. What connections have of the statement stays for the next who prepares it.
     pub(super) async fn close_statement(&mut self, command: Command) -> Result<(), End> {
-        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let closed = StmtClose::decode(payload).ok();
+        let Some(given) = self.statement_id(command, ID_LEN) else {
+            return self.refuse_malformed(command).await;
+        };
         // All of it: the rest of one that is absurdly long must not be taken for commands.
         self.skip(command).await?;
-        let Some(statement) = closed.and_then(|close| self.statements.remove(close.statement_id)) else {
+        let id = self.resolve(given);
+        let Some(statement) = self.statements.remove(id) else {
             return Ok(());
         };
-        if (statement.long_data || statement.cursor)
+        if statement.ties()
             && let Some(lease) = &mut self.lease
         {
             // An open cursor must end with its statement.
@@ -225,10 +224,49 @@ impl Session {
         Ok(())
     }
 
+    /// The id in a command whose arguments MySQL wants to be `least` bytes; it answers shorter ones with an error, also
+    /// those that get no reply otherwise. MariaDB takes them, and what it finds behind them (measured: zeros as a
+    /// rule). Neither minds what is too much.
+    fn statement_id(&self, command: Command, least: usize) -> Option<u32> {
+        let argument = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        if argument.len() < least && self.worker.flavor() == Flavor::MySql {
+            return None;
+        }
+        let mut id = [0; ID_LEN];
+        let present = argument.len().min(ID_LEN);
+        id[..present].copy_from_slice(&argument[..present]);
+        Some(u32::from_le_bytes(id))
+    }
+
+    /// The statement that the client means: on MariaDB, −1 is the one that was prepared last, so that a client can
+    /// prepare and execute in one write.
+    fn resolve(&self, id: u32) -> u32 {
+        match self.statements.last_prepared() {
+            Some(last) if id == LAST_PREPARED && self.worker.flavor() == Flavor::MariaDb => last,
+            _ => id,
+        }
+    }
+
+    async fn refuse_malformed(&mut self, command: Command) -> Result<(), End> {
+        let complaint = Complaint::malformed_packet(self.worker.flavor());
+        self.refuse_binary(command, &complaint).await
+    }
+
+    async fn refuse_unknown(&mut self, command: Command, id: u32, place: &str) -> Result<(), End> {
+        let complaint = Complaint::unknown_statement(id, place, self.worker.flavor());
+        self.refuse_binary(command, &complaint).await
+    }
+
     /// Changes a statement's state, and what ties the session with it.
     fn retie(&mut self, id: u32, change: impl FnOnce(&mut Statement)) {
-        self.statements.change(id, change);
+        let changed = self.statements.change(id, |statement| {
+            change(statement);
+            (statement.prepared.id, statement.ties())
+        });
         self.ties.statement = self.statements.tie();
+        if let (Some((prepared, ties)), Some(lease)) = (changed, &mut self.lease) {
+            lease.connection_mut().prepared.hold(prepared, ties);
+        }
     }
 
     /// Gives the kept connection back if nothing ties the session to it any more.
@@ -267,38 +305,55 @@ impl Session {
 /// A client sends the types of its parameters once; the connection that executes now may never have seen
 /// them, so they are put back in. `command` starts with the command byte and may be only the beginning of
 /// one whose first packet declares `declared` bytes.
+///
+/// What is malformed goes to the server as it is, for its own answer.
 fn with_types(
     statement: &mut Statement,
     command: &[u8],
     declared: usize,
-) -> Result<Option<Vec<u8>>, DecodeError> {
+    is_long: bool,
+) -> Result<Option<Vec<u8>>, Malformed> {
     let count = statement.prepared.params;
     if count == 0 {
         return Ok(None);
     }
-    let params = execute_params(&command[EXECUTE_HEAD..], count)?;
+    let Ok(params) = execute_params(&command[EXECUTE_HEAD..], count) else {
+        return if is_long { Err(Malformed) } else { Ok(None) };
+    };
     if params.new_params_bound {
         if *statement.types != *params.types {
             statement.types = params.types.into();
         }
         return Ok(None);
     }
-    if statement.types.is_empty() {
-        return Ok(None);
-    }
-    let len = declared + statement.types.len();
+    let (types, rest) = match statement.types.is_empty() {
+        false => (&*statement.types, params.values),
+        // Another session may have bound its own on that connection. Without any the server refuses it.
+        true if is_long => return Err(Malformed),
+        true => {
+            let mut out = Header {
+                len: EXECUTE_HEAD,
+                seq: 0,
+            }
+            .encode()
+            .to_vec();
+            out.extend_from_slice(&command[..EXECUTE_HEAD]);
+            return Ok(Some(out));
+        }
+    };
+    let len = declared + types.len();
     if len >= MAX_PAYLOAD {
-        return Err(DecodeError::Invalid {
-            field: "size of an execution without parameter types",
-            value: declared as u64,
-        });
+        return Err(Malformed);
     }
-    let mut out = Vec::with_capacity(HEADER_LEN + command.len() + statement.types.len());
+    let mut out = Vec::with_capacity(HEADER_LEN + command.len() + types.len());
     out.extend_from_slice(&Header { len, seq: 0 }.encode());
     out.extend_from_slice(&command[..EXECUTE_HEAD]);
     out.extend_from_slice(params.null_bitmap);
     out.push(1);
-    out.extend_from_slice(&statement.types);
-    out.extend_from_slice(params.values);
+    out.extend_from_slice(types);
+    out.extend_from_slice(rest);
     Ok(Some(out))
 }
+
+/// An execution that can't be understood, or not be completed.
+struct Malformed;

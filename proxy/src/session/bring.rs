@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame;
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
@@ -17,7 +16,7 @@ use super::send::Preamble;
 use super::settings::Settings;
 use super::statements::Prepared;
 use crate::backend::Connection;
-use crate::backend::sync::Plan;
+use crate::backend::sync::{self, Plan};
 use crate::classify::facts::{Facts, Links};
 
 /// Why the state could not be brought along.
@@ -113,17 +112,18 @@ impl Session {
         }
         self.worker.count(|counters| counters.reprepared += 1);
         let current = Rc::clone(&self.settings);
-        // Names are resolved at PREPARE: in the schema of then, not of now. Nothing else may change for it: the
-        // connection may hold a transaction, which a reset would end.
-        if current.schema.is_some() && prepared.schema.is_some() && prepared.schema != current.schema {
-            let mut then = (*current).clone();
-            then.schema.clone_from(&prepared.schema);
-            self.sync(connection, &Rc::new(then), false, preamble).await?;
+        let then = &prepared.settings;
+        // Names are resolved at PREPARE, and the text is read then: in the schema and under the `sql_mode` of then, not
+        // of now. Nothing else may change for it: the connection may hold a transaction, which a reset would end.
+        if current.schema.is_some() && then.schema.is_some() && then.schema != current.schema {
+            let mut there = (*current).clone();
+            there.schema.clone_from(&then.schema);
+            self.sync(connection, &Rc::new(there), false, preamble).await?;
         }
-        let start = frame::begin(&mut preamble.bytes);
-        preamble.bytes.push(CommandCode::StmtPrepare as u8);
-        preamble.bytes.extend_from_slice(&prepared.text);
-        frame::end(&mut preamble.bytes, start, 0);
+        if let Some(set) = sync::set_for_reading(&current, then) {
+            preamble.set(&set);
+        }
+        frame::write_packet(&mut preamble.bytes, &mut 0, &prepared.command());
         let ready = std::mem::take(preamble);
         let written = connection.stream.write_all(&ready.bytes).await;
         written.map_err(relay::Error::Server)?;
@@ -138,6 +138,9 @@ impl Session {
             .map_err(relay::Error::Protocol)?
             .statement_id;
         connection.add_prepared(prepared.id, id);
+        if let Some(set) = sync::set_for_reading(then, &current) {
+            preamble.set(&set);
+        }
         self.sync(connection, &current, false, preamble).await?;
         Ok(id)
     }

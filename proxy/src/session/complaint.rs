@@ -110,11 +110,38 @@ impl Complaint {
         Self::new(1835, "HY000", format!("Malformed communication packet: {cause}"))
     }
 
-    pub(super) fn unknown_statement(id: u32, command: &str) -> Self {
+    /// ER_MALFORMED_PACKET in the servers' words, which MySQL ends with a full stop.
+    pub(super) fn malformed_packet(flavor: Flavor) -> Self {
         Self::new(
-            1243,
+            1835,
             "HY000",
-            format!("Unknown prepared statement handler ({id}) given to {command}"),
+            match flavor {
+                Flavor::MariaDb => "Malformed communication packet",
+                Flavor::MySql => "Malformed communication packet.",
+            },
+        )
+    }
+
+    /// ER_UNKNOWN_STMT_HANDLER. `command` is MariaDB's name of the function that looked for it; MySQL has one for all.
+    pub(super) fn unknown_statement(id: u32, command: &str, flavor: Flavor) -> Self {
+        let place = match flavor {
+            Flavor::MariaDb => command,
+            Flavor::MySql => "mysql_stmt_precheck",
+        };
+        let message = format!("Unknown prepared statement handler ({id}) given to {place}");
+        Self::new(1243, "HY000", message)
+    }
+
+    /// ER_STMT_HAS_NO_OPEN_CURSOR
+    pub(super) fn no_open_cursor(id: u32, flavor: Flavor) -> Self {
+        let end = match flavor {
+            Flavor::MariaDb => "",
+            Flavor::MySql => ".",
+        };
+        Self::new(
+            1421,
+            "HY000",
+            format!("The statement ({id}) has no open cursor{end}"),
         )
     }
 

@@ -131,7 +131,7 @@ pub(crate) struct Learned {
 pub(crate) struct Manner<'a> {
     pub(crate) expect: Expect,
     /// Error codes that must not reach the client when nothing else has: the statement is asked elsewhere.
-    pub(crate) withhold: &'a [u16],
+    pub(crate) withhold: [&'a [u16]; 2],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
     pub(crate) keep: bool,
     /// The statement may be a `LOAD DATA LOCAL`, and the client may send files.
@@ -172,7 +172,7 @@ pub(crate) async fn carry(
             && !*forwarded
             && walker.is_done()
             && walker.rows() == 0
-            && manner.withhold.contains(&code)
+            && manner.withhold.iter().any(|codes| codes.contains(&code))
             && !handle.was_shot()
         {
             connection.inbox.consume(ready);

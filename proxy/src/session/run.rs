@@ -12,6 +12,7 @@ use super::bring::FailedSync;
 use super::complaint::Complaint;
 use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
+use super::send::Preamble;
 use super::statements::Prepared;
 use super::{Command, End, Session};
 use crate::backend::Connection;
@@ -28,6 +29,9 @@ use crate::topology::{ServerId, Topology};
 const ASK_ELSEWHERE: &[u16] = &[
     1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
 ];
+
+/// ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE: nothing was executed.
+const PREPARE_AGAIN: &[u16] = &[1243, 1615];
 
 /// ER_QUERY_INTERRUPTED
 const INTERRUPTED: u16 = 1317;
@@ -48,6 +52,8 @@ pub(super) struct Work {
     pub(super) keep: bool,
     /// The command gets no reply, not even an error.
     pub(super) silent: bool,
+    /// If the server does not know the prepared statement any more, it can be given it again.
+    pub(super) may_prepare_again: bool,
 }
 
 impl Work {
@@ -60,6 +66,7 @@ impl Work {
             prepared: None,
             keep: false,
             silent: false,
+            may_prepare_again: false,
         }
     }
 }
@@ -320,12 +327,62 @@ impl Session {
             return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
         }
         let mut preamble = self.bring_state(connection, &work.facts).await?;
+        self.transmit(connection, work, &mut preamble).await?;
+        if work.silent {
+            return Ok(Carried::All);
+        }
+        let may_ask_file =
+            may_load(work.facts.kind) && connection.key.flags.contains(Capabilities::LOCAL_FILES);
+        if may_ask_file {
+            // What follows in the inbox may be the file. Such a statement is sent once and never asked elsewhere.
+            self.client.inbox.consume(work.command.head);
+            work.command.head = 0;
+        }
+        let mut manner = Manner {
+            expect: work.expect,
+            withhold: [
+                if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
+                if work.may_prepare_again && !may_ask_file {
+                    PREPARE_AGAIN
+                } else {
+                    &[]
+                },
+            ],
+            keep: work.keep,
+            may_ask_file,
+        };
+        loop {
+            let (handle, client) = (&self.handle, &mut self.client);
+            let carried = carry(handle, client, connection, manner, learned, forwarded).await?;
+            let lost = learned
+                .error
+                .is_some_and(|code| manner.withhold[1].contains(&code));
+            let Some(prepared) = work
+                .prepared
+                .as_ref()
+                .filter(|_| carried == Carried::Withheld && lost)
+            else {
+                return Ok(carried);
+            };
+            connection.close_prepared(prepared.id);
+            *learned = Learned::default();
+            manner.withhold[1] = &[];
+            self.transmit(connection, work, &mut Preamble::default()).await?;
+        }
+    }
+
+    /// Sends what has to go before the statement, and the statement.
+    async fn transmit(
+        &mut self,
+        connection: &mut Connection,
+        work: &mut Work,
+        preamble: &mut Preamble,
+    ) -> Result<(), Failed> {
         if let Some(prepared) = work.prepared.clone() {
-            let id = self
-                .server_statement(connection, &prepared, &mut preamble)
-                .await?;
+            let id = self.server_statement(connection, &prepared, preamble).await?;
             self.patch_statement(work, id);
         }
+        let preamble = std::mem::take(preamble);
         if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
             return Err(last_words(connection, failed).await);
         }
@@ -337,31 +394,7 @@ impl Session {
             connection.broken = true;
             return Err(Failed::Refuse(Complaint::of_server(refused)));
         }
-        if work.silent {
-            return Ok(Carried::All);
-        }
-        let may_ask_file =
-            may_load(work.facts.kind) && connection.key.flags.contains(Capabilities::LOCAL_FILES);
-        if may_ask_file {
-            // What follows in the inbox may be the file. Such a statement is sent once and never asked elsewhere.
-            self.client.inbox.consume(work.command.head);
-            work.command.head = 0;
-        }
-        let manner = Manner {
-            expect: work.expect,
-            withhold: if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
-            keep: work.keep,
-            may_ask_file,
-        };
-        Ok(carry(
-            &self.handle,
-            &mut self.client,
-            connection,
-            manner,
-            learned,
-            forwarded,
-        )
-        .await?)
+        Ok(())
     }
 
     /// See [`crate::config::Config::panic_on`]: at the worst moment, while the reply is on its way.

@@ -44,10 +44,15 @@ impl Preamble {
         frame::end(&mut self.bytes, start, 0);
     }
 
+    /// A statement that is answered with an OK.
+    pub(super) fn set(&mut self, text: &str) {
+        self.query(text);
+        self.replies.push(Awaited::Sync);
+    }
+
     /// `SET last_insert_id`: gives the connection the session's own value.
     pub(super) fn give_insert_id(&mut self, value: u64) {
-        self.query(&format!("SET last_insert_id={value}"));
-        self.replies.push(Awaited::Sync);
+        self.set(&format!("SET last_insert_id={value}"));
     }
 
     /// Fetches the value that another session left here.

@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use tandem_protocol::command::CommandCode;
 
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::Facts;
@@ -17,10 +19,17 @@ use crate::session::settings::Settings;
 pub struct Prepared {
     pub id: StatementId,
     pub text: Box<[u8]>,
-    /// Names are resolved when a statement is prepared: this schema is needed to prepare it again.
-    pub schema: Option<Box<[u8]>>,
+    /// Names are resolved and text is read when a statement is prepared: this is needed to prepare it again.
+    pub settings: Rc<Settings>,
     pub facts: Rc<Facts>,
     pub params: u16,
+}
+
+impl Prepared {
+    /// The command that prepares it.
+    pub fn command(&self) -> Vec<u8> {
+        [&[CommandCode::StmtPrepare as u8], &*self.text].concat()
+    }
 }
 
 /// One session's use of a prepared statement.
@@ -36,7 +45,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn ties(&self) -> bool {
+    pub fn ties(&self) -> bool {
         self.long_data || self.cursor
     }
 }
@@ -46,6 +55,10 @@ impl Statement {
 pub struct Statements {
     by_id: FxHashMap<u32, Statement>,
     last_id: u32,
+    /// What MariaDB's clients mean by the id −1: the statement of the last `COM_STMT_PREPARE`, if that succeeded.
+    last_prepared: Option<u32>,
+    /// Which texts they are: none of them twice.
+    texts: FxHashSet<StatementId>,
     /// How many of them tie the session to its connection.
     tying: usize,
 }
@@ -59,6 +72,20 @@ impl Statements {
         self.by_id.is_empty()
     }
 
+    /// Whether one of them is this text: a second one must not share its long data and its cursor.
+    pub fn have(&self, prepared: &Prepared) -> bool {
+        self.texts.contains(&prepared.id)
+    }
+
+    /// A `COM_STMT_PREPARE` has come; until it succeeds there is no "last prepared" statement.
+    pub fn forget_last_prepared(&mut self) {
+        self.last_prepared = None;
+    }
+
+    pub fn last_prepared(&self) -> Option<u32> {
+        self.last_prepared
+    }
+
     /// Adds a statement and returns the client's id for it.
     pub fn add(&mut self, prepared: Rc<Prepared>) -> u32 {
         // Ids are not used again before the counter wraps; 0 and "-1" (last prepared) are never given.
@@ -69,6 +96,8 @@ impl Statements {
                 break;
             }
         }
+        self.last_prepared = Some(self.last_id);
+        self.texts.insert(prepared.id);
         let statement = Statement {
             prepared,
             types: Box::default(),
@@ -94,12 +123,16 @@ impl Statements {
 
     pub fn remove(&mut self, id: u32) -> Option<Statement> {
         let statement = self.by_id.remove(&id)?;
+        self.texts.remove(&statement.prepared.id);
+        self.last_prepared = self.last_prepared.filter(|last| *last != id);
         self.tying -= usize::from(statement.ties());
         Some(statement)
     }
 
     pub fn clear(&mut self) {
         self.by_id.clear();
+        self.texts.clear();
+        self.last_prepared = None;
         self.tying = 0;
     }
 
@@ -134,17 +167,28 @@ impl Library {
         {
             return prepared;
         }
-        let mut last_id = self.last_id.borrow_mut();
-        *last_id += 1;
-        let prepared = Rc::new(Prepared {
-            id: StatementId(*last_id),
-            text: text.into(),
-            schema: settings.schema.clone(),
-            facts: Rc::clone(facts),
-            params,
-        });
+        let prepared = self.apart(text, settings, facts, params);
         known.insert(shape, Rc::downgrade(&prepared));
         prepared
+    }
+
+    /// A statement that is not shared, for a session that has the shared one already.
+    pub fn apart(
+        &self,
+        text: &[u8],
+        settings: &Rc<Settings>,
+        facts: &Rc<Facts>,
+        params: u16,
+    ) -> Rc<Prepared> {
+        let mut last_id = self.last_id.borrow_mut();
+        *last_id += 1;
+        Rc::new(Prepared {
+            id: StatementId(*last_id),
+            text: text.into(),
+            settings: Rc::clone(settings),
+            facts: Rc::clone(facts),
+            params,
+        })
     }
 
     /// Forgets texts that no session has any more.

@@ -1,0 +1,427 @@
+//! Binary prepared statements answer as on the server: packet by packet, errors and numbers included, and also where
+//! the statement had to be prepared again behind the client's back.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use tandem::demo::pair::APP;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::response::Expect;
+use tandem_tests::raw::{CAPABILITIES, Raw};
+use tandem_tests::{Cluster, Flavor, Setup};
+use tokio::sync::{Mutex, OnceCell};
+
+const SCHEMA: &str = "test_prepared";
+const PREPARE: u8 = 0x16;
+const EXECUTE: u8 = 0x17;
+const SEND_LONG_DATA: u8 = 0x18;
+const CLOSE: u8 = 0x19;
+const RESET: u8 = 0x1a;
+const FETCH: u8 = 0x1c;
+const LAST_PREPARED: u32 = u32::MAX;
+/// `MYSQL_TYPE_BLOB`
+const BLOB: [u8; 2] = [0xfc, 0];
+/// `MYSQL_TYPE_LONGLONG`
+const NUMBER: [u8; 2] = [8, 0];
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A test that pins uses up what the others share: they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// One worker with two connections a server, so that sessions take them over from each other.
+async fn cluster() -> &'static Cluster {
+    let start = || async {
+        let mut setup = Setup {
+            change: |config| {
+                config.listener.workers = 1;
+                config.pool.max_connections = 2;
+                config.pool.queue_timeout = Duration::from_secs(20);
+                config.pool.max_prepared = 4;
+            },
+            ..Setup::default()
+        };
+        setup.pair.extra.push("max_allowed_packet=64M".to_owned());
+        let cluster = Cluster::start(setup).await;
+        cluster.create_database(SCHEMA).await;
+        cluster.create_database("test_elsewhere").await;
+        let mut conn = cluster.client_in(SCHEMA).await;
+        for statement in [
+            "CREATE TABLE numbers (n INT PRIMARY KEY)",
+            "INSERT INTO numbers VALUES (1), (2), (3), (4), (5)",
+            "CREATE TABLE changing (a INT)",
+            "INSERT INTO changing VALUES (1)",
+        ] {
+            conn.query_drop(statement).await.expect(statement);
+        }
+        cluster.wait_replicated().await;
+        cluster
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+/// A client that notes what it is answered, with its statements' ids taken out.
+struct Walk {
+    raw: Raw,
+    ids: Vec<u32>,
+    seen: Vec<String>,
+}
+
+impl Walk {
+    async fn begin(direct: bool, more: Capabilities) -> Self {
+        let cluster = cluster().await;
+        let address = match direct {
+            true => cluster.a().address(),
+            false => cluster.address(),
+        };
+        Self {
+            raw: Raw::log_in_with(address, &APP, SCHEMA, CAPABILITIES | more).await,
+            ids: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, packets: Vec<(u8, Vec<u8>)>) {
+        for (seq, payload) in packets {
+            let mut text = payload.escape_ascii().to_string();
+            for id in &self.ids {
+                text = text.replace(&format!("({id})"), "(ID)");
+            }
+            self.seen.push(format!("{seq} {text}"));
+        }
+    }
+
+    async fn query(&mut self, statement: &str) {
+        let reply = self.raw.ask(3, statement.as_bytes(), Expect::Query).await;
+        self.note(reply);
+    }
+
+    async fn prepare(&mut self, statement: &str) -> u32 {
+        let mut reply = self.raw.ask(PREPARE, statement.as_bytes(), Expect::Prepare).await;
+        let first = &mut reply[0].1;
+        let mut id = 0;
+        if first[0] == 0 {
+            id = u32::from_le_bytes([first[1], first[2], first[3], first[4]]);
+            first[1..5].fill(0);
+            self.ids.push(id);
+        }
+        self.note(reply);
+        id
+    }
+
+    async fn execute(&mut self, id: u32, cursor: u8, params: &[u8]) {
+        let reply = self
+            .raw
+            .ask(EXECUTE, &execution(id, cursor, params), Expect::Execute)
+            .await;
+        self.note(reply);
+    }
+
+    async fn fetch(&mut self, id: u32, rows: u32) {
+        let argument = [id.to_le_bytes(), rows.to_le_bytes()].concat();
+        let reply = self.raw.ask(FETCH, &argument, Expect::Fetch).await;
+        self.note(reply);
+    }
+
+    async fn single(&mut self, code: u8, id: u32) {
+        let reply = self.raw.ask(code, &id.to_le_bytes(), Expect::Single).await;
+        self.note(reply);
+    }
+
+    fn forget_ends(&mut self) {
+        self.seen.retain(|packet| !packet.contains(" \\xfe"));
+    }
+
+    async fn long_data(&mut self, id: u32, param: u16, data: &[u8]) {
+        let argument = [&id.to_le_bytes()[..], &param.to_le_bytes(), data].concat();
+        self.raw.command(SEND_LONG_DATA, &argument).await;
+    }
+}
+
+fn execution(id: u32, cursor: u8, params: &[u8]) -> Vec<u8> {
+    [&id.to_le_bytes()[..], &[cursor], &1_u32.to_le_bytes(), params].concat()
+}
+
+/// The parameters of an execution that binds one number.
+fn number(value: u64) -> Vec<u8> {
+    [&[0, 1], &NUMBER[..], &value.to_le_bytes()].concat()
+}
+
+/// Runs the walk directly and through Tandem; both must see the same.
+async fn compare(what: &str, more: Capabilities, walk: impl AsyncFn(&mut Walk)) -> Vec<String> {
+    let _turn = TURN.lock().await;
+    // MySQL lets an account in without TLS once it has seen it.
+    let mut first = Walk::begin(false, Capabilities::empty()).await;
+    first.query("SELECT 1 FROM numbers FOR UPDATE").await;
+    drop(first);
+    let mut direct = Walk::begin(true, more).await;
+    walk(&mut direct).await;
+    let mut proxied = Walk::begin(false, more).await;
+    walk(&mut proxied).await;
+    for (number, (found, expected)) in proxied.seen.iter().zip(&direct.seen).enumerate() {
+        assert_eq!(found, expected, "{what}, packet {number}");
+    }
+    assert_eq!(proxied.seen.len(), direct.seen.len(), "{what}");
+    direct.seen
+}
+
+async fn on_both_kinds_of_end(what: &str, walk: impl AsyncFn(&mut Walk)) -> Vec<String> {
+    compare(what, Capabilities::DEPRECATE_EOF, &walk).await;
+    compare(what, Capabilities::empty(), &walk).await
+}
+
+/// What is unknown, has no cursor or is malformed gets the server's own words; what the words are differs.
+#[tokio::test]
+async fn refusals_are_the_servers() {
+    on_both_kinds_of_end("refusals", async |walk: &mut Walk| {
+        for id in [0, 777, LAST_PREPARED] {
+            walk.execute(id, 0, &[]).await;
+            walk.fetch(id, 1).await;
+            walk.single(RESET, id).await;
+        }
+        walk.prepare("SELEKT").await;
+        walk.execute(LAST_PREPARED, 0, &[]).await;
+        let one = walk.prepare("SELECT ? + 1").await;
+        // Nothing bound, too little, a flag that says that it was bound before.
+        for params in [&[][..], &[0], &[0, 0], &[0, 1], &[0, 1, 8], &[0, 1, 8, 0]] {
+            walk.execute(one, 0, params).await;
+        }
+        walk.execute(one, 0, &number(41)).await;
+        walk.execute(one, 0, &[&[0, 0][..], &7_u64.to_le_bytes()].concat())
+            .await;
+        walk.fetch(one, 1).await;
+        walk.single(RESET, one).await;
+        // Too short, and too long. What MariaDB reads behind a short one is whatever its buffer holds.
+        let short = walk.raw.ask(EXECUTE, &one.to_le_bytes(), Expect::Execute).await;
+        walk.note(short);
+        let checks = cluster().await.a().engine().flavor() == Flavor::MySql;
+        for code in [RESET, FETCH] {
+            for argument in [&[][..], &[9], &[9, 9, 9, 9], &[9; 40]] {
+                if checks || argument.len() > 4 {
+                    let reply = walk.raw.ask(code, argument, Expect::Single).await;
+                    walk.note(reply);
+                }
+            }
+        }
+        if checks {
+            for code in [CLOSE, SEND_LONG_DATA] {
+                let reply = walk.raw.ask(code, &[1, 0], Expect::Single).await;
+                walk.note(reply);
+            }
+        }
+        walk.long_data(one, 7, b"no such parameter").await;
+        walk.execute(one, 0, &number(1)).await;
+        walk.single(RESET, one).await;
+        walk.execute(one, 0, &number(1)).await;
+        walk.raw.command(CLOSE, &one.to_le_bytes()).await;
+        walk.execute(one, 0, &number(1)).await;
+    })
+    .await;
+}
+
+/// MariaDB's clients execute what they have just prepared by the id −1; MySQL knows no such thing.
+#[tokio::test]
+async fn the_statement_prepared_last_has_a_name_on_mariadb() {
+    let seen = on_both_kinds_of_end("last prepared", async |walk: &mut Walk| {
+        // In one write, as MariaDB Connector/C and /J do it.
+        let both = [
+            tandem_tests::raw::command(PREPARE, b"SELECT 'pipelined', ?"),
+            tandem_tests::raw::command(EXECUTE, &execution(LAST_PREPARED, 0, &number(5))),
+        ];
+        walk.raw.send(&both.concat()).await;
+        let mut prepared = walk.raw.reply(Expect::Prepare).await;
+        prepared[0].1[1..5].fill(0);
+        walk.note(prepared);
+        let executed = walk.raw.reply(Expect::Execute).await;
+        walk.note(executed);
+        walk.single(RESET, LAST_PREPARED).await;
+        walk.prepare("SELECT n FROM numbers ORDER BY n").await;
+        walk.execute(LAST_PREPARED, 1, &[]).await;
+        walk.fetch(LAST_PREPARED, 2).await;
+        walk.prepare("SELECT is not there").await;
+        walk.execute(LAST_PREPARED, 0, &[]).await;
+        walk.prepare("SELECT 1").await;
+        walk.raw.command(CLOSE, &LAST_PREPARED.to_le_bytes()).await;
+        walk.execute(LAST_PREPARED, 0, &[]).await;
+    })
+    .await;
+    let works = !seen.iter().any(|packet| packet.contains("mysql_stmt_precheck"));
+    assert_eq!(works, cluster().await.a().engine().flavor() == Flavor::MariaDb);
+}
+
+/// Cursors: fetched in parts, beside other statements, ended by a reset, and two of the same text side by side.
+#[tokio::test]
+async fn cursors_are_fetched_as_from_the_server() {
+    on_both_kinds_of_end("cursors", async |walk: &mut Walk| {
+        let query = "SELECT n FROM numbers WHERE n > ? ORDER BY n";
+        let (one, two) = (walk.prepare(query).await, walk.prepare(query).await);
+        walk.execute(one, 1, &number(0)).await;
+        walk.fetch(one, 2).await;
+        walk.execute(two, 1, &number(2)).await;
+        walk.query("SELECT 'in between'").await;
+        walk.fetch(one, 1).await;
+        walk.fetch(two, 1).await;
+        walk.fetch(one, 0).await;
+        // More statements than a connection keeps: those with open cursors stay.
+        for more in 0..6 {
+            let id = walk.prepare(&format!("SELECT {more}")).await;
+            walk.execute(id, 0, &[]).await;
+        }
+        walk.fetch(one, 100).await;
+        walk.fetch(one, 1).await;
+        walk.single(RESET, two).await;
+        walk.fetch(two, 1).await;
+        walk.execute(two, 1, &number(4)).await;
+        if cluster().await.a().engine().flavor() == Flavor::MariaDb {
+            // Executed again while its cursor is open: MySQL 9.7 sends half a reply then.
+            walk.execute(two, 0, &number(3)).await;
+            walk.fetch(two, 1).await;
+        }
+        walk.execute(one, 1, &number(1000)).await;
+        walk.fetch(one, 1).await;
+        walk.raw.command(CLOSE, &one.to_le_bytes()).await;
+        walk.fetch(one, 1).await;
+    })
+    .await;
+    cluster().await.wait_nothing_leased().await;
+}
+
+/// Long data: in pieces, of more than one packet's 16 MiB, for two statements of the same text, dropped by a reset.
+#[tokio::test]
+async fn long_data_of_any_length_arrive() {
+    let seen = on_both_kinds_of_end("long data", async |walk: &mut Walk| {
+        let query = "SELECT LENGTH(?), HEX(?)";
+        let (one, two) = (walk.prepare(query).await, walk.prepare(query).await);
+        let bound = [&[0, 1][..], &BLOB, &BLOB].concat();
+        let large = vec![b'x'; 20 << 20];
+        walk.long_data(one, 0, &large).await;
+        walk.long_data(two, 0, b"second").await;
+        walk.long_data(one, 1, b"a").await;
+        walk.query("SELECT 'in between'").await;
+        walk.long_data(one, 1, b"bc").await;
+        walk.long_data(two, 1, b"").await;
+        walk.execute(one, 0, &bound).await;
+        walk.execute(two, 0, &bound).await;
+        walk.long_data(one, 0, b"dropped").await;
+        walk.single(RESET, one).await;
+        let values = [&bound[..], b"\x02no", b"\x03yes"].concat();
+        walk.execute(one, 0, &values).await;
+    })
+    .await;
+    assert!(seen.iter().any(|packet| packet.contains("616263")), "{seen:?}");
+}
+
+/// An execution that is itself larger than a packet streams through in both directions.
+#[tokio::test]
+async fn a_huge_parameter_is_not_held() {
+    const SIZE: usize = 40 << 20;
+    let _turn = TURN.lock().await;
+    let mut walk = Walk::begin(false, Capabilities::empty()).await;
+    let id = walk.prepare("SELECT ?").await;
+    let mut length = vec![0xfe];
+    length.extend_from_slice(&(SIZE as u64).to_le_bytes());
+    let params = [&[0, 1][..], &BLOB, &length, &vec![b'x'; SIZE]].concat();
+    let whole = tandem_tests::raw::command(EXECUTE, &execution(id, 0, &params));
+    drop(params);
+    walk.raw.run("DO 0").await;
+    let before = memory();
+    let mut received = 0;
+    let (mut most, mut reader) = (0, [0; 64 * 1024]);
+    let (mut from, mut to) = walk.raw.socket.split();
+    let send = async {
+        tokio::io::AsyncWriteExt::write_all(&mut to, &whole)
+            .await
+            .expect("sent")
+    };
+    let receive = async {
+        // The row, and around it a column, its definition and two ends.
+        while received < SIZE + 50 {
+            let read = tokio::io::AsyncReadExt::read(&mut from, &mut reader)
+                .await
+                .expect("a reply");
+            assert_ne!(read, 0, "an end after {received} bytes");
+            received += read;
+            most = most.max(memory());
+        }
+    };
+    tokio::join!(send, receive);
+    assert!(most < before + 20, "{most} MiB after {before}");
+}
+
+/// Resident memory of this process, which holds the proxy, in MiB.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the process's own status");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("its memory");
+    let kib: usize = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .expect("KiB");
+    kib / 1024
+}
+
+/// Has another session use the connections, and leave settings there that only a reset takes away.
+async fn others_come_by() {
+    let mut other = cluster().await.client_in(SCHEMA).await;
+    for _ in 0..3 {
+        other.query_drop("SET time_zone = '+07:00'").await.expect("set");
+        other
+            .query_drop("SELECT COUNT(*) FROM numbers FOR UPDATE")
+            .await
+            .expect("a row");
+    }
+}
+
+/// A statement is read under the `sql_mode` and the character set, and in the schema, of its PREPARE, also where Tandem
+/// prepares it again later; and a table that changed in between is seen as the server shows it.
+#[tokio::test]
+async fn what_changed_since_the_prepare_is_as_on_the_server() {
+    let seen = on_both_kinds_of_end("changes", async |walk: &mut Walk| {
+        walk.query("SET NAMES latin1").await;
+        let plain = walk
+            .prepare("SELECT \"x\", DATABASE(), HEX(CONVERT('\u{f6}' USING utf8mb4)), ?")
+            .await;
+        walk.query("SET sql_mode = 'ANSI_QUOTES'").await;
+        walk.query("SET NAMES utf8mb4").await;
+        let ansi = walk.prepare("SELECT \"n\" FROM numbers WHERE n = ?").await;
+        walk.query("USE test_elsewhere").await;
+        walk.query("SET sql_mode = DEFAULT").await;
+        let table = walk
+            .prepare("SELECT * FROM test_prepared.changing WHERE 0 < ?")
+            .await;
+        for round in 1..4 {
+            others_come_by().await;
+            walk.execute(ansi, 0, &number(round)).await;
+            walk.execute(plain, 0, &number(round)).await;
+            walk.execute(table, 0, &number(round)).await;
+            walk.query("BEGIN").await;
+            walk.execute(plain, 0, &number(round)).await;
+            walk.execute(ansi, 0, &number(round)).await;
+            walk.query("COMMIT").await;
+            walk.query("SELECT @@sql_mode, @@character_set_client, @@collation_connection, DATABASE()")
+                .await;
+        }
+        let mut other = cluster().await.client_in(SCHEMA).await;
+        other
+            .query_drop("ALTER TABLE changing ADD b INT DEFAULT 7")
+            .await
+            .expect("another column");
+        walk.execute(table, 0, &number(1)).await;
+        other
+            .query_drop("ALTER TABLE changing DROP b")
+            .await
+            .expect("and none");
+        walk.execute(table, 0, &number(1)).await;
+        // Whether the server says in its status that the table has changed depends on when it was prepared there.
+        walk.forget_ends();
+    })
+    .await;
+    assert!(
+        seen.iter()
+            .any(|packet| packet.contains("\\x01x\\rtest_prepared")),
+        "{seen:#?}"
+    );
+}
