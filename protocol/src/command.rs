@@ -113,6 +113,29 @@ impl<'a> StmtExecute<'a> {
     }
 }
 
+/// MariaDB's COM_STMT_BULK_EXECUTE, as far as routing needs it: behind the head come two bytes a parameter for its type,
+/// if [`Self::SENDS_TYPES`] is set, and rows of values, each behind a byte that says whether it is one.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct StmtBulkExecute {
+    pub statement_id: u32,
+    pub flags: u16,
+}
+
+impl StmtBulkExecute {
+    /// Bytes of code, id and flags.
+    pub const HEAD: usize = 7;
+    /// In the lower byte of the flags.
+    pub const SENDS_TYPES: u8 = 0x80;
+
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = open(payload, CommandCode::StmtBulkExecute, "COM_STMT_BULK_EXECUTE")?;
+        Ok(Self {
+            statement_id: reader.u32("statement id")?,
+            flags: reader.u16("bulk flags")?,
+        })
+    }
+}
+
 /// The parameters of COM_STMT_EXECUTE, not decoded further.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct ExecuteParams<'a> {

@@ -82,6 +82,7 @@ pub struct KnownFacts {
     pub unreadable: Rc<Facts>,
     pub use_schema: Rc<Facts>,
     pub ask_active: Rc<Facts>,
+    pub administer: Rc<Facts>,
 }
 
 /// One worker's own things.
@@ -408,6 +409,7 @@ impl KnownFacts {
             unreadable: facts(Kind::Unknown, Purity::Unreadable, Pins::UNKNOWN),
             use_schema: facts(Kind::Use, Purity::SessionState, Pins::empty()),
             ask_active: facts(Kind::Show, Purity::ServerLocal, Pins::empty()),
+            administer: facts(Kind::Admin, Purity::Writes, Pins::empty()),
         }
     }
 }

@@ -18,6 +18,7 @@ const SEND_LONG_DATA: u8 = 0x18;
 const CLOSE: u8 = 0x19;
 const RESET: u8 = 0x1a;
 const FETCH: u8 = 0x1c;
+const BULK_EXECUTE: u8 = 0xfa;
 const LAST_PREPARED: u32 = u32::MAX;
 /// `MYSQL_TYPE_BLOB`
 const BLOB: [u8; 2] = [0xfc, 0];
@@ -74,8 +75,12 @@ impl Walk {
             true => cluster.a().address(),
             false => cluster.address(),
         };
+        let mut capabilities = CAPABILITIES | more;
+        // Set, it says that this is no client of MariaDB's.
+        let extended = more.contains(Capabilities::MARIADB_STMT_BULK);
+        capabilities.set(Capabilities::LONG_PASSWORD, !extended);
         Self {
-            raw: Raw::log_in_with(address, &APP, SCHEMA, CAPABILITIES | more).await,
+            raw: Raw::log_in_with(address, &APP, SCHEMA, capabilities).await,
             ids: Vec::new(),
             seen: Vec::new(),
         }
@@ -309,6 +314,60 @@ async fn long_data_of_any_length_arrive() {
     })
     .await;
     assert!(seen.iter().any(|packet| packet.contains("616263")), "{seen:?}");
+}
+
+/// MariaDB's executions in bulk: with types and without, with NULL and DEFAULT, failing half-way, and by a client that
+/// has not said that it knows them.
+#[tokio::test]
+async fn bulk_executions_are_the_servers() {
+    if cluster().await.a().engine().flavor() == Flavor::MySql {
+        // It has neither the flag nor the command, which `commands` tests.
+        return;
+    }
+    // Each compared walk starts with the same table.
+    let steps = async |walk: &mut Walk| {
+        walk.query("CREATE OR REPLACE TABLE bulk (id INT PRIMARY KEY, v VARCHAR(9) DEFAULT 'default')")
+            .await;
+        let insert = walk.prepare("INSERT INTO bulk VALUES (?, ?)").await;
+        let text = [0xfd, 0];
+        let row = |id: u64, value: &[u8]| [&[0][..], &id.to_le_bytes(), value].concat();
+        let with_types = |rows: &[Vec<u8>]| [&[0x80, 0][..], &NUMBER, &text, &rows.concat()].concat();
+        let without = |rows: &[Vec<u8>]| [&[0, 0][..], &rows.concat()].concat();
+        for body in [
+            with_types(&[row(1, b"\0\x03one"), row(2, &[1]), row(3, &[2])]),
+            without(&[row(4, b"\0\x04four")]),
+            // The second row exists.
+            without(&[row(5, b"\0\x04five"), row(1, b"\0\x03one"), row(6, b"\0\x03six")]),
+            without(&[]),
+            b"\x80".to_vec(),
+            b"\x80\0\x08".to_vec(),
+        ] {
+            others_come_by().await;
+            for id in [insert, 4711] {
+                let argument = [&id.to_le_bytes()[..], &body].concat();
+                let reply = walk.raw.ask(BULK_EXECUTE, &argument, Expect::Execute).await;
+                walk.note(reply);
+            }
+        }
+        let update = walk.prepare("UPDATE bulk SET v = ? WHERE id = ?").await;
+        let rows = [b"\0\x03ONE", &row(1, b"")[..], b"\0\x03TWO", &row(2, b"")].concat();
+        let argument = [&update.to_le_bytes()[..], &[0x80, 0], &text, &NUMBER, &rows].concat();
+        let reply = walk.raw.ask(BULK_EXECUTE, &argument, Expect::Execute).await;
+        walk.note(reply);
+        let select = walk.prepare("SELECT ?").await;
+        let argument = [&select.to_le_bytes()[..], &[0x80, 0], &NUMBER, &row(1, b"")].concat();
+        let reply = walk.raw.ask(BULK_EXECUTE, &argument, Expect::Execute).await;
+        walk.note(reply);
+        walk.query("SELECT GROUP_CONCAT(id, IFNULL(v, 'NULL') ORDER BY id) FROM bulk")
+            .await;
+    };
+    let seen = compare("bulk", Capabilities::MARIADB_STMT_BULK, steps).await;
+    assert!(
+        seen.iter()
+            .any(|packet| packet.contains("1ONE,2TWO,3default,4four")),
+        "{seen:#?}"
+    );
+    on_both_kinds_of_end("bulk without the flag", steps).await;
 }
 
 /// An execution that is itself larger than a packet streams through in both directions.

@@ -32,7 +32,9 @@ const ALWAYS: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::TRANSACTIONS)
     .union(Capabilities::PLUGIN_AUTH)
     .union(Capabilities::CONNECT_ATTRS)
-    .union(Capabilities::SESSION_TRACK);
+    .union(Capabilities::SESSION_TRACK)
+    // Allows a command and changes nothing; the servers of MySQL have no such bit.
+    .union(Capabilities::MARIADB_STMT_BULK);
 
 /// Flags that the client's own choice decides, because they change replies or the meaning of statements.
 const AS_CLIENT: Capabilities = Capabilities::LONG_FLAG

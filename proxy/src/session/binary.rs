@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::{StmtExecute, execute_params};
+use tandem_protocol::command::{StmtBulkExecute, StmtExecute, execute_params};
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
@@ -17,6 +18,8 @@ use crate::topology::Flavor;
 
 /// Bytes of a `COM_STMT_EXECUTE` before the parameters: code, id, flags, iteration count.
 const EXECUTE_HEAD: usize = 10;
+/// Where the lower byte of a bulk execution's flags is.
+const BULK_FLAGS_AT: usize = 5;
 /// Bytes of arguments: the id; with a number of rows; with a parameter's number.
 const ID_LEN: usize = 4;
 const FETCH_LEN: usize = 8;
@@ -103,6 +106,45 @@ impl Session {
         let Ok(owned) = owned else {
             return self.refuse_malformed(command).await;
         };
+        self.run_prepared(command, id, prepared, owned, long_data).await
+    }
+
+    /// MariaDB's `COM_STMT_BULK_EXECUTE`: one execution for each of many rows.
+    pub(super) async fn bulk_execute(&mut self, command: Command) -> Result<(), End> {
+        self.handle.enter("Bulk_execute");
+        let bytes = &self.client.inbox.bytes()[HEADER_LEN..command.head];
+        let Ok(bulk) = StmtBulkExecute::decode(bytes) else {
+            return self.refuse_malformed(command).await;
+        };
+        if !self.client.capabilities.contains(Capabilities::MARIADB_STMT_BULK) {
+            return self
+                .refuse_binary(command, &Complaint::unsupported_prepared())
+                .await;
+        }
+        let (given, id) = (bulk.statement_id, self.resolve(bulk.statement_id));
+        let declared = Header::peek(self.client.inbox.bytes()).map_or(0, |header| header.len);
+        let known = self.statements.change(id, |statement| {
+            let owned = with_bulk_types(statement, bytes, declared, command.tail.is_some());
+            (Rc::clone(&statement.prepared), owned, statement.long_data)
+        });
+        let Some((prepared, owned, long_data)) = known else {
+            return self.refuse_unknown(command, given, "mysqld_stmt_execute").await;
+        };
+        let Ok(owned) = owned else {
+            return self.refuse_malformed(command).await;
+        };
+        self.run_prepared(command, id, prepared, owned, long_data).await
+    }
+
+    /// Executes the client's statement `id`, with `owned` in the place of the command if that is given.
+    async fn run_prepared(
+        &mut self,
+        command: Command,
+        id: u32,
+        prepared: Rc<Prepared>,
+        owned: Option<Vec<u8>>,
+        long_data: bool,
+    ) -> Result<(), End> {
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Execute, command);
         work.prepared = Some(prepared);
         work.owned = owned;
@@ -351,6 +393,39 @@ fn with_types(
     out.extend_from_slice(params.null_bitmap);
     out.push(1);
     out.extend_from_slice(types);
+    out.extend_from_slice(rest);
+    Ok(Some(out))
+}
+
+/// The same for a bulk execution, which says in its flags whether types are there.
+fn with_bulk_types(
+    statement: &mut Statement,
+    command: &[u8],
+    declared: usize,
+    is_long: bool,
+) -> Result<Option<Vec<u8>>, Malformed> {
+    let count = usize::from(statement.prepared.params);
+    let (head, rest) = command.split_at(StmtBulkExecute::HEAD);
+    if head[BULK_FLAGS_AT] & StmtBulkExecute::SENDS_TYPES != 0 {
+        if let Some(types) = rest.get(..count * 2)
+            && *statement.types != *types
+        {
+            statement.types = types.into();
+        }
+        return Ok(None);
+    }
+    let len = declared + statement.types.len();
+    if count == 0 || statement.types.is_empty() {
+        return if is_long { Err(Malformed) } else { Ok(None) };
+    }
+    if len >= MAX_PAYLOAD {
+        return Err(Malformed);
+    }
+    let mut out = Vec::with_capacity(HEADER_LEN + command.len() + statement.types.len());
+    out.extend_from_slice(&Header { len, seq: 0 }.encode());
+    out.extend_from_slice(head);
+    out[HEADER_LEN + BULK_FLAGS_AT] |= StmtBulkExecute::SENDS_TYPES;
+    out.extend_from_slice(&statement.types);
     out.extend_from_slice(rest);
     Ok(Some(out))
 }

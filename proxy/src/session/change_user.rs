@@ -39,7 +39,8 @@ impl Session {
             charset: request.charset,
         });
         self.client.inbox.consume(command.head);
-        let request = request.map_err(|error| End::Complaint(Complaint::malformed_command(error)))?;
+        // MySQL says the same, and hangs up too.
+        let request = request.map_err(|_| End::Complaint(Complaint::unknown_command()))?;
         let Proved {
             account,
             seq,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::{CommandCode, SetOption};
+use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::reply;
@@ -15,6 +15,10 @@ use super::settings::SERVER_COLLATION;
 use super::{Command, End, Session};
 use crate::topology::Flavor;
 
+/// The arguments of `COM_SET_OPTION`.
+const MULTI_STATEMENTS_ON: u16 = 0;
+const MULTI_STATEMENTS_OFF: u16 = 1;
+
 impl Session {
     /// Has one command answered.
     pub(super) async fn dispatch(&mut self, command: Command) -> Result<(), End> {
@@ -24,80 +28,103 @@ impl Session {
             counters.streamed += u64::from(command.tail.is_some());
         });
         self.handle.statements.set(self.handle.statements.get() + 1);
-        let Some(&byte) = self
-            .client
-            .inbox
-            .bytes()
-            .get(HEADER_LEN)
-            .filter(|_| command.head > HEADER_LEN)
-        else {
+        let first = self.client.inbox.bytes().get(HEADER_LEN);
+        let Some(&byte) = first.filter(|_| command.head > HEADER_LEN) else {
             self.client.inbox.consume(command.head);
-            return self
-                .complain(&Complaint::malformed_command("a command without a code"))
-                .await;
+            return self.complain(&Complaint::unknown_command()).await;
         };
         match CommandCode::from_byte(byte) {
             Some(CommandCode::Query) => self.query(command).await,
             Some(CommandCode::StmtPrepare) => self.prepare(command).await,
             Some(CommandCode::StmtExecute) => self.execute(command).await,
+            Some(CommandCode::StmtBulkExecute) if self.worker.flavor() == Flavor::MariaDb => {
+                self.bulk_execute(command).await
+            }
             Some(CommandCode::StmtFetch) => self.fetch(command).await,
             Some(CommandCode::StmtSendLongData) => self.send_long_data(command).await,
             Some(CommandCode::StmtReset) => self.reset_statement(command).await,
             Some(CommandCode::StmtClose) => self.close_statement(command).await,
             Some(CommandCode::InitDb) => self.init_db(command).await,
+            Some(CommandCode::Refresh) => self.refresh(command).await,
+            // What a server does not know, or its account may not, it says itself.
             Some(CommandCode::FieldList) => self.ask_active(command, Expect::FieldList).await,
             Some(CommandCode::Statistics) => self.ask_active(command, Expect::Statistics).await,
+            Some(CommandCode::ProcessInfo) => self.ask_active(command, Expect::Query).await,
+            Some(CommandCode::Debug) => self.ask_active(command, Expect::Single).await,
             Some(code) => self.own_answer(code, command).await,
             None => {
-                self.unsupported(command, &format!("the command 0x{byte:02x}"))
-                    .await
+                self.skip(command).await?;
+                self.complain(&Complaint::unknown_command()).await
             }
         }
     }
 
-    /// The short commands that need no server.
+    /// The short commands that need no server. What stands behind their arguments nobody looks at.
     async fn own_answer(&mut self, code: CommandCode, command: Command) -> Result<(), End> {
-        if command.tail.is_some() {
-            return Err(End::Protocol(format!("a {} of absurd length", code.name())));
-        }
         self.worker.count(|counters| counters.answered += 1);
         match code {
-            CommandCode::Quit => Err(End::Quit),
-            CommandCode::Ping => {
-                self.client.inbox.consume(command.head);
-                self.say_ok().await
+            CommandCode::Quit => return Err(End::Quit),
+            CommandCode::SetOption => return self.set_option(command).await,
+            CommandCode::ProcessKill if self.worker.flavor() == Flavor::MariaDb => {
+                return self.process_kill(command).await;
             }
-            CommandCode::SetOption => self.set_option(command).await,
+            CommandCode::ChangeUser if command.tail.is_some() => {
+                return Err(End::Protocol("a change of user of absurd length".to_owned()));
+            }
+            CommandCode::ChangeUser => return self.change_user(command).await,
+            _ => self.skip(command).await?,
+        }
+        match code {
+            CommandCode::Ping => self.say_ok().await,
             CommandCode::ResetConnection => {
-                self.client.inbox.consume(command.head);
                 self.forget_everything();
                 self.say_ok().await
             }
-            CommandCode::ProcessKill => self.process_kill(command).await,
-            CommandCode::ChangeUser => self.change_user(command).await,
-            _ => self.unsupported(command, code.name()).await,
+            code => self.refuse_command(code).await,
         }
     }
 
-    async fn unsupported(&mut self, command: Command, what: &str) -> Result<(), End> {
-        if command.tail.is_some() {
-            return Err(End::Complaint(Complaint::unsupported(what)));
-        }
-        self.client.inbox.consume(command.head);
-        self.complain(&Complaint::unsupported(what)).await
+    /// Commands that nobody may give through Tandem are refused as the server refuses them to an account without the
+    /// privilege, and others as unknown: the two kinds of servers differ in which is which.
+    async fn refuse_command(&mut self, code: CommandCode) -> Result<(), End> {
+        let complaint = match (code, self.worker.flavor()) {
+            (CommandCode::Shutdown, Flavor::MariaDb) => Complaint::not_privileged("SHUTDOWN"),
+            (CommandCode::BinlogDump, _) | (CommandCode::BinlogDumpGtid, Flavor::MySql) => {
+                Complaint::not_privileged("REPLICATION SLAVE")
+            }
+            (CommandCode::RegisterSlave, _) => {
+                // The server names the account's host; what that is, only the server knows.
+                Complaint::access_denied(&self.handle.user.borrow(), "%", true)
+            }
+            (CommandCode::Clone, Flavor::MySql) => Complaint::not_privileged("BACKUP_ADMIN"),
+            (CommandCode::SubscribeGroupReplicationStream, Flavor::MySql) => {
+                // Without a name and with an end, as MySQL 9.7 does it.
+                return Err(End::Complaint(Complaint::not_privileged("")));
+            }
+            _ => Complaint::unknown_command(),
+        };
+        self.complain(&complaint).await
     }
 
     /// `COM_SET_OPTION`: multi-statements on or off. They are a property of the server connection, so the
     /// session asks for another kind of connection from now on.
     async fn set_option(&mut self, command: Command) -> Result<(), End> {
-        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
-        let option = SetOption::decode(payload);
+        let argument = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        let option = match (argument, self.worker.flavor()) {
+            ([low, high, ..], _) => u16::from_le_bytes([*low, *high]),
+            (_, Flavor::MySql) => {
+                self.skip(command).await?;
+                let complaint = Complaint::malformed_packet(Flavor::MySql);
+                return self.complain(&complaint).await;
+            }
+            (short, Flavor::MariaDb) => short.first().copied().unwrap_or(0).into(),
+        };
         let flags = match option {
-            Ok(SetOption::MultiStatementsOn) => self.flags | Capabilities::MULTI_STATEMENTS,
-            Ok(SetOption::MultiStatementsOff) => self.flags - Capabilities::MULTI_STATEMENTS,
-            Err(error) => {
-                self.client.inbox.consume(command.head);
-                return self.complain(&Complaint::malformed_command(error)).await;
+            MULTI_STATEMENTS_ON => self.flags | Capabilities::MULTI_STATEMENTS,
+            MULTI_STATEMENTS_OFF => self.flags - Capabilities::MULTI_STATEMENTS,
+            _ => {
+                self.skip(command).await?;
+                return self.complain(&Complaint::unknown_command()).await;
             }
         };
         self.let_go_of_diagnostics();
@@ -107,7 +134,7 @@ impl Session {
             lease.connection_mut().broken = true;
             return self.ask_active(command, Expect::Single).await;
         }
-        self.client.inbox.consume(command.head);
+        self.skip(command).await?;
         let mut out = Vec::new();
         reply::eof(&mut out, 1, self.ties.status, self.client.capabilities);
         Ok(self.client.write(&out).await?)

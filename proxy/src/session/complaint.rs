@@ -106,8 +106,17 @@ impl Complaint {
         )
     }
 
-    pub(super) fn malformed_command(cause: impl fmt::Display) -> Self {
-        Self::new(1835, "HY000", format!("Malformed communication packet: {cause}"))
+    /// ER_UNKNOWN_COM_ERROR, as the servers say it.
+    pub(super) fn unknown_command() -> Self {
+        Self::new(1047, "08S01", "Unknown command")
+    }
+
+    /// ER_SPECIFIC_ACCESS_DENIED_ERROR, as the servers say it to an account that lacks the privilege.
+    pub(super) fn not_privileged(privilege: &str) -> Self {
+        let message = format!(
+            "Access denied; you need (at least one of) the {privilege} privilege(s) for this operation"
+        );
+        Self::new(1227, "42000", message)
     }
 
     /// ER_MALFORMED_PACKET in the servers' words, which MySQL ends with a full stop.
@@ -120,6 +129,12 @@ impl Complaint {
                 Flavor::MySql => "Malformed communication packet.",
             },
         )
+    }
+
+    /// ER_UNSUPPORTED_PS
+    pub(super) fn unsupported_prepared() -> Self {
+        let message = "This command is not supported in the prepared statement protocol yet";
+        Self::new(1295, "HY000", message)
     }
 
     /// ER_UNKNOWN_STMT_HANDLER. `command` is MariaDB's name of the function that looked for it; MySQL has one for all.

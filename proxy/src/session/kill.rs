@@ -29,22 +29,17 @@ impl Session {
         }
     }
 
-    /// `COM_PROCESS_KILL`: four bytes of a number.
+    /// `COM_PROCESS_KILL`: four bytes of a number. MySQL 9 knows it no more.
     pub(super) async fn process_kill(&mut self, command: Command) -> Result<(), End> {
         let payload = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
-        let number = payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-        self.client.inbox.consume(command.head);
-        match number {
-            Some(number) => {
-                let victim = Victim::Session(number);
-                let query_only = false;
-                self.order(Kill { query_only, victim }).await
-            }
-            None => {
-                let complaint = Complaint::malformed_command("COM_PROCESS_KILL without a number");
-                self.complain(&complaint).await
-            }
-        }
+        // MariaDB does not look at the length.
+        let mut number = [0; 4];
+        let present = payload.len().min(number.len());
+        number[..present].copy_from_slice(&payload[..present]);
+        self.skip(command).await?;
+        let victim = Victim::Session(u32::from_le_bytes(number));
+        let query_only = false;
+        self.order(Kill { query_only, victim }).await
     }
 
     async fn order(&mut self, kill: Kill) -> Result<(), End> {

@@ -23,6 +23,7 @@ use crate::net::buffer::Inbox;
 use crate::net::proxied::{self, Beginning};
 use crate::net::{self, Stream};
 use crate::route::Written;
+use crate::topology::Flavor;
 use crate::worker::Worker;
 
 /// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it:
@@ -60,6 +61,11 @@ fn offered(worker: &Worker) -> Capabilities {
             .iter()
             .any(|user| config.allows_local_infile(Some(user)));
     offered.set(Capabilities::LOCAL_FILES, anybody);
+    if worker.flavor() == Flavor::MariaDb {
+        // Bit 0 clear says that the extended half is there.
+        offered -= Capabilities::LONG_PASSWORD;
+        offered |= Capabilities::MARIADB_STMT_BULK;
+    }
     offered
 }
 

@@ -57,7 +57,16 @@ impl Session {
             .map(drop)
     }
 
-    /// `COM_FIELD_LIST`, `COM_STATISTICS`: asked of the active master.
+    /// `COM_REFRESH`: a `FLUSH` or `RESET`.
+    pub(super) async fn refresh(&mut self, command: Command) -> Result<(), End> {
+        self.handle.enter("Refresh");
+        let facts = Rc::clone(&self.worker.known_facts.administer);
+        self.run(Work::new(facts, Expect::Single, command))
+            .await
+            .map(drop)
+    }
+
+    /// `COM_FIELD_LIST`, `COM_STATISTICS` and their like: asked of the active master.
     pub(super) async fn ask_active(&mut self, command: Command, expect: Expect) -> Result<(), End> {
         let facts = Rc::clone(&self.worker.known_facts.ask_active);
         self.run(Work::new(facts, expect, command)).await.map(drop)
