@@ -11,6 +11,7 @@ mod fingerprint;
 mod functions;
 pub mod kill;
 pub(crate) mod lexer;
+pub mod named;
 mod normalise;
 mod parsed;
 mod set;

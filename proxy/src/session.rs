@@ -15,6 +15,7 @@ pub mod insert_id;
 mod kill;
 mod lease;
 mod login;
+mod named;
 mod prove;
 mod read_back;
 mod reading;
@@ -54,6 +55,7 @@ use crate::worker::accounts::Account;
 use complaint::Complaint;
 use hold::Ties;
 use insert_id::InsertId;
+use named::Names;
 use reading::Reading;
 use registry::{Handle, Signal};
 pub(crate) use relay::swallow;
@@ -121,6 +123,8 @@ pub(crate) struct Session {
     written: Written,
     insert_id: Rc<InsertId>,
     statements: Statements,
+    /// Its statements by text.
+    names: Names,
     /// The connection it keeps, while something ties it.
     lease: Option<Lease>,
     /// The connections it used last, one a server: soft leases.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use tandem::demo::pair::APP;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
@@ -483,4 +484,80 @@ async fn what_changed_since_the_prepare_is_as_on_the_server() {
             .any(|packet| packet.contains("\\x01x\\rtest_prepared")),
         "{seen:#?}"
     );
+}
+
+/// What ties a session, by the admin port.
+async fn pins(conn: &Conn) -> String {
+    let mut admin = cluster().await.admin().await;
+    let rows: Vec<Row> = admin.query("SHOW SESSIONS").await.expect("sessions");
+    let mine = rows.iter().find(|row| row.get::<u32, _>("id") == Some(conn.id()));
+    mine.and_then(|row| row.get("pins")).expect("the session")
+}
+
+/// A statement with a name holds the connection until it is gone, and one without a name not at all, unless it leaves
+/// something behind itself.
+#[tokio::test]
+async fn text_prepared_statements_hold_only_while_they_exist() {
+    let _turn = TURN.lock().await;
+    let is_mariadb = cluster().await.a().engine().flavor() == Flavor::MariaDb;
+    let mut conn = cluster().await.client_in(SCHEMA).await;
+    for (statement, expected) in [
+        ("PREPARE s FROM 'SELECT 1'", "text_prepared"),
+        ("EXECUTE S", "text_prepared"),
+        ("PREPARE t FROM 'SELECT n FROM numbers'", "text_prepared"),
+        ("DEALLOCATE PREPARE `s`", "text_prepared"),
+        ("DROP PREPARE T", ""),
+        ("EXECUTE t", ""),
+        ("DEALLOCATE PREPARE t", ""),
+        // A failed one takes the older one of its name with it.
+        ("PREPARE s FROM 'SELECT 1'", "text_prepared"),
+        ("PREPARE s FROM 'SELEKT'", ""),
+        ("EXECUTE s", ""),
+        ("PREPARE s FROM 'SELECT \\'x\\''", "text_prepared"),
+        ("EXECUTE s", "text_prepared"),
+        ("DEALLOCATE PREPARE s", ""),
+        (
+            "PREPARE s FROM 'INSERT INTO numbers SELECT n + 100 FROM numbers WHERE n = 1'",
+            "text_prepared",
+        ),
+        ("EXECUTE s", "text_prepared"),
+        ("DEALLOCATE PREPARE s", ""),
+        ("DELETE FROM numbers WHERE n > 100", ""),
+    ] {
+        let failed = conn.query_drop(statement).await.err();
+        assert_eq!(pins(&conn).await, expected, "{statement}: {failed:?}");
+    }
+    if is_mariadb {
+        for statement in ["EXECUTE IMMEDIATE 'SELECT 1'", "EXECUTE IMMEDIATE 'SELEKT'"] {
+            let failed = conn.query_drop(statement).await.err();
+            assert_eq!(pins(&conn).await, "", "{statement}: {failed:?}");
+        }
+        let killed = conn.query_drop("EXECUTE IMMEDIATE 'KILL 1'").await;
+        assert!(matches!(killed, Err(mysql_async::Error::Server(error)) if error.code == 1047));
+    }
+    // What it left behind holds on, also when the statement is gone.
+    for statement in [
+        "PREPARE s FROM 'SELECT GET_LOCK(\\'prepared\\', 0)'",
+        "EXECUTE s",
+        "DEALLOCATE PREPARE s",
+    ] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    assert!(pins(&conn).await.contains("user_lock"));
+    assert!(conn.reset().await.expect("a reset"));
+    assert_eq!(pins(&conn).await, "");
+    // Texts that are not known hold until the end.
+    conn.query_drop("SET @text = 'SELECT 1'")
+        .await
+        .expect("a variable");
+    conn.query_drop("PREPARE s FROM @text").await.expect("prepared");
+    conn.query_drop("EXECUTE s").await.expect("executed");
+    conn.query_drop("DEALLOCATE PREPARE s").await.expect("gone");
+    let held = pins(&conn).await;
+    assert!(
+        held.contains("unknown") || held.contains("text_prepared"),
+        "{held}"
+    );
+    drop(conn);
+    cluster().await.wait_nothing_leased().await;
 }

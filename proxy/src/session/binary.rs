@@ -14,6 +14,7 @@ use super::relay::Carried;
 use super::run::{Ran, Work};
 use super::statements::{Prepared, Statement};
 use super::{Command, End, Session};
+use crate::classify::facts::Pins;
 use crate::topology::Flavor;
 
 /// Bytes of a `COM_STMT_EXECUTE` before the parameters: code, id, flags, iteration count.
@@ -145,6 +146,9 @@ impl Session {
         owned: Option<Vec<u8>>,
         long_data: bool,
     ) -> Result<(), End> {
+        if prepared.facts.pins.contains(Pins::TEXT_PREPARED) {
+            self.names.lose_count();
+        }
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Execute, command);
         work.prepared = Some(prepared);
         work.owned = owned;
@@ -312,7 +316,7 @@ impl Session {
     }
 
     /// Gives the kept connection back if nothing ties the session to it any more.
-    fn release_if_free(&mut self) {
+    pub(super) fn release_if_free(&mut self) {
         if let Some(lease) = self.lease.take() {
             self.keep_or_release(lease);
         }

@@ -11,6 +11,7 @@ use tandem_protocol::response::Expect;
 use super::complaint::Complaint;
 use super::hold::Ties;
 use super::insert_id::InsertId;
+use super::named::Names;
 use super::settings::SERVER_COLLATION;
 use super::{Command, End, Session};
 use crate::topology::Flavor;
@@ -144,6 +145,7 @@ impl Session {
     pub(super) fn forget_everything(&mut self) {
         self.let_go_dirty();
         self.statements.clear();
+        self.names = Names::default();
         self.ties = Ties::default();
         self.handle.pins.set(self.ties.pins);
         self.handle.transaction.set(false);

@@ -10,6 +10,7 @@ use tandem_protocol::reply;
 use super::bring::FailedSync;
 use super::complaint::Complaint;
 use super::hold::Ties;
+use super::named::Names;
 use super::prove::{Claim, Proved, Refused, fresh_nonce, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
@@ -253,6 +254,7 @@ async fn welcome(
         written: Written::Nothing,
         insert_id: Rc::default(),
         statements: Statements::default(),
+        names: Names::default(),
         lease: None,
         last: [None; 2],
         last_server: None,

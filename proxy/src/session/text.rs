@@ -9,7 +9,7 @@ use super::complaint::Complaint;
 use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
-use crate::classify::facts::{Facts, Kind};
+use crate::classify::facts::{Facts, Kind, Pins};
 
 impl Session {
     /// `COM_QUERY`: classified by its text.
@@ -24,6 +24,10 @@ impl Session {
                 let what = "replication control and SHUTDOWN through the proxy";
                 return self.complain(&Complaint::unsupported(what)).await;
             }
+            Kind::Prepare | Kind::Execute | Kind::Deallocate if command.tail.is_none() => {
+                return self.named(command, facts).await;
+            }
+            _ if facts.pins.contains(Pins::TEXT_PREPARED) => self.names.lose_count(),
             _ => {}
         }
         self.run(Work::new(facts, Expect::Query, command)).await.map(drop)

@@ -1,0 +1,166 @@
+//! Text PREPARE, EXECUTE and DEALLOCATE: the connection is kept only as long as there is such a statement on it, and
+//! what one does when it is executed is known from its text.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::response::Expect;
+
+use super::complaint::Complaint;
+use super::run::{Ran, Work};
+use super::{Command, End, Session};
+use crate::classify::facts::{Facts, Kind, Pins};
+use crate::classify::named::{self, Named};
+
+/// The statements that a session has given names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// What they do, where their text was there to be read.
+    known: FxHashMap<Box<[u8]>, Option<Rc<Facts>>>,
+    /// There may be others.
+    incomplete: bool,
+}
+
+impl Names {
+    /// No statement has a name, for sure.
+    pub(super) fn are_none(&self) -> bool {
+        self.known.is_empty() && !self.incomplete
+    }
+
+    /// What is executed under this name; the outer `None` where nothing is.
+    fn find(&self, name: &[u8]) -> Option<Option<Rc<Facts>>> {
+        match self.known.get(name) {
+            Some(facts) => Some(facts.clone()),
+            None => self.incomplete.then_some(None),
+        }
+    }
+
+    fn note(&mut self, done: Option<Named>, facts: Option<Rc<Facts>>, failed: bool, limit: usize) {
+        match done {
+            Some(Named::Prepare { name, .. }) if !failed => {
+                self.incomplete |= self.known.len() >= limit;
+                if !self.incomplete {
+                    self.known.insert(name, facts);
+                }
+            }
+            // The manual of PREPARE: an older one of that name is gone first, whatever becomes of the new one. Where
+            // the text comes from an expression, that may have failed before.
+            Some(Named::Prepare { name, text: Some(_) }) => drop(self.known.remove(&name)),
+            Some(Named::Deallocate { name }) if !failed => drop(self.known.remove(&name)),
+            Some(_) => {}
+            None => self.incomplete = true,
+        }
+    }
+
+    /// Statements were prepared whose names are not known.
+    pub(super) fn lose_count(&mut self) {
+        self.incomplete = true;
+    }
+}
+
+impl Session {
+    /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
+    pub(super) async fn named(&mut self, command: Command, facts: Rc<Facts>) -> Result<(), End> {
+        let dialect = self.reading().dialect;
+        let text = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        let named = named::parse(text, dialect);
+        let inner = match &named {
+            Some(Named::Prepare { text: Some(text), .. } | Named::Immediate { text: Some(text) }) => {
+                Some(self.worker.classifier.borrow_mut().classify(text, dialect).facts)
+            }
+            _ => None,
+        };
+        if inner
+            .as_ref()
+            .is_some_and(|inner| matches!(inner.kind, Kind::Control | Kind::Kill))
+        {
+            self.skip(command).await?;
+            let what = "KILL, replication control and SHUTDOWN as a prepared statement";
+            return self.complain(&Complaint::unsupported(what)).await;
+        }
+        let facts = match &named {
+            Some(Named::Execute { name }) => match self.names.find(name) {
+                Some(Some(inner)) => executes(&facts, &inner, Pins::TEXT_PREPARED),
+                Some(None) => unpinned(&facts, Pins::TEXT_PREPARED | Pins::UNKNOWN),
+                None => unpinned(&facts, Pins::empty()),
+            },
+            Some(Named::Immediate { .. }) => match &inner {
+                Some(inner) => executes(&facts, inner, Pins::empty()),
+                None => facts,
+            },
+            _ => facts,
+        };
+        let ran = self.run(Work::new(facts, Expect::Query, command)).await?;
+        if let Ran::Carried { learned, .. } = ran {
+            let limit = self.worker.config.limits.prepared_statements;
+            self.names.note(named, inner, learned.outcome.failed, limit);
+        }
+        if self.names.are_none() && self.ties.pins.contains(Pins::TEXT_PREPARED) {
+            self.ties.pins.remove(Pins::TEXT_PREPARED);
+            self.handle.pins.set(self.ties.pins);
+            self.release_if_free();
+        }
+        Ok(())
+    }
+}
+
+/// The facts of an execution, in the place of its text's, which can't tell.
+fn executes(outer: &Facts, inner: &Facts, pins: Pins) -> Rc<Facts> {
+    Rc::new(Facts {
+        pins: (outer.pins - Pins::UNKNOWN) | inner.pins | pins,
+        unpins: inner.unpins,
+        links: outer.links | inner.links,
+        ..outer.clone()
+    })
+}
+
+fn unpinned(outer: &Facts, pins: Pins) -> Rc<Facts> {
+    Rc::new(Facts {
+        pins: (outer.pins - Pins::TEXT_PREPARED) | pins,
+        ..outer.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepare(name: &str) -> Option<Named> {
+        Some(Named::Prepare {
+            name: name.as_bytes().into(),
+            text: Some(b"SELECT 1"[..].into()),
+        })
+    }
+
+    #[test]
+    fn names_come_and_go() {
+        let mut names = Names::default();
+        names.note(prepare("a"), None, false, 9);
+        names.note(prepare("b"), None, false, 9);
+        assert_eq!(names.find(b"a"), Some(None));
+        assert_eq!(names.find(b"c"), None, "there is no such statement");
+        let deallocate = Some(Named::Deallocate {
+            name: b"a"[..].into(),
+        });
+        names.note(deallocate.clone(), None, true, 9);
+        assert!(names.find(b"a").is_some());
+        names.note(deallocate, None, false, 9);
+        assert!(!names.are_none());
+        names.note(prepare("b"), None, true, 9);
+        assert!(names.are_none(), "a failed PREPARE takes the older one with it");
+    }
+
+    #[test]
+    fn a_lost_count_is_never_nothing() {
+        let mut names = Names::default();
+        names.note(prepare("a"), None, false, 1);
+        names.note(prepare("b"), None, false, 1);
+        let deallocate = Some(Named::Deallocate {
+            name: b"a"[..].into(),
+        });
+        names.note(deallocate, None, false, 1);
+        assert!(!names.are_none());
+        assert_eq!(names.find(b"b"), Some(None));
+    }
+}
