@@ -49,7 +49,7 @@ use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
 use crate::route::Written;
-use crate::topology::ServerId;
+use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
 use crate::worker::accounts::Account;
 use complaint::Complaint;
@@ -75,6 +75,8 @@ pub(crate) enum End {
     Drained,
     #[error("ended from outside")]
     Killed,
+    #[error("it sent nothing for as long as it may (listener.idle_timeout, or its own wait_timeout)")]
+    Expired,
     #[error("the login failed: {0}")]
     Login(String),
     #[error("{0}")]
@@ -195,15 +197,18 @@ impl Session {
 
     /// Says goodbye where the protocol allows it, and leaves the connection clean for others.
     async fn finish(&mut self, end: &End) {
-        let complaint = match end {
-            End::Complaint(complaint) => Some(complaint.clone()),
-            End::Drained => Some(Complaint::stopping()),
-            End::Killed => Some(Complaint::killed(self.worker.topology.load().flavor())),
-            _ => None,
+        // Numbered as an answer, or as what comes without having been asked for.
+        let (complaint, seq) = match end {
+            End::Complaint(complaint) => (Some(complaint.clone()), 1),
+            End::Drained => (Some(Complaint::stopping()), 1),
+            End::Killed => (Some(Complaint::killed(self.worker.topology.load().flavor())), 1),
+            // MySQL says why from 8.0.24 on, MariaDB closes without a word.
+            End::Expired if self.worker.flavor() == Flavor::MySql => (Some(Complaint::expired()), 0),
+            _ => (None, 0),
         };
         if let Some(complaint) = complaint {
             let mut out = Vec::new();
-            complaint.write(&mut out, 1, self.client.capabilities);
+            complaint.write(&mut out, seq, self.client.capabilities);
             // The client may be gone; there is nobody else to tell.
             let _ = self.client.write(&out).await;
         }
@@ -272,6 +277,7 @@ impl Session {
             let event = poll_fn(|cx| {
                 match self.handle.signal() {
                     Signal::Kill => return Poll::Ready(Event::End(End::Killed)),
+                    Signal::Expire => return Poll::Ready(Event::End(End::Expired)),
                     Signal::Drain if !self.ties.in_transaction() => {
                         return Poll::Ready(Event::End(End::Drained));
                     }

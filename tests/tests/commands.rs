@@ -2,9 +2,11 @@
 //! it.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::APP;
+use tandem_protocol::flags::Capabilities;
 use tandem_tests::raw::{CAPABILITIES, Raw, command};
 use tandem_tests::{Cluster, Flavor, Setup};
 use tokio::sync::OnceCell;
@@ -18,7 +20,9 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 async fn cluster() -> &'static Cluster {
     let start = || async {
-        let cluster = Cluster::start(Setup::default()).await;
+        let mut setup = Setup::default();
+        setup.pair.extra.push("interactive_timeout=4321".to_owned());
+        let cluster = Cluster::start(setup).await;
         cluster.create_database(SCHEMA).await;
         let mut conn = cluster.client_in(SCHEMA).await;
         conn.query_drop("CREATE TABLE shop (a INT DEFAULT 3, b VARCHAR(7))")
@@ -154,4 +158,40 @@ async fn no_length_is_too_short_or_too_long() {
         answers.push(answer);
     }
     assert_eq!(answers[1], answers[0]);
+}
+
+/// A session that sets `wait_timeout` is ended when it has slept so long, in the server's own way; a reset takes that
+/// back; and an interactive client has the other timeout.
+#[tokio::test]
+async fn a_session_sleeps_as_long_as_it_says() {
+    let cluster = cluster().await;
+    let mut first = Asker::new(cluster.address()).await;
+    first.ask(3, b"DO 0").await;
+    let mut said = Vec::new();
+    for address in [cluster.a().address(), cluster.address()] {
+        let mut answers = Vec::new();
+        for more in [Capabilities::empty(), Capabilities::INTERACTIVE] {
+            let mut raw = Raw::log_in_with(address, &APP, SCHEMA, CAPABILITIES | more).await;
+            answers.push(raw.value("SELECT @@wait_timeout = @@interactive_timeout").await);
+            raw.run("SET SESSION wait_timeout = 1").await;
+            let started = Instant::now();
+            while let Some((seq, payload)) = raw.packet().await {
+                answers.push(format!("{seq} {}", payload.escape_ascii()));
+            }
+            let slept = started.elapsed();
+            assert!((0.5..5.0).contains(&slept.as_secs_f64()), "{slept:?}");
+            // One that has taken it back outlives one that has not.
+            let mut reset = Raw::log_in_with(address, &APP, SCHEMA, CAPABILITIES | more).await;
+            reset.run("SET SESSION wait_timeout = 1").await;
+            reset.command(0x1f, b"").await;
+            reset.packet().await.expect("an OK");
+            let mut raw = Raw::log_in_with(address, &APP, SCHEMA, CAPABILITIES | more).await;
+            raw.run("SET SESSION wait_timeout = 1").await;
+            raw.drain().await;
+            // MariaDB forgets in a reset that it is interactive.
+            assert_ne!(reset.value("SELECT @@wait_timeout").await, "1");
+        }
+        said.push(answers);
+    }
+    assert_eq!(said[1], said[0]);
 }

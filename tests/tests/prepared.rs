@@ -391,7 +391,7 @@ async fn a_huge_parameter_is_not_held() {
     let send = async {
         tokio::io::AsyncWriteExt::write_all(&mut to, &whole)
             .await
-            .expect("sent")
+            .expect("sent");
     };
     let receive = async {
         // The row, and around it a column, its definition and two ends.

@@ -42,6 +42,8 @@ const AS_CLIENT: Capabilities = Capabilities::LONG_FLAG
     .union(Capabilities::ODBC)
     .union(Capabilities::NO_SCHEMA)
     .union(Capabilities::IGNORE_SPACE)
+    // Decides which of the server's timeouts is the session's `wait_timeout`.
+    .union(Capabilities::INTERACTIVE)
     .union(Capabilities::MULTI_STATEMENTS)
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::PS_MULTI_RESULTS)

@@ -53,8 +53,7 @@ impl Session {
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         self.account = account;
         let collation = request.charset.unwrap_or(self.settings.collation);
-        self.settings = Rc::new(Settings::new(collation, request.schema.as_deref()));
-        self.handle.show_schema(self.settings.schema.as_deref());
+        self.adopt(Rc::new(Settings::new(collation, request.schema.as_deref())));
         if let Err(complaint) = self.check_schema().await {
             return Err(self.refuse_change(out, &complaint, seq).await);
         }

@@ -161,6 +161,6 @@ impl Session {
             true => SERVER_COLLATION,
             false => self.settings.collation,
         };
-        self.settings = Rc::new(self.settings.after_reset(collation));
+        self.adopt(Rc::new(self.settings.after_reset(collation)));
     }
 }

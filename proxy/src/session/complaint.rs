@@ -218,6 +218,13 @@ impl Complaint {
         Self::new(1053, "08S01", "Tandem is stopping")
     }
 
+    /// ER_CLIENT_INTERACTION_TIMEOUT, in MySQL's words.
+    pub(super) fn expired() -> Self {
+        let message = "The client was disconnected by the server because of inactivity. See wait_timeout and \
+            interactive_timeout for configuring this behavior.";
+        Self::new(4031, "HY000", message)
+    }
+
     /// As the servers tell who kills himself: MariaDB has ER_CONNECTION_KILLED for it.
     pub(super) fn killed(flavor: Option<Flavor>) -> Self {
         match flavor {

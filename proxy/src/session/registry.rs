@@ -21,6 +21,8 @@ pub enum Signal {
     None,
     /// Finish the running statement, then end.
     Drain,
+    /// Slept too long: end.
+    Expire,
     /// End at once.
     Kill,
 }
@@ -51,6 +53,8 @@ pub struct Handle {
     pub pins: Cell<Pins>,
     pub transaction: Cell<bool>,
     pub since: Cell<Instant>,
+    /// How long it may sleep by its own `wait_timeout`.
+    pub wait_timeout: Cell<Option<Duration>>,
     pub statements: Cell<u64>,
     pub reason: Cell<Option<Reason>>,
     /// What a `KILL` would have to stop.
@@ -79,6 +83,7 @@ impl Handle {
             pins: Cell::new(Pins::empty()),
             transaction: Cell::new(false),
             since: Cell::new(Instant::now()),
+            wait_timeout: Cell::new(None),
             statements: Cell::new(0),
             reason: Cell::new(None),
             running: Cell::new(None),
@@ -286,8 +291,9 @@ impl Registry {
                 continue;
             }
             let asleep = now.saturating_duration_since(handle.since.get());
-            if asleep > idle_timeout {
-                handle.send(Signal::Kill);
+            let own = handle.wait_timeout.get().unwrap_or(idle_timeout);
+            if asleep > idle_timeout.min(own) {
+                handle.send(Signal::Expire);
             } else if handle.may_let_go.get() && asleep > keep_diagnostics {
                 handle.ask_to_let_go();
             }

@@ -1,7 +1,7 @@
 //! After a reply: what it changed, and whether the connection stays with the session.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use super::hold::runs_code;
@@ -35,10 +35,9 @@ impl Session {
             counters.server_errors += u64::from(learned.outcome.failed);
             counters.pins += u64::from(pinned && !was_pinned);
         });
-        if self.settings.schema != settings.schema {
-            self.handle.show_schema(settings.schema.as_deref());
+        if !Rc::ptr_eq(&self.settings, &settings) {
+            self.adopt(settings);
         }
-        self.settings = settings;
         connection.settings = Rc::clone(&self.settings);
         if learned.insert_id != 0 || facts.links.contains(Links::SETS_INSERT_ID) || runs_code(facts.kind) {
             self.insert_id.made_on(connection.id, learned.insert_id);
@@ -57,6 +56,15 @@ impl Session {
         self.last_server = Some(server);
         self.handle.pins.set(self.ties.pins);
         self.keep_or_release(lease);
+    }
+
+    /// Makes these the session's settings, with what others see of them.
+    pub(super) fn adopt(&mut self, settings: Rc<Settings>) {
+        if self.settings.schema != settings.schema {
+            self.handle.show_schema(settings.schema.as_deref());
+        }
+        self.handle.wait_timeout.set(wait_timeout(&settings));
+        self.settings = settings;
     }
 
     /// Keeps the connection while something ties the session to it.
@@ -113,6 +121,12 @@ impl Session {
             lease.release();
         }
     }
+}
+
+/// How long a session with these settings may sleep, where it has said so itself.
+fn wait_timeout(settings: &Settings) -> Option<Duration> {
+    let text = std::str::from_utf8(settings.variable(b"wait_timeout")?).ok()?;
+    text.parse().ok().map(Duration::from_secs)
 }
 
 fn may_write(facts: &Facts) -> bool {
