@@ -43,6 +43,8 @@ pub enum Expect {
     Single,
     /// One packet of text, or ERR.
     Statistics,
+    /// COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID: events until an EOF or ERR, if ever.
+    Dump,
 }
 
 /// A packet that the walker hands out whole.
@@ -90,6 +92,8 @@ enum State {
     },
     /// One packet of text.
     Text,
+    /// Events of a binlog, each behind a zero.
+    Events,
     Done,
 }
 
@@ -113,6 +117,7 @@ impl Walker {
             Expect::Fetch => State::Rows,
             Expect::FieldList => State::Definitions,
             Expect::Statistics => State::Text,
+            Expect::Dump => State::Events,
             Expect::Query | Expect::Prepare | Expect::Execute | Expect::Single => State::Head,
         };
         Self {
@@ -253,6 +258,12 @@ impl Walker {
                 self.state = State::Done;
                 Ok(Seen::Opaque)
             }
+            State::Events if first == OK_HEADER => Ok(Seen::Opaque),
+            State::Events if self.ends_rows(header, first) => Ok(self.end_kind(header)),
+            State::Events => Err(DecodeError::Unexpected {
+                expected: "an event, EOF or ERR",
+                header: first,
+            }),
             State::Done => Err(DecodeError::Finished),
         }
     }

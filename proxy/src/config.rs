@@ -335,6 +335,8 @@ pub struct User {
     pub password: Password,
     /// Overrides `listener.local_infile`.
     pub local_infile: Option<bool>,
+    /// Its clients may follow the active master's binlog.
+    pub replication: bool,
 }
 
 /// What is known of the password of a `[[user]]`.

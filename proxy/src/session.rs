@@ -21,6 +21,7 @@ mod read_back;
 mod reading;
 pub mod registry;
 mod relay;
+mod replicate;
 mod run;
 mod send;
 pub mod settings;

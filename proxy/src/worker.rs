@@ -83,6 +83,7 @@ pub struct KnownFacts {
     pub use_schema: Rc<Facts>,
     pub ask_active: Rc<Facts>,
     pub administer: Rc<Facts>,
+    pub replicate: Rc<Facts>,
 }
 
 /// One worker's own things.
@@ -219,11 +220,6 @@ impl Worker {
             0 => first,
             _ => second,
         }
-    }
-
-    /// What kind of servers the pair is, as far as it is known.
-    pub fn flavor(&self) -> Flavor {
-        self.topology.load().flavor().unwrap_or(Flavor::MariaDb)
     }
 
     /// The version that clients are greeted with: the active master's, as it greets itself.
@@ -409,6 +405,7 @@ impl KnownFacts {
             unreadable: facts(Kind::Unknown, Purity::Unreadable, Pins::UNKNOWN),
             use_schema: facts(Kind::Use, Purity::SessionState, Pins::empty()),
             ask_active: facts(Kind::Show, Purity::ServerLocal, Pins::empty()),
+            replicate: facts(Kind::Show, Purity::ServerLocal, Pins::UNKNOWN),
             administer: facts(Kind::Admin, Purity::Writes, Pins::empty()),
         }
     }

@@ -148,6 +148,18 @@ fn a_file_request_is_followed_by_the_rest_of_the_reply() {
 }
 
 #[test]
+fn a_dump_goes_on_until_an_end() {
+    // The second byte of an event may be anything, a semi-synchronous server's mark too.
+    let events: [&[u8]; 3] = [b"\0event", b"\0\xef\x01event", b"\0\xfe\xff"];
+    for (caps, end) in [(LEGACY, EOF), (MODERN, EOF), (MODERN, OK_AS_EOF)] {
+        let bytes = packets(&[events[0], events[1], events[2], end]);
+        assert!(walk(Expect::Dump, caps, &bytes).is_ok());
+        assert!(walk(Expect::Dump, caps, &packets(&[events[0], b"\xff\xd4\x04gone"])).is_ok());
+        assert!(walk(Expect::Dump, caps, &packets(&[b"\x01"])).is_err());
+    }
+}
+
+#[test]
 fn more_results_count_only_where_there_can_be_more() {
     let bytes = packets(&[&[0, 0, 0, 10, 0, 0, 0]]);
     assert!(walk(Expect::Single, LEGACY, &bytes).is_ok());
@@ -211,7 +223,8 @@ fn random_bytes_never_panic_or_stand_still() {
             Expect::FieldList,
             Expect::Single,
             Expect::Statistics,
-        ][round % 7];
+            Expect::Dump,
+        ][round % 8];
         let caps = [LEGACY, MODERN, LEGACY | extensions, MODERN | extensions][round % 4];
         let mut bytes = Vec::new();
         for _ in 0..random() % 6 {

@@ -212,6 +212,7 @@ fn user(table: &mut Table<'_>) -> User {
         name: table.name("\"app\""),
         password: table.password(),
         local_infile: table.or("local_infile", Optional(None)).0,
+        replication: table.or("replication", false),
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "password_env",
             "password_file",
             "local_infile",
+            "replication",
         ],
         repeated: true,
     },

@@ -135,6 +135,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             name: "app".to_owned(),
             password: clear("hunter-app"),
             local_infile: None,
+            replication: false,
         }],
         panic_on: None,
     };

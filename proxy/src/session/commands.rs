@@ -47,6 +47,10 @@ impl Session {
             Some(CommandCode::StmtClose) => self.close_statement(command).await,
             Some(CommandCode::InitDb) => self.init_db(command).await,
             Some(CommandCode::Refresh) => self.refresh(command).await,
+            Some(code @ (CommandCode::BinlogDump | CommandCode::BinlogDumpGtid)) if self.knows(code) => {
+                self.replicate(code, command, Expect::Dump).await
+            }
+            Some(code @ CommandCode::RegisterSlave) => self.replicate(code, command, Expect::Single).await,
             // What a server does not know, or its account may not, it says itself.
             Some(CommandCode::FieldList) => self.ask_active(command, Expect::FieldList).await,
             Some(CommandCode::Statistics) => self.ask_active(command, Expect::Statistics).await,
@@ -58,6 +62,10 @@ impl Session {
                 self.complain(&Complaint::unknown_command()).await
             }
         }
+    }
+
+    fn knows(&self, code: CommandCode) -> bool {
+        code != CommandCode::BinlogDumpGtid || self.worker.flavor() == Flavor::MySql
     }
 
     /// The short commands that need no server. What stands behind their arguments nobody looks at.
@@ -90,13 +98,6 @@ impl Session {
     async fn refuse_command(&mut self, code: CommandCode) -> Result<(), End> {
         let complaint = match (code, self.worker.flavor()) {
             (CommandCode::Shutdown, Flavor::MariaDb) => Complaint::not_privileged("SHUTDOWN"),
-            (CommandCode::BinlogDump, _) | (CommandCode::BinlogDumpGtid, Flavor::MySql) => {
-                Complaint::not_privileged("REPLICATION SLAVE")
-            }
-            (CommandCode::RegisterSlave, _) => {
-                // The server names the account's host; what that is, only the server knows.
-                Complaint::access_denied(&self.handle.user.borrow(), "%", true)
-            }
             (CommandCode::Clone, Flavor::MySql) => Complaint::not_privileged("BACKUP_ADMIN"),
             (CommandCode::SubscribeGroupReplicationStream, Flavor::MySql) => {
                 // Without a name and with an end, as MySQL 9.7 does it.

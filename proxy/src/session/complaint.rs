@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
@@ -120,6 +121,17 @@ impl Complaint {
     }
 
     /// ER_MALFORMED_PACKET in the servers' words, which MySQL ends with a full stop.
+    /// What the server says to an account that may not replicate, and what is missing here.
+    pub(super) fn no_replication(code: CommandCode, user: &str) -> Self {
+        let mut complaint = match code {
+            // The server names the account's host; what that is, only the server knows.
+            CommandCode::RegisterSlave => Self::access_denied(user, "%", true),
+            _ => Self::not_privileged("REPLICATION SLAVE"),
+        };
+        complaint.message += &format!("; Tandem: [[user]] '{user}' has no replication = true");
+        complaint
+    }
+
     pub(super) fn malformed_packet(flavor: Flavor) -> Self {
         Self::new(
             1835,

@@ -53,6 +53,8 @@ pub(crate) enum Error {
         "the server asked for a file of the client; the statement was no LOAD DATA LOCAL, or local_infile is off"
     )]
     UninvitedFile,
+    #[error("the server whose binlog is followed is no longer the active master")]
+    MasterMoved,
     #[error("the client's file came out of order: {0}")]
     OutOfOrder(#[source] DecodeError),
 }

@@ -12,6 +12,7 @@ use super::bring::FailedSync;
 use super::complaint::Complaint;
 use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
+use super::replicate::carry_dump;
 use super::send::Preamble;
 use super::statements::Prepared;
 use super::{Command, End, Session};
@@ -351,6 +352,14 @@ impl Session {
             keep: work.keep,
             may_ask_file,
         };
+        if work.expect == Expect::Dump {
+            *forwarded = true;
+            self.client.inbox.consume(work.command.head);
+            work.command.head = 0;
+            let (client, topology) = (&mut self.client, &self.worker.topology);
+            carry_dump(&self.handle, client, connection, topology, learned).await?;
+            return Ok(Carried::All);
+        }
         loop {
             let (handle, client) = (&self.handle, &mut self.client);
             let carried = carry(handle, client, connection, manner, learned, forwarded).await?;

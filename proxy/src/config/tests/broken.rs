@@ -106,6 +106,7 @@ name = \"c\"
     change("[listener]", "[server_tls]\nkey = \"/k.pem\"\n[listener]", "server_tls.certificate", "[server_tls]", "go together"),
     change(LISTENER, "address = \"127.0.0.1:6446\"\nsocket = \"tandem.sock\"", "listener.socket", "socket", "an absolute path"),
     change(LISTENER, "address = \"127.0.0.1:6446\"\nlocal_infile = 1", "listener.local_infile", "local_infile", "true or false"),
+    change("name = \"app\"", "name = \"app\"\nreplication = \"slave\"", "user.app.replication", "replication", "true or false"),
     change("name = \"app\"", "name = \"app\"\nlocal_infile = \"yes\"", "user.app.local_infile", "local_infile", "true or false"),
     change(LISTENER, "address = \"127.0.0.1:6446\"\nproxy_protocol = \"lan\"", "listener.proxy_protocol", "proxy_protocol", "\"lan\" is none"),
     change(FIRST, "address = \"127.0.0.1:3306\"\nproxy_protocol = \"v2\"", "server.a.proxy_protocol", "proxy_protocol", "true or false"),
