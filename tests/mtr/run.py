@@ -38,7 +38,7 @@ SERVER = ["--log-output=file", "--log-bin=master-bin", "--log-slave-updates", "-
 RESTARTS = re.compile(r"shutdown_server|restart_mysqld|shutdown_mysqld|start_mysqld|kill_mysqld|MYSQLD_BOOTSTRAP")
 SOURCE = re.compile(r"^\s*(?:--\s*)?source\s+([^\s;]+)", re.M | re.I)
 # Who logs in, and with what.
-LOGIN = re.compile(r"^\s*(?:--\s*)?(?:connect\s*\(?\s*[^,\n]+,[^,\n]+,|change_user\s)([^,\n;)]+)(?:,([^,\n;)]*))?", re.M)
+LOGIN = re.compile(r"^\s*(?:--\s*)?(?:connect\s*\(?\s*[^,\n]+,[^,\n]+,|change_user\s)([^,\n;)]+)(?:,([^,\n;)]*))?", re.M | re.I)
 RESULT = re.compile(r"^(main\.\S+)(?: '[^']*')* +(?:w\d+ +)?\[ (pass|fail|skipped|disabled)", re.M)
 
 
@@ -212,7 +212,8 @@ class Ground:
                 results.update(found)
                 done += len(batch)
                 bad = [test for test in batch if found.get(test) not in ("pass", "skipped", "disabled")]
-                fresh = not bad
+                # Tests that run alone have accounts of their own.
+                fresh = not bad and size > 1
                 print(f"  {self.setting} {done}/{len(tests)} {' '.join(bad)}", flush=True)
         return results
 
