@@ -4,7 +4,7 @@
 CARGO ?= cargo
 INSTALL := .ci/install
 
-.PHONY: help demo test soak mtr fuzz build
+.PHONY: help demo test soak drivers mtr fuzz build
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
@@ -12,6 +12,7 @@ help:
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, 500 clients for a minute, a dump of 200 MB"
 	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours)"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
+	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
 	@echo "make build  the optimised program, target/release/tandem"
 
 demo:
@@ -43,6 +44,13 @@ mtr: build
 fuzz:
 	@$(INSTALL) build
 	SECONDS_EACH=$${SECONDS_EACH:-600} .ci/fuzz
+
+drivers:
+	@$(INSTALL) build server client php python drivers
+	$(CARGO) build --package tandem --package tandem-tests --bins
+	tests/drivers/run
+	.ci/server-root mysql-9.7
+	TANDEM_SERVER=mysql-9.7 tests/drivers/run
 
 build:
 	@$(INSTALL) build
