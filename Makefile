@@ -9,7 +9,7 @@ INSTALL := .ci/install
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
 	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once"
-	@echo "make soak   the long runs: all tests on MariaDB 11.8, 500 clients for a minute, a dump of 200 MB"
+	@echo "make soak   the long runs: all tests on MariaDB 11.8, random statements, 500 clients for a minute, a dump of 200 MB"
 	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours)"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
@@ -32,6 +32,7 @@ soak:
 	@$(INSTALL) build server client php python wordpress mediawiki phpmyadmin
 	.ci/server-root mariadb-11.8
 	TANDEM_SERVER=mariadb-11.8 $(CARGO) test --package tandem-tests
+	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --package tandem-tests --test differential
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture
 	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --package tandem-tests --test mutated -- --nocapture
 	SECONDS_EACH=60 .ci/fuzz

@@ -347,8 +347,8 @@ impl Walker {
             return Ok(Seen::Unclear(whole));
         };
         let status = eof_status(payload)?;
-        let opened = status.contains(Status::CURSOR_EXISTS) && !status.contains(Status::MORE_RESULTS);
-        if opened && self.expect == Expect::Execute {
+        // With the flag it is handed out too, so that the flag can be taken out for who did not ask to be told.
+        if self.opens_cursor(status) || status.contains(Status::SESSION_STATE_CHANGED) {
             return Ok(Seen::Control(Control::Eof));
         }
         self.state = State::Rows;
@@ -425,12 +425,20 @@ impl Walker {
             Control::Ok => ok_status(payload)?,
             Control::Eof => eof_status(payload)?,
         };
+        if self.state == State::ColumnsEof && !self.opens_cursor(status) {
+            return Ok(State::Rows);
+        }
         let several = matches!(self.expect, Expect::Query | Expect::Execute);
         Ok(if several && status.contains(Status::MORE_RESULTS) {
             State::Head
         } else {
             State::Done
         })
+    }
+
+    fn opens_cursor(&self, status: Status) -> bool {
+        let opened = status.contains(Status::CURSOR_EXISTS) && !status.contains(Status::MORE_RESULTS);
+        opened && self.expect == Expect::Execute
     }
 
     fn after_prepare_ok(&self, payload: &[u8]) -> Result<State, DecodeError> {

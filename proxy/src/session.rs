@@ -317,7 +317,7 @@ impl Session {
     /// Answers OK in the session's own name.
     async fn say_ok(&mut self) -> Result<(), End> {
         let mut out = Vec::new();
-        reply::ok(&mut out, 1, self.ties.status, self.client.capabilities);
+        reply::ok(&mut out, 1, self.ties.state(), self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 

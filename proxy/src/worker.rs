@@ -398,6 +398,7 @@ impl KnownFacts {
                 pins,
                 unpins: Pins::empty(),
                 links: Links::empty(),
+                unreported: Vec::new(),
                 tables: Tables::default(),
             })
         };

@@ -12,6 +12,7 @@
 
 pub mod authority;
 mod cluster;
+pub mod differential;
 pub mod external;
 mod judge;
 pub mod mutation;

@@ -158,6 +158,20 @@ async fn who_logs_in_after_set_global_and_grant_finds_what_they_changed() {
     assert_eq!(code(&mut session().await, "FLUSH STATUS").await, 1227);
 }
 
+/// The servers report nothing of `SET @@name` without a scope.
+#[tokio::test]
+async fn settings_that_no_server_reports_follow_too() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "SET @@autocommit = OFF, @@time_zone = '+02:00'").await;
+    assert_eq!(code(&mut one, "SET @@no_such_variable = 1").await, 1193);
+    others_come_by().await;
+    let mut two = session().await;
+    let settings = "SELECT @@autocommit, @@time_zone";
+    assert_eq!(text(&mut two, settings).await, "1|SYSTEM");
+    assert_eq!(text(&mut one, settings).await, "0|+02:00");
+}
+
 #[tokio::test]
 async fn a_session_without_a_schema_has_none() {
     let _turn = TURN.lock().await;

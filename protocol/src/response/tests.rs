@@ -248,3 +248,29 @@ fn random_bytes_never_panic_or_stand_still() {
         }
     }
 }
+
+/// The EOF behind the definitions is handed out when it has a flag that a client may not have asked for; the rows
+/// follow all the same, wherever the input is split.
+#[test]
+fn a_report_of_changed_state_behind_the_definitions_does_not_end_the_reply() {
+    let changed: &[u8] = &[0xfe, 0, 0, 2, 0x40];
+    let bytes = packets(&[b"\x01", COLUMN, changed, b"\x01a", EOF]);
+    let walked = walk(Expect::Query, LEGACY, &bytes).unwrap();
+    assert_eq!((walked.rows, walked.kinds), (1, vec![Control::Eof, Control::Eof]));
+    for split in 1..bytes.len() {
+        let mut walker = Walker::new(Expect::Query, LEGACY);
+        let mut at = 0;
+        for end in [split, bytes.len()] {
+            while !walker.is_done() {
+                match walker.step(&bytes[at..end]).unwrap() {
+                    Step::Pass(count) | Step::Packet { len: count, .. } => at += count,
+                    Step::Need(_) => break,
+                }
+                if at == end {
+                    break;
+                }
+            }
+        }
+        assert!(walker.is_done() && at == bytes.len(), "{split}");
+    }
+}

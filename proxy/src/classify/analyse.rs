@@ -36,6 +36,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         pins: found.pins,
         unpins: found.unpins,
         links: found.links,
+        unreported: found.unreported,
         tables,
     }
 }
@@ -48,6 +49,7 @@ pub(crate) fn unreadable() -> Facts {
         pins: Pins::UNKNOWN,
         unpins: Pins::empty(),
         links: Links::empty(),
+        unreported: Vec::new(),
         tables: Tables::default(),
     }
 }

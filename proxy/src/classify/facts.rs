@@ -177,5 +177,7 @@ pub struct Facts {
     /// State that is surely gone once it has succeeded (`UNLOCK TABLES`, `RELEASE_ALL_LOCKS()`).
     pub unpins: Pins,
     pub links: Links,
+    /// Variables set as `@@name`, without a scope: the servers' trackers don't report these (measured on MariaDB 10.11).
+    pub unreported: Vec<Box<str>>,
     pub tables: Tables,
 }

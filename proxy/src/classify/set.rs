@@ -151,8 +151,11 @@ fn assignment(one: &Statement<'_>, carried: &mut Option<Scope>, found: &mut Find
     if scope != Some(Scope::Global) {
         found.pins |= variables::setting(&name);
     }
-    if direct && scope.is_none() && variables::is_transaction_characteristic(&name) {
-        found.pins |= Pins::NEXT_TRANSACTION;
+    if direct && scope.is_none() {
+        match variables::is_transaction_characteristic(&name) {
+            true => found.pins |= Pins::NEXT_TRANSACTION,
+            false => found.unreported.push(name.into_boxed_str()),
+        }
     }
     body_of(one, at + 1, found);
     scope

@@ -149,6 +149,7 @@ pub(crate) struct Findings {
     pub(crate) pins: Pins,
     pub(crate) unpins: Pins,
     pub(crate) links: Links,
+    pub(crate) unreported: Vec<Box<str>>,
     /// A function is called that is not built in: what it reads and writes is not in the text.
     pub(crate) calls_unknown: bool,
 }
@@ -161,6 +162,7 @@ impl Findings {
             pins: Pins::empty(),
             unpins: Pins::empty(),
             links: Links::empty(),
+            unreported: Vec::new(),
             calls_unknown: false,
         }
     }
@@ -194,6 +196,7 @@ impl Findings {
         }
         self.pins |= other.pins;
         self.links |= other.links;
+        self.unreported.extend(other.unreported.iter().cloned());
         self.calls_unknown |= other.calls_unknown;
     }
 }

@@ -14,6 +14,7 @@ fn facts(purity: Purity) -> Facts {
         pins: Pins::empty(),
         unpins: Pins::empty(),
         links: Links::empty(),
+        unreported: Vec::new(),
         tables: Tables::default(),
     }
 }

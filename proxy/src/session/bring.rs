@@ -9,7 +9,7 @@ use tandem_protocol::response::Expect;
 use super::Session;
 use super::complaint::Complaint;
 use super::hold::READS;
-use super::insert_id::Place;
+use super::insert_id::{self, Place};
 use super::relay;
 use super::run::Failed;
 use super::send::Preamble;
@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::statements::Prepared;
 use crate::backend::Connection;
 use crate::backend::sync::{self, Plan};
-use crate::classify::facts::{Facts, Links};
+use crate::classify::facts::Facts;
 
 /// Why the state could not be brought along.
 pub(super) enum FailedSync {
@@ -48,7 +48,7 @@ impl Session {
         connection.last_session = self.handle.id;
         let wanted = Rc::clone(&self.settings);
         self.sync(connection, &wanted, clear, &mut preamble).await?;
-        if facts.links.contains(Links::READS_INSERT_ID) && connection.insert_id_of.is_none() {
+        if insert_id::is_wanted(facts) && connection.insert_id_of.is_none() {
             let value = match self.insert_id.settled().await {
                 Place::Here(value) => value,
                 Place::On(_) | Place::OnItsWay => self.insert_id.guess(),

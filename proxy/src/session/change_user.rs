@@ -57,7 +57,7 @@ impl Session {
         if let Err(complaint) = self.check_schema().await {
             return Err(self.refuse_change(out, &complaint, seq).await);
         }
-        reply::ok(&mut out, seq, self.ties.status, self.client.capabilities);
+        reply::ok(&mut out, seq, self.ties.state(), self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 

@@ -138,7 +138,7 @@ impl Session {
         }
         self.skip(command).await?;
         let mut out = Vec::new();
-        reply::eof(&mut out, 1, self.ties.status, self.client.capabilities);
+        reply::eof(&mut out, 1, self.ties.state(), self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 

@@ -2,7 +2,7 @@
 
 use tandem_protocol::flags::Status;
 
-use crate::classify::facts::{Facts, Kind, Links, Pins};
+use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
 use crate::route::Reason;
 
 /// State that ties a session to the connection it has.
@@ -54,6 +54,11 @@ impl Ties {
         self.status.contains(Status::IN_TRANS) || self.uncertain
     }
 
+    /// What an answer of Tandem's own says: the state, without what the last statement said of itself.
+    pub fn state(&self) -> Status {
+        self.status & STATE
+    }
+
     /// Every statement that touches a table begins a transaction.
     pub fn autocommit_off(&self) -> bool {
         !self.status.contains(Status::AUTOCOMMIT)
@@ -72,8 +77,11 @@ impl Ties {
                 self.uncertain = false;
             }
             // An error packet tells no state. Plain statements are rolled back by themselves; code may
-            // have opened a transaction before it failed.
-            None => self.uncertain |= runs_code(facts.kind) && !reply.refused,
+            // have opened a transaction before it failed, but not several reads in one packet.
+            None => {
+                let may_open = runs_code(facts.kind) && facts.purity != Purity::Pure;
+                self.uncertain |= may_open && !reply.refused;
+            }
         }
         let ended = !self.status.contains(Status::IN_TRANS);
         if ended && facts.kind != Kind::Set {
@@ -102,6 +110,13 @@ pub const READS: Links = Links::READS_FOUND_ROWS
     .union(Links::READS_ROW_COUNT)
     .union(Links::READS_DIAGNOSTICS);
 
+/// Status flags that outlast the statement that reported them.
+const STATE: Status = Status::IN_TRANS
+    .union(Status::AUTOCOMMIT)
+    .union(Status::NO_BACKSLASH_ESCAPES)
+    .union(Status::IN_TRANS_READONLY)
+    .union(Status::ANSI_QUOTES);
+
 /// What a reply told about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -122,7 +137,7 @@ pub fn runs_code(kind: Kind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::facts::{Purity, Tables};
+    use crate::classify::facts::Tables;
 
     fn facts(kind: Kind, pins: Pins, unpins: Pins) -> Facts {
         Facts {
@@ -131,6 +146,7 @@ mod tests {
             pins,
             unpins,
             links: Links::empty(),
+            unreported: Vec::new(),
             tables: Tables::default(),
         }
     }
@@ -176,6 +192,16 @@ mod tests {
         ties.note(&facts(Kind::Call, none, none), &FAILED);
         assert_eq!(ties.firm(), Some(Reason::Transaction));
         ties.note(&facts(Kind::Select, none, none), &ok(Status::AUTOCOMMIT));
+        assert_eq!(ties.firm(), None);
+    }
+
+    /// They may have run on a standby, where nothing that follows must be sent because of them.
+    #[test]
+    fn failed_reads_in_one_packet_hold_nothing() {
+        let mut ties = Ties::default();
+        let mut reads = facts(Kind::Multi, Pins::empty(), Pins::empty());
+        reads.purity = Purity::Pure;
+        ties.note(&reads, &FAILED);
         assert_eq!(ties.firm(), None);
     }
 

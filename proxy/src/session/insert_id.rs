@@ -8,7 +8,19 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
+use super::hold::runs_code;
 use crate::backend::ConnectionId;
+use crate::classify::facts::{Facts, Kind, Links, Purity};
+
+/// Whether a statement must find the session's value on its connection: it asks for it, or may make a new one or not.
+/// An explicit id, an update of no row, a procedure without an insert: all leave what is there.
+pub fn is_wanted(facts: &Facts) -> bool {
+    facts
+        .links
+        .intersects(Links::READS_INSERT_ID.union(Links::SETS_INSERT_ID))
+        || matches!(facts.kind, Kind::Insert | Kind::Replace | Kind::Load)
+        || (runs_code(facts.kind) && facts.purity != Purity::Pure)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

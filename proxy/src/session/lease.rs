@@ -6,9 +6,9 @@ use std::rc::Rc;
 use super::Session;
 use super::complaint::Complaint;
 use super::hold::READS;
-use super::insert_id::Place;
+use super::insert_id::{self, Place};
 use crate::backend::{Key, connect};
-use crate::classify::facts::{Facts, Links};
+use crate::classify::facts::Facts;
 use crate::monitor::Trouble;
 use crate::pool::lease::{Grant, Lease};
 use crate::pool::{self, Pool};
@@ -70,7 +70,7 @@ impl Session {
         let (server, connection) = if facts.links.intersects(READS) {
             let server = self.last_server?;
             (server, self.last[server.0]?)
-        } else if facts.links.contains(Links::READS_INSERT_ID) {
+        } else if insert_id::is_wanted(facts) {
             let active = self.worker.topology.load().active?;
             match self.insert_id.place() {
                 Place::On(connection) => (active, connection),

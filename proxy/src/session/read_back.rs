@@ -2,7 +2,7 @@
 //!
 //! Measured on MariaDB 10.11: `SET NAMES` never reports `collation_connection`, even with COLLATE; a procedure
 //! that changes `sql_mode` for itself reports the inner value, and not that it is restored;
-//! `SET STATEMENT … FOR` reports the temporary value.
+//! `SET STATEMENT … FOR` reports the temporary value; `SET @@name = …` reports nothing.
 
 use std::rc::Rc;
 
@@ -42,8 +42,21 @@ impl Session {
             Rc::make_mut(&mut settings).schema = (!schema.is_empty()).then(|| schema.clone());
         }
         let mut variables = std::mem::take(&mut learned.variables);
-        if variables.is_empty() || !may_set_variables(&work.facts) {
+        // A SET that failed has set nothing; of several statements the first may have run.
+        let unreported = match learned.outcome.failed && !runs_code(work.facts.kind) {
+            true => &[][..],
+            false => &work.facts.unreported[..],
+        };
+        let nothing_said = variables.is_empty() && unreported.is_empty();
+        if nothing_said || !may_set_variables(&work.facts) {
             return Ok(settings);
+        }
+        for name in unreported {
+            let name: Box<[u8]> = name.as_bytes().into();
+            if Settings::is_carried(&name) && variables.iter().all(|variable| variable.name != name) {
+                let value = Box::default();
+                variables.push(Variable { name, value });
+            }
         }
         self.correct(connection, work, &mut variables).await?;
         for Variable { name, value } in &variables {
@@ -81,7 +94,7 @@ impl Session {
             if known.is_some() {
                 return Ok(());
             }
-        } else if !runs_code(work.facts.kind) {
+        } else if !runs_code(work.facts.kind) && work.facts.unreported.is_empty() {
             return Ok(());
         }
         self.ask(connection, variables).await?;
@@ -100,7 +113,7 @@ impl Session {
     async fn ask(
         &mut self,
         connection: &mut Connection,
-        variables: &mut [Variable],
+        variables: &mut Vec<Variable>,
     ) -> Result<(), relay::Error> {
         let names: Vec<String> = variables
             .iter()
@@ -126,6 +139,9 @@ impl Session {
             for (variable, value) in variables.iter_mut().zip(row) {
                 variable.value = value.unwrap_or_default();
             }
+        } else {
+            // One of them does not exist.
+            variables.retain(|variable| !variable.value.is_empty());
         }
         Ok(())
     }

@@ -373,6 +373,13 @@ fn learn(
             // What changed is reported with some later OK packet; that something did is said here.
             learned.outcome.state_changed |= eof.status.contains(Status::SESSION_STATE_CHANGED);
             learned.reported = false;
+            if !client.contains(Capabilities::SESSION_TRACK) {
+                let status = eof.status - Status::SESSION_STATE_CHANGED;
+                let plain = EofPacket { status, ..eof };
+                let mut rewritten = Vec::with_capacity(len);
+                plain.encode(&mut rewritten);
+                connection.inbox.bytes_mut()[at + HEADER_LEN..at + len].copy_from_slice(&rewritten);
+            }
         }
         Control::Err => {
             let packet = ErrPacket::decode(payload)?;

@@ -28,8 +28,6 @@ const NOT_CARRIED: &[&[u8]] = &[
     // MySQL's number of the statement, reported with every one.
     b"statement_id",
     b"timestamp",
-    b"tx_read_only",
-    b"transaction_read_only",
     b"warning_count",
     b"error_count",
 ];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use super::hold::runs_code;
+use super::insert_id;
 use super::relay::Learned;
 use super::settings::Settings;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
@@ -39,7 +40,7 @@ impl Session {
             self.adopt(settings);
         }
         connection.settings = Rc::clone(&self.settings);
-        if learned.insert_id != 0 || facts.links.contains(Links::SETS_INSERT_ID) || runs_code(facts.kind) {
+        if learned.insert_id != 0 || insert_id::is_wanted(facts) {
             self.insert_id.made_on(connection.id, learned.insert_id);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }

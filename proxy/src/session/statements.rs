@@ -211,6 +211,7 @@ mod tests {
             pins: Pins::empty(),
             unpins: Pins::empty(),
             links: Links::empty(),
+            unreported: Vec::new(),
             tables: Tables::default(),
         })
     }
