@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tandem_protocol::auth::sha2_crypt;
+use tandem_protocol::compression::{Algorithm, Method};
 
 use crate::net::address::Endpoint;
 
@@ -90,6 +91,7 @@ pub struct Config {
     /// TLS towards clients; `None` is off.
     pub client_tls: Option<ClientTls>,
     pub server_tls: ServerTls,
+    pub server_compression: ServerCompression,
     pub admin: Admin,
     pub monitor: Monitor,
     pub metrics: Metrics,
@@ -149,6 +151,34 @@ pub struct Listener {
     pub shutdown_timeout: Duration,
     /// Accounts may `LOAD DATA LOCAL INFILE` unless their own entry says otherwise.
     pub local_infile: bool,
+    /// What clients may use.
+    pub compression: Algorithms,
+}
+
+/// Ways to compress, in the form `zlib, zstd`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Algorithms(pub Vec<Algorithm>);
+
+/// `[server_compression]`: the connections to the servers, but for the monitor's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCompression {
+    /// Used with the servers that offer it.
+    pub algorithm: Option<Algorithm>,
+    pub level: usize,
+    /// What is shorter is sent as it is.
+    pub threshold: usize,
+}
+
+impl ServerCompression {
+    pub fn method(&self) -> Option<Method> {
+        let algorithm = self.algorithm?;
+        Some(Method {
+            algorithm,
+            // A higher one is refused by its range.
+            level: u8::try_from(self.level).unwrap_or(algorithm.max_level()),
+            threshold: self.threshold,
+        })
+    }
 }
 
 /// Who may log in.

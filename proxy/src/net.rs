@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod buffer;
+pub mod compressed;
 pub mod proxied;
 mod socket;
 pub mod tls;
@@ -9,14 +10,17 @@ pub mod tls;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use rustls::ProtocolVersion;
+use tandem_protocol::compression::{Algorithm, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 use address::{Accepted, Endpoint};
 use buffer::Inbox;
+use compressed::{Codec, Compressed, Side};
 use socket::Socket;
 
 /// A connected byte stream, to a client or to a server.
@@ -29,6 +33,7 @@ pub struct Stream {
 enum Transport {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
+    Compressed(Box<Compressed>),
     /// The change to TLS did not come to its end.
     Lost,
 }
@@ -80,14 +85,39 @@ impl Stream {
 
     /// The version of TLS that is spoken.
     pub fn tls_version(&self) -> Option<&'static str> {
-        let Transport::Tls(stream) = &self.transport else {
-            return None;
+        let stream = match &self.transport {
+            Transport::Tls(stream) => stream,
+            Transport::Compressed(stream) => return stream.tls_version(),
+            Transport::Plain(_) | Transport::Lost => return None,
         };
         let (_, state) = stream.get_ref();
         Some(match state.protocol_version()? {
             ProtocolVersion::TLSv1_3 => "TLSv1.3",
             _ => "TLSv1.2",
         })
+    }
+
+    /// Goes over to the compressed protocol, towards `side`. What has arrived in `inbox` already is compressed.
+    pub fn compress(&mut self, codec: &Rc<Codec>, side: Side, method: Method, inbox: &mut Inbox) {
+        let below = Self {
+            transport: std::mem::replace(&mut self.transport, Transport::Lost),
+        };
+        let compressed = Compressed::new(below, codec, side, method, inbox);
+        self.transport = Transport::Compressed(Box::new(compressed));
+    }
+
+    pub fn compression(&self) -> Option<Algorithm> {
+        match &self.transport {
+            Transport::Compressed(stream) => Some(stream.algorithm()),
+            Transport::Plain(_) | Transport::Tls(_) | Transport::Lost => None,
+        }
+    }
+
+    /// Says that nothing is to be answered: what is written before the client's next command answers that.
+    pub fn rest(&mut self) {
+        if let Transport::Compressed(stream) = &mut self.transport {
+            stream.rest();
+        }
     }
 
     /// Takes the socket out, with the bytes that were read ahead put back.
@@ -98,7 +128,9 @@ impl Stream {
                 inbox.consume(inbox.len());
                 Ok(socket)
             }
-            Transport::Tls(_) | Transport::Lost => Err(io::ErrorKind::NotConnected.into()),
+            Transport::Tls(_) | Transport::Compressed(_) | Transport::Lost => {
+                Err(io::ErrorKind::NotConnected.into())
+            }
         }
     }
 
@@ -108,9 +140,28 @@ impl Stream {
         let read = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Transport::Compressed(stream) => return stream.poll_read(cx, target),
             Transport::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
         read.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Reads what the peer sends ahead of its turn, at most `limit` bytes and a buffer. Ready when it has closed.
+    ///
+    /// Of the compressed protocol it takes the packets as they are: they are numbered by turns.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>, inbox: &mut Inbox, limit: usize) -> Poll<()> {
+        let (stream, inbox) = match &mut self.transport {
+            Transport::Compressed(stream) => stream.below(),
+            Transport::Plain(_) | Transport::Tls(_) | Transport::Lost => (self, inbox),
+        };
+        while inbox.len() < limit {
+            match inbox.poll_fill(cx, stream, 1) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
     }
 
     /// Writes all of `bytes`.
@@ -120,6 +171,9 @@ impl Stream {
 
     /// Writes `head` and then `tail`, in one system call where the socket takes both.
     pub async fn write_both(&mut self, head: &[u8], tail: &[u8]) -> io::Result<()> {
+        if let Transport::Compressed(stream) = &mut self.transport {
+            return stream.write_both(head, tail).await;
+        }
         let total = head.len() + tail.len();
         let mut done = 0;
         while done < total {
@@ -138,10 +192,17 @@ impl Stream {
             }
             done += written;
         }
+        match &self.transport {
+            Transport::Tls(_) => poll_fn(|cx| self.poll_flush(cx)).await,
+            Transport::Plain(_) | Transport::Compressed(_) | Transport::Lost => Ok(()),
+        }
+    }
+
+    /// TLS keeps records that the socket did not take at once.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
-            // It keeps records that the socket did not take at once.
-            Transport::Tls(stream) => poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await,
-            Transport::Plain(_) | Transport::Lost => Ok(()),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Plain(_) | Transport::Compressed(_) | Transport::Lost => Poll::Ready(Ok(())),
         }
     }
 
@@ -150,17 +211,21 @@ impl Stream {
             (Transport::Plain(socket), [only]) => Pin::new(socket).poll_write(cx, only),
             (Transport::Plain(socket), _) => Pin::new(socket).poll_write_vectored(cx, slices),
             (Transport::Tls(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
-            (Transport::Lost, _) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            // Its bytes go out by its own methods, packed.
+            (Transport::Compressed(_) | Transport::Lost, _) => {
+                Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+            }
         }
     }
 
     /// Writes what the socket takes at once; for a goodbye that nobody waits for.
     pub fn write_if_ready(&mut self, bytes: &[u8]) {
+        if let Transport::Compressed(stream) = &mut self.transport {
+            return stream.write_if_ready(bytes);
+        }
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = self.poll_write(&mut cx, &[IoSlice::new(bytes)]);
-        if let Transport::Tls(stream) = &mut self.transport {
-            let _ = Pin::new(stream).poll_flush(&mut cx);
-        }
+        let _ = self.poll_flush(&mut cx);
     }
 
     /// Whether the peer of an idle connection has closed it or spoken out of turn.
@@ -168,6 +233,9 @@ impl Stream {
     /// Costs a system call only when the event loop has seen something on the socket. What TLS has to say in between,
     /// session tickets for instance, is no disturbance.
     pub fn is_disturbed(&mut self) -> bool {
+        if let Transport::Compressed(stream) = &mut self.transport {
+            return stream.is_disturbed();
+        }
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.poll_read(&mut cx, &mut [0]).is_ready()
     }
@@ -200,8 +268,6 @@ pub async fn fill_some(stream: &mut Stream, inbox: &mut Inbox) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use tokio::io::AsyncWriteExt;
 
     use super::*;

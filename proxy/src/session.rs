@@ -274,6 +274,9 @@ impl Session {
 
     /// Waits for the client's next bytes, or for a signal from outside.
     async fn fill_idle(&mut self) -> Result<(), End> {
+        if self.client.inbox.is_empty() {
+            self.client.stream.rest();
+        }
         loop {
             let event = poll_fn(|cx| {
                 match self.handle.signal() {

@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
 use crate::net::buffer::Slab;
+use crate::net::compressed::{Codec, Side};
 use crate::net::tls::Tls;
 use crate::pool::lease::Lease;
 use crate::pool::{self, Pool, share};
@@ -96,6 +97,7 @@ pub struct Worker {
     pub tls: Tls,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
+    pub codec: Rc<Codec>,
     /// By server.
     pub pools: Vec<Rc<Pool>>,
     pub classifier: RefCell<Classifier>,
@@ -112,6 +114,7 @@ pub struct Worker {
     counters: RefCell<Counters>,
     shares: RefCell<Balance>,
     last_connection: Cell<u64>,
+    said_uncompressed: Cell<bool>,
 }
 
 impl Worker {
@@ -139,9 +142,12 @@ impl Worker {
             .iter()
             .enumerate()
             .map(|(id, server)| Pool::new(ServerId(id), server, bounds.clone()));
+        let slab = Rc::default();
         Rc::new(Self {
             index,
-            slab: Rc::default(),
+            codec: Codec::new(Rc::clone(&slab)),
+            slab,
+            said_uncompressed: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
             library: Library::default(),
@@ -291,11 +297,29 @@ impl Worker {
             account: &account,
             collation,
             max_prepared: self.config.pool.max_prepared,
+            compression: self.config.server_compression.method(),
+            codec: &self.codec,
         };
         let bound = self.config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {
-            Ok(opened) => opened,
+            Ok(opened) => {
+                self.note_uncompressed(pool, opened.as_ref().ok());
+                opened
+            }
             Err(_) => Err(connect::Error::Timeout(bound.as_millis())),
+        }
+    }
+
+    /// Says once that a server does not compress as it should.
+    fn note_uncompressed(&self, pool: &Pool, connection: Option<&Connection>) {
+        let wanted = self.config.server_compression.algorithm;
+        let missing = connection.is_some_and(|connection| connection.stream.compression() != wanted);
+        if missing && !self.said_uncompressed.replace(true) {
+            tracing::warn!(
+                server = %pool.name,
+                "the server does not offer the compression that server_compression.algorithm asks for: it is spoken \
+                 to without"
+            );
         }
     }
 
@@ -361,11 +385,25 @@ impl Worker {
         let classifier = self.classifier.borrow();
         counters.statement_cache_hits = classifier.hits();
         counters.statement_cache_misses = classifier.misses();
+        self.count_compressed(&mut counters);
         WorkerView {
             sessions: self.registry.rows(self.index, &servers, now),
             pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
             counters,
         }
+    }
+
+    fn count_compressed(&self, counters: &mut Counters) {
+        let clients = self.codec.traffic(Side::Client);
+        counters.compressed_client_received_bytes = clients.received.get();
+        counters.compressed_client_received_plain_bytes = clients.received_plain.get();
+        counters.compressed_client_sent_bytes = clients.sent.get();
+        counters.compressed_client_sent_plain_bytes = clients.sent_plain.get();
+        let servers = self.codec.traffic(Side::Server);
+        counters.compressed_server_received_bytes = servers.received.get();
+        counters.compressed_server_received_plain_bytes = servers.received_plain.get();
+        counters.compressed_server_sent_bytes = servers.sent.get();
+        counters.compressed_server_sent_plain_bytes = servers.sent_plain.get();
     }
 
     fn pool_row(&self, pool: &Pool) -> PoolRow {

@@ -218,6 +218,11 @@ impl Proxy {
         self.listener
     }
 
+    /// Where its admin port is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Options of a connection as the application's account.
     pub fn opts(&self, database: Option<&str>) -> Opts {
         client(self.listener, APP.user, APP.password, database)

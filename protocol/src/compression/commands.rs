@@ -2,7 +2,7 @@
 
 use crate::frame::{HEADER_LEN, Header};
 
-/// What was to be sent ends within the header of a plain packet.
+/// What is to be sent begins with half the header of a plain packet.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a packet whose header is torn apart")]
 pub struct Torn;
@@ -31,10 +31,11 @@ impl Commands {
             if taken == input.len() {
                 return Ok((taken, begins));
             }
-            let header = Header::peek(&input[taken..]).ok_or(Torn)?;
-            if taken > 0 && self.begins(header) {
-                return Ok((taken, begins));
-            }
+            let header = match Header::peek(&input[taken..]) {
+                Some(header) if taken == 0 || !self.begins(header) => header,
+                _ if taken > 0 => return Ok((taken, begins)),
+                _ => return Err(Torn),
+            };
             self.left = HEADER_LEN + header.len;
             self.continued = header.is_continued();
             self.previous = Some(header.seq);

@@ -30,6 +30,7 @@ impl DataPath for Fake {
             user: "app".to_owned(),
             client: "127.0.0.1:40000".to_owned(),
             tls: None,
+            compression: None,
             schema: "shop".to_owned(),
             command: "Query",
             target: Some("a".to_owned()),

@@ -20,6 +20,8 @@ pub struct SessionRow {
     pub client: String,
     /// The version of TLS that it speaks.
     pub tls: Option<&'static str>,
+    /// How it compresses.
+    pub compression: Option<&'static str>,
     pub schema: String,
     /// What it does now: `Sleep`, `Query`, …
     pub command: &'static str,
@@ -170,6 +172,22 @@ counters! {
     client_received_bytes,
     /// Bytes of servers' replies sent to clients
     client_sent_bytes,
+    /// Bytes received from clients that compress, as they came
+    compressed_client_received_bytes,
+    /// The same bytes uncompressed
+    compressed_client_received_plain_bytes,
+    /// Bytes sent to clients that compress, as they went
+    compressed_client_sent_bytes,
+    /// The same bytes uncompressed
+    compressed_client_sent_plain_bytes,
+    /// Bytes received from servers in compressed connections, as they came
+    compressed_server_received_bytes,
+    /// The same bytes uncompressed
+    compressed_server_received_plain_bytes,
+    /// Bytes sent to servers in compressed connections, as they went
+    compressed_server_sent_bytes,
+    /// The same bytes uncompressed
+    compressed_server_sent_plain_bytes,
     /// Statements that clients prepared
     prepared,
     /// Statements prepared again on another connection

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use tandem_protocol::compression::{Algorithm, Method};
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header};
@@ -16,6 +17,7 @@ use super::prepared::PreparedStatements;
 use super::{Connection, ConnectionId, Key};
 use crate::net::address::{Endpoint, Peer};
 use crate::net::buffer::{Inbox, Slab};
+use crate::net::compressed::{Codec, Side};
 use crate::net::tls::{self, Connector, ServerName};
 use crate::net::{self, Stream, proxied};
 use crate::session::settings::{self, Settings};
@@ -102,6 +104,9 @@ pub struct Target<'a> {
     pub account: &'a accounts::Account,
     pub collation: u16,
     pub max_prepared: usize,
+    /// What to ask for; without it where the server does not offer it.
+    pub compression: Option<Method>,
+    pub codec: &'a Rc<Codec>,
 }
 
 /// Connects and logs in, without a default schema: a schema is set by the state sync, whose error the client sees.
@@ -119,6 +124,11 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
     let info = log_in(&mut stream, &mut inbox, &target, collation).await?;
     if !info.capabilities.contains(Capabilities::SESSION_TRACK) {
         return Err(Error::NoTracking);
+    }
+    if let Some(method) = target.compression
+        && Algorithm::agreed(info.capabilities) == Some(method.algorithm)
+    {
+        stream.compress(target.codec, Side::Server, method, &mut inbox);
     }
     let flavor = match ServerVersion::parse(&info.version) {
         Ok(version) if version.mariadb => Flavor::MariaDb,
@@ -155,6 +165,7 @@ async fn log_in(
     collation: u8,
 ) -> Result<ServerInfo, Error> {
     let key = target.account.key().ok_or(Error::NoKey)?;
+    let compression = target.compression;
     let mut login = Connect::new(ConnectOptions {
         user: target.account.name.as_bytes(),
         credential: match &key {
@@ -162,12 +173,14 @@ async fn log_in(
             accounts::Key::NativeSecret(secret) => Credential::NativeSecret(secret),
         },
         schema: None,
-        capabilities: ALWAYS | target.key.flags,
+        capabilities: ALWAYS
+            | target.key.flags
+            | compression.map_or(Capabilities::empty(), |it| it.algorithm.flag()),
         charset: collation,
         attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
         protection: target.tls.protection(target.address),
-        zstd_level: 0,
         nonce: own_nonce()?,
+        zstd_level: compression.map_or(0, |it| it.level),
     });
     let mut out = Vec::new();
     loop {

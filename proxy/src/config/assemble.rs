@@ -6,14 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use config::{ConfigError, Map, Value, ValueKind};
+use tandem_protocol::compression::{self, Algorithm};
 
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{ClientTlsMode, Host, Level, Optional, Parsed, Scalar, Size};
+use super::scalar::{ClientTlsMode, Host, Level, MaybeAlgorithm, Optional, Parsed, Scalar, Size};
 use super::{
-    Admin, Auth, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks, Pool,
-    Server, ServerTls, ServerTlsMode, TlsVersion, User,
+    Admin, Algorithms, Auth, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks,
+    Pool, Server, ServerCompression, ServerTls, ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -42,6 +43,7 @@ pub(super) fn assemble(
         listener: listener(&mut reader.section("listener")),
         client_tls: client_tls(&mut reader.section("client_tls")),
         server_tls: server_tls(&mut reader.section("server_tls")),
+        server_compression: server_compression(&mut reader.section("server_compression")),
         admin: admin(&mut reader.section("admin")),
         monitor: monitor(&mut reader.section("monitor")),
         metrics: metrics(&mut reader.section("metrics")),
@@ -70,6 +72,7 @@ fn listener(table: &mut Table<'_>) -> Listener {
         idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
         shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),
         local_infile: table.or("local_infile", false),
+        compression: table.or("compression", Algorithms(vec![Algorithm::Zlib, Algorithm::Zstd])),
     }
 }
 
@@ -135,6 +138,26 @@ fn server_tls(table: &mut Table<'_>) -> ServerTls {
         table.complain(missing, Fault::Missing(advice));
     }
     tls
+}
+
+fn server_compression(table: &mut Table<'_>) -> ServerCompression {
+    let compression = ServerCompression {
+        algorithm: table.or("algorithm", MaybeAlgorithm(None)).0,
+        level: table.or("level", usize::from(Algorithm::Zstd.default_level())),
+        threshold: table.or("threshold", Size(compression::MIN_LENGTH)).0,
+    };
+    let most = usize::from(compression.algorithm.unwrap_or(Algorithm::Zstd).max_level());
+    if !(1..=most).contains(&compression.level) {
+        table.complain(
+            "level",
+            Fault::OutOfRange {
+                least: "1".to_owned(),
+                most: most.to_string(),
+                found: compression.level.to_string(),
+            },
+        );
+    }
+    compression
 }
 
 fn admin(table: &mut Table<'_>) -> Admin {

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use tandem_protocol::auth::{native, sha2_crypt};
+use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
-use super::{Auth, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
+use super::{Algorithms, Auth, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
@@ -283,6 +284,38 @@ impl Scalar for Networks {
         };
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `listener.compression`, written as the servers' `protocol_compression_algorithms`.
+impl Scalar for Algorithms {
+    const EXPECTED: &'static str = "\"zlib, zstd\", one of them, or \"none\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let mut algorithms = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match MaybeAlgorithm::from_text(part) {
+                Ok(MaybeAlgorithm(algorithm)) => algorithms.extend(algorithm),
+                Err(_) => return Err(format!("{}; {part:?} is none of these", must_be::<Self>())),
+            }
+        }
+        Ok(Self(algorithms))
+    }
+}
+
+/// `server_compression.algorithm`.
+pub(super) struct MaybeAlgorithm(pub(super) Option<Algorithm>);
+
+impl Scalar for MaybeAlgorithm {
+    const EXPECTED: &'static str = "\"none\", \"zlib\" or \"zstd\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "none" | "uncompressed" => Ok(Self(None)),
+            "zlib" => Ok(Self(Some(Algorithm::Zlib))),
+            "zstd" => Ok(Self(Some(Algorithm::Zstd))),
+            _ => Err(must_be::<Self>()),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "idle_timeout",
             "shutdown_timeout",
             "local_infile",
+            "compression",
         ],
         repeated: false,
     },
@@ -49,6 +50,11 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "server_tls",
         keys: &["mode", "ca", "certificate", "key", "min_version"],
+        repeated: false,
+    },
+    Section {
+        name: "server_compression",
+        keys: &["algorithm", "level", "threshold"],
         repeated: false,
     },
     Section {

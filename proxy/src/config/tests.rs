@@ -90,6 +90,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             idle_timeout: Duration::from_secs(28_800),
             shutdown_timeout: Duration::from_secs(10),
             local_infile: false,
+            compression: Algorithms(vec![Algorithm::Zlib, Algorithm::Zstd]),
         },
         client_tls: None,
         server_tls: ServerTls {
@@ -98,6 +99,11 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             certificate: None,
             key: None,
             min_version: TlsVersion::V1_2,
+        },
+        server_compression: ServerCompression {
+            algorithm: None,
+            level: 3,
+            threshold: 50,
         },
         admin: Admin {
             address: addr("127.0.0.1:6447"),

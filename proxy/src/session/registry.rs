@@ -43,6 +43,8 @@ pub struct Handle {
     pub client: Cell<Peer>,
     /// The version of TLS that it speaks.
     pub tls: Cell<Option<&'static str>>,
+    /// How it compresses.
+    pub compression: Cell<Option<&'static str>>,
     pub user: RefCell<Rc<str>>,
     pub schema: RefCell<String>,
     pub command: Cell<&'static str>,
@@ -75,6 +77,7 @@ impl Handle {
             id,
             client: Cell::new(client),
             tls: Cell::new(None),
+            compression: Cell::new(None),
             user: RefCell::new(Rc::from("")),
             schema: RefCell::default(),
             command: Cell::new("Login"),
@@ -197,6 +200,7 @@ impl Handle {
             user: self.user.borrow().to_string(),
             client: self.client.get().to_string(),
             tls: self.tls.get(),
+            compression: self.compression.get(),
             schema: self.schema.borrow().clone(),
             command: self.command.get(),
             target: target.map(|(server, _)| servers[server].to_string()),

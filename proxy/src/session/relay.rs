@@ -84,14 +84,7 @@ const AHEAD: usize = 64 * 1024;
 impl Client {
     /// Ready when the client has closed its side. What it sends ahead is kept.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.inbox.len() < AHEAD {
-            match self.inbox.poll_fill(cx, &mut self.stream, 1) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Pending
+        self.stream.poll_closed(cx, &mut self.inbox, AHEAD)
     }
 }
 

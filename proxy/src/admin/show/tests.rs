@@ -88,6 +88,7 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
         user: "app".to_owned(),
         client: "127.0.0.1:40000".to_owned(),
         tls: None,
+        compression: None,
         schema: "shop".to_owned(),
         command: "Sleep",
         target: None,
