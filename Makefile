@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 INSTALL := .ci/install
+# Selecting a package and not the workspace would compile all dependencies again, with other features.
+ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
 .PHONY: help demo test soak drivers mtr fuzz build
 
@@ -25,18 +27,18 @@ test:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
 	.ci/server-root mysql-9.7
-	TANDEM_SERVER=mysql-9.7 $(CARGO) test --package tandem-tests
-	$(CARGO) run --quiet --package tandem -- demo --once
+	TANDEM_SERVER=mysql-9.7 $(ON_SERVERS)
+	$(CARGO) run --quiet --bin tandem -- demo --once
 
 soak:
 	@$(INSTALL) build server client php python wordpress mediawiki phpmyadmin
 	.ci/server-root mariadb-11.8
-	TANDEM_SERVER=mariadb-11.8 $(CARGO) test --package tandem-tests
-	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --package tandem-tests --test differential
-	TANDEM_CROWD_SECONDS=60 $(CARGO) test --package tandem-tests --test crowd -- --nocapture
+	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)
+	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
+	TANDEM_CROWD_SECONDS=60 $(CARGO) test --workspace --test crowd -- --nocapture
 	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --package tandem-tests --test mutated -- --nocapture
 	SECONDS_EACH=60 .ci/fuzz
-	TANDEM_DUMP_MB=200 $(CARGO) test --package tandem-tests --test clients -- --nocapture dump
+	TANDEM_DUMP_MB=200 $(CARGO) test --workspace --test clients -- --nocapture dump
 
 mtr: build
 	@$(INSTALL) server client mtr
