@@ -317,6 +317,66 @@ async fn long_data_of_any_length_arrive() {
     assert!(seen.iter().any(|packet| packet.contains("616263")), "{seen:?}");
 }
 
+/// Several statements in a packet, several results of a procedure, and its OUT parameters, which come as a row of their
+/// own in the binary protocol: also where one of them fails in the middle.
+#[tokio::test]
+async fn several_results_are_the_servers() {
+    let flags = Capabilities::MULTI_STATEMENTS | Capabilities::MULTI_RESULTS | Capabilities::PS_MULTI_RESULTS;
+    let mut conn = cluster().await.client_in(SCHEMA).await;
+    for procedure in [
+        "CREATE PROCEDURE gives(IN a INT, OUT b INT, INOUT c VARCHAR(20)) BEGIN SELECT n FROM numbers WHERE n <= a; \
+         SELECT 'second'; SET b = a * 2; SET c = CONCAT(c, '!'); END",
+        "CREATE PROCEDURE fails() BEGIN SELECT 1; SELECT * FROM not_there; SELECT 2; END",
+    ] {
+        conn.query_drop(procedure).await.expect(procedure);
+    }
+    drop(conn);
+    let steps = async |walk: &mut Walk| {
+        for statement in [
+            "SELECT 1; SELECT n FROM numbers WHERE n = 2; DO 0; SELECT 3",
+            "SELECT 1; SELECT * FROM not_there; SELECT 2",
+            "CALL fails()",
+            "CALL gives(2, @b, @c)",
+            "SET @c = 'c'; CALL gives(1, @b, @c); SELECT @b, @c",
+        ] {
+            walk.query(statement).await;
+        }
+        let call = walk.prepare("CALL gives(?, ?, ?)").await;
+        let text = [0xfd, 0];
+        let params = [
+            &[0b010, 1][..],
+            &NUMBER,
+            &NUMBER,
+            &text,
+            &3_u64.to_le_bytes(),
+            b"\x03out",
+        ]
+        .concat();
+        walk.execute(call, 0, &params).await;
+        walk.execute(call, 0, &params).await;
+        let fails = walk.prepare("CALL fails()").await;
+        walk.execute(fails, 0, &[]).await;
+        walk.query("SELECT 'goes on'").await;
+    };
+    let seen = compare("several results", flags, steps).await;
+    assert!(seen.iter().any(|packet| packet.contains("out!")), "{seen:#?}");
+    compare("several results", flags | Capabilities::DEPRECATE_EOF, steps).await;
+}
+
+/// A statement longer than Tandem remembers can't be prepared, which is said, and the session goes on.
+#[tokio::test]
+async fn a_statement_too_long_to_be_prepared_is_refused() {
+    let mut walk = Walk::begin(false, Capabilities::empty()).await;
+    let long = format!("SELECT '{}'", "x".repeat(2 << 20));
+    walk.prepare(&long).await;
+    assert!(
+        walk.seen[0].contains("limits.statement_bytes"),
+        "{}",
+        walk.seen[0]
+    );
+    assert_eq!(walk.raw.value("SELECT 42").await, "42");
+}
+
 /// MariaDB's executions in bulk: with types and without, with NULL and DEFAULT, failing half-way, and by a client that
 /// has not said that it knows them.
 #[tokio::test]

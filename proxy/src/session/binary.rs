@@ -41,7 +41,8 @@ impl Session {
         if command.tail.is_some() {
             // Its text is needed again on every connection it is executed on.
             let bytes = self.worker.config.limits.statement_bytes;
-            return Err(End::Complaint(Complaint::too_long(bytes)));
+            let complaint = Complaint::too_long_to_prepare(bytes);
+            return self.refuse_binary(command, &complaint).await;
         }
         let facts = self.classify(command);
         let text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();

@@ -184,6 +184,13 @@ impl Complaint {
         Self::new(1153, "08S01", message)
     }
 
+    pub(super) fn too_long_to_prepare(limit: usize) -> Self {
+        let message = format!(
+            "Tandem: a statement of more than {limit} bytes can't be prepared (limits.statement_bytes); send it as text"
+        );
+        Self::new(1153, "08S01", message)
+    }
+
     pub(super) fn no_active(detail: &str) -> Self {
         let message =
             format!("Tandem: no active master takes the statement now; it was not executed ({detail})");
