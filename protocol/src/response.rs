@@ -109,6 +109,8 @@ pub struct Walker {
     /// The next frame continues a payload, so its first byte means nothing.
     continued: bool,
     rows: u64,
+    /// The rows are OUT parameters, and another result follows.
+    out_params: bool,
 }
 
 impl Walker {
@@ -127,6 +129,7 @@ impl Walker {
             skip: 0,
             continued: false,
             rows: 0,
+            out_params: false,
         }
     }
 
@@ -347,6 +350,8 @@ impl Walker {
             return Ok(Seen::Unclear(whole));
         };
         let status = eof_status(payload)?;
+        // MySQL says only here that something follows them, and not in the EOF behind the row (measured on 9.7).
+        self.out_params = status.contains(Status::PS_OUT_PARAMS | Status::MORE_RESULTS);
         // With the flag it is handed out too, so that the flag can be taken out for who did not ask to be told.
         if self.opens_cursor(status) || status.contains(Status::SESSION_STATE_CHANGED) {
             return Ok(Seen::Control(Control::Eof));
@@ -413,7 +418,11 @@ impl Walker {
         let Some(payload) = rest.get(HEADER_LEN..len) else {
             return Ok(Step::Need(len));
         };
+        let ended_rows = self.state == State::Rows;
         self.state = self.after_control(kind, payload)?;
+        if ended_rows && kind == Control::Eof && std::mem::take(&mut self.out_params) {
+            self.state = State::Head;
+        }
         Ok(Step::Packet { len, kind })
     }
 

@@ -148,6 +148,17 @@ fn a_file_request_is_followed_by_the_rest_of_the_reply() {
 }
 
 #[test]
+fn out_parameters_are_followed_by_an_ok() {
+    let (first, last) = (&[0xfe, 0, 0, 10, 0x10], &[0, 0, 0, 2, 0, 0, 0]);
+    let bytes = packets(&[b"\x01", COLUMN, first, b"\0\0\x06", EOF, last]);
+    let walked = walk(Expect::Execute, LEGACY, &bytes).unwrap();
+    assert_eq!(
+        (walked.kinds.as_slice(), walked.bytes),
+        (&[Control::Eof, Control::Ok][..], bytes.len())
+    );
+}
+
+#[test]
 fn a_dump_goes_on_until_an_end() {
     // The second byte of an event may be anything, a semi-synchronous server's mark too.
     let events: [&[u8]; 3] = [b"\0event", b"\0\xef\x01event", b"\0\xfe\xff"];
