@@ -2,6 +2,30 @@
 //!
 //! A session's doings come as scripts (begin, insert, savepoint, …), whose actions are played in their order with
 //! those of other sessions in between. What a session locks is its own: no step waits for another session.
+//!
+//! Session state, where it is made here, and where else it is tested (`session`: tests/tests/session.rs, `cases`:
+//! proxy/src/classify/cases.txt):
+//!
+//! | state | here | else |
+//! |---|---|---|
+//! | default schema, `USE`, `COM_INIT_DB` | `state::schema`, `commands` | session |
+//! | character set, collation | `state::names`, logins | session |
+//! | `sql_mode` that changes lexing | `state::modes` | session, cases |
+//! | other variables, `SET @@name` without a scope | `state::SETTINGS` | session |
+//! | expressions in `SET` | `state::expressions` | cases |
+//! | autocommit, transactions, savepoints | `transactions` | session |
+//! | one-shot `SET TRANSACTION` | `transactions::one_shot` | session |
+//! | XA | `transactions::distributed` | cases |
+//! | user variables, temporary tables | `state` | session |
+//! | `GET_LOCK`, `LOCK TABLES` | `state::locks`, `state::table_locks` | session |
+//! | `HANDLER` | `state::handler` | session |
+//! | `SET ROLE` | `state::roles` | cases |
+//! | text and binary prepared statements, long data, cursors | `prepared` | session |
+//! | multi-statements, `COM_SET_OPTION` | `data::several`, `commands` | |
+//! | `COM_RESET_CONNECTION`, `COM_CHANGE_USER` | `commands` | session |
+//! | `LAST_INSERT_ID()` | `inquiries` | session |
+//! | `ROW_COUNT()`, `FOUND_ROWS()`, diagnostics | not yet: known to be lost between other sessions | session, right after |
+//! | `CONNECTION_ID()` | `inquiries`, masked: it is the server's number, not Tandem's | |
 
 mod commands;
 mod data;
