@@ -137,6 +137,51 @@ async fn settings_follow_their_session() {
     );
 }
 
+/// go-sql-driver's TestRejectReadOnly left a pooled connection read-only, and whoever came next could not write.
+#[tokio::test]
+async fn a_session_that_only_reads_leaves_others_writing() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let mut two = session().await;
+    run(&mut one, "SET SESSION TRANSACTION READ ONLY").await;
+    for _ in 0..4 {
+        run(&mut two, "INSERT INTO t (v) VALUES ('written')").await;
+        assert_eq!(code(&mut one, "INSERT INTO t (v) VALUES ('refused')").await, 1792);
+    }
+    run(&mut one, "SET SESSION TRANSACTION READ WRITE").await;
+    run(&mut one, "INSERT INTO t (v) VALUES ('written')").await;
+    run(&mut one, "SET SESSION TRANSACTION READ ONLY").await;
+    one.disconnect().await.expect("an end");
+    for _ in 0..4 {
+        run(&mut two, "INSERT INTO t (v) VALUES ('written')").await;
+        run(&mut session().await, "INSERT INTO t (v) VALUES ('written')").await;
+    }
+}
+
+/// What LOAD DATA reads by: a connection that was reset had the server's collation in place of the schema's, one that is
+/// older than ALTER DATABASE the one before (DBD::MariaDB's tests).
+#[tokio::test]
+async fn who_logs_in_finds_the_collation_of_the_schema() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let collation = "utf8mb4_bin";
+    let mut one = cluster.client_in("test_other").await;
+    run(
+        &mut one,
+        &format!("ALTER DATABASE test_other COLLATE {collation}"),
+    )
+    .await;
+    cluster.wait_replicated().await;
+    for _ in 0..4 {
+        let mut two = cluster.client_in("test_other").await;
+        assert_eq!(text(&mut two, "SELECT @@collation_database").await, collation);
+        // Whoever takes its connections over has them reset.
+        run(&mut two, "SET time_zone = '+03:00'").await;
+        text(&mut two, "SELECT @@time_zone").await;
+        two.disconnect().await.expect("an end");
+    }
+}
+
 /// The pools' connections are older than the new value and the new right: a login to the server itself would have both.
 #[tokio::test]
 async fn who_logs_in_after_set_global_and_grant_finds_what_they_changed() {

@@ -145,7 +145,7 @@ bitflags! {
         const LEAVES_FOUND_ROWS = 1 << 4;
         /// `LAST_INSERT_ID(expr)` sets the insert id without an insert.
         const SETS_INSERT_ID = 1 << 5;
-        /// `SET GLOBAL`, `GRANT`, `DROP USER`, …: who logs in after it finds other values or rights.
+        /// `SET GLOBAL`, `ALTER DATABASE`, `GRANT`, `DROP USER`, …: who logs in after it finds other values or rights.
         const CHANGES_LOGINS = 1 << 6;
     }
 }

@@ -1,7 +1,7 @@
 //! What each verb does, family by family.
 
 use super::body;
-use super::facts::{Kind, Pins, Purity};
+use super::facts::{Kind, Links, Pins, Purity};
 use super::lexer;
 use super::statement::{Findings, Statement};
 use super::{set, show};
@@ -159,6 +159,10 @@ fn definition(all: &Statement<'_>, verb: &str) -> Findings {
         found = set::changes_logins(found);
     }
     let what = if all.starts(1, &["OR", "REPLACE"]) { 3 } else { 1 };
+    if all.is(what, "DATABASE") || all.is(what, "SCHEMA") {
+        // A connection that has it as its schema keeps the collation that it had.
+        found.links |= Links::CHANGES_LOGINS;
+    }
     let temporary = all.is(what, "TEMPORARY");
     if verb == "CREATE" && temporary {
         found.pins |= Pins::TEMPORARY_TABLE;
@@ -222,7 +226,7 @@ fn locks_when_flushing(all: &Statement<'_>) -> bool {
 fn diagnostics(all: &Statement<'_>) -> Findings {
     let mut found = Findings::because(Kind::Diagnostics, Purity::PreviousStatement);
     if !all.is(0, "SIGNAL") {
-        found.links |= super::facts::Links::READS_DIAGNOSTICS;
+        found.links |= Links::READS_DIAGNOSTICS;
     }
     body::scan(&all.rest(1), &mut found);
     found
