@@ -118,13 +118,17 @@ pub(crate) fn commands(data: &[u8]) {
     if let Ok(execute) = StmtExecute::decode(payload) {
         is(CommandCode::StmtExecute);
         assert!(payload.ends_with(execute.params));
-        if let Ok(split) = execute_params(execute.params, params) {
-            let flag = usize::from(params > 0);
-            let parts = split.null_bitmap.len() + flag + split.types.len() + split.values.len();
-            assert_eq!(parts, execute.params.len());
-            assert_eq!(split.null_bitmap.len(), usize::from(params).div_ceil(8));
-            let types = usize::from(params) * 2 * usize::from(split.new_params_bound);
-            assert_eq!(split.types.len(), types);
+        if let Ok(split) = execute_params(&execute, params, caps) {
+            let flag = usize::from(split.params > 0);
+            let head = split.count.len() + split.null_bitmap.len() + flag;
+            assert_eq!(
+                head + split.types.len() + split.values.len(),
+                execute.params.len()
+            );
+            assert_eq!(split.null_bitmap.len(), split.params.div_ceil(8));
+            let types = split.params * 2 * usize::from(split.new_params_bound);
+            let named = caps.contains(Capabilities::QUERY_ATTRIBUTES);
+            assert!(split.types.len() == types || (named && split.types.len() > types));
         }
     }
     if let Ok(long) = StmtSendLongData::decode(payload) {

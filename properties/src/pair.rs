@@ -1,12 +1,12 @@
 //! What servers and balancers tell: positions, settings, where a client comes from; and where a long command ends.
 
-use tandem::backend::sync::{Known, Plan};
+use tandem::backend::sync::{Known, Plan, Trackers};
 use tandem::fuzzing::{long_command, tokens};
 use tandem::net::proxied::{Beginning, look};
 use tandem::session::settings::Settings;
 use tandem::topology::Flavor;
 use tandem::topology::gtid::{Gtid, Position};
-use tandem_protocol::frame;
+use tandem_protocol::{Capabilities, frame};
 
 use crate::Input;
 
@@ -90,15 +90,17 @@ pub(crate) fn settings(data: &[u8]) {
         0 => Flavor::MariaDb,
         _ => Flavor::MySql,
     };
+    let trackers = Trackers::Tandem { transactions: None };
+    let tracks = choices & 2 != 0;
     let from = Known {
         settings: &known,
         reset_collation: 45,
-        tracking: choices & 2 != 0,
+        trackers: if tracks { &trackers } else { &Trackers::Untouched },
         soiled: choices & 4 != 0,
     };
-    let plan = Plan::between(&from, &wanted, flavor, false).unwrap();
+    let plan = Plan::between(&from, &wanted, &trackers, flavor, false).unwrap();
     let mut out = Vec::new();
-    let replies = plan.write(&mut out);
+    let replies = plan.write(&mut out, Capabilities::empty());
     assert_eq!(replies, packets(&out));
     let variables = wanted.variables().len();
     let size: usize = wanted
@@ -126,7 +128,7 @@ pub(crate) fn settings(data: &[u8]) {
                 .filter(|token| &set[token.start..token.end] == mark)
                 .count()
         };
-        let trackers = [3, 4][usize::from(choices & 1)] * usize::from(!from.tracking || plan.reset);
+        let trackers = [3, 4][usize::from(choices & 1)] * usize::from(!tracks || plan.reset);
         assert_eq!(is("="), variables + trackers, "{set}");
         assert_eq!(is(";"), 0, "{set}");
     }

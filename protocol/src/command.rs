@@ -2,6 +2,10 @@
 //!
 //! Every decoder takes the whole payload, command byte included.
 
+mod attributes;
+
+pub use attributes::{put_query, query_text_at};
+
 use crate::error::DecodeError;
 use crate::flags::Capabilities;
 use crate::wire::Reader;
@@ -97,6 +101,9 @@ pub struct StmtExecute<'a> {
 
 impl<'a> StmtExecute<'a> {
     pub const CURSOR_READ_ONLY: u8 = 1;
+    /// The number of parameters is written before them, for who negotiated
+    /// [`Capabilities::QUERY_ATTRIBUTES`].
+    pub const PARAMETER_COUNT_AVAILABLE: u8 = 8;
 
     pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = open(payload, CommandCode::StmtExecute, "COM_STMT_EXECUTE")?;
@@ -139,26 +146,49 @@ impl StmtBulkExecute {
 /// The parameters of COM_STMT_EXECUTE, not decoded further.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct ExecuteParams<'a> {
+    /// The number of parameters as it was written, where it was.
+    pub count: &'a [u8],
+    pub params: usize,
     pub null_bitmap: &'a [u8],
     /// Otherwise the types of the last execution hold: whoever sends the statement elsewhere has
     /// to remember them.
     pub new_params_bound: bool,
-    /// Two bytes a parameter, type and sign; empty unless newly bound.
+    /// Two bytes a parameter, type and sign, and its name where parameters have names; empty unless
+    /// newly bound.
     pub types: &'a [u8],
     pub values: &'a [u8],
 }
 
-/// Splits [`StmtExecute::params`] of a statement with `params` parameters, for connections without
-/// [`Capabilities::QUERY_ATTRIBUTES`].
-pub fn execute_params(
-    payload_after_iterations: &[u8],
+/// Splits [`StmtExecute::params`] of a statement with `params` parameters.
+///
+/// Under [`Capabilities::QUERY_ATTRIBUTES`] there may be more of them than the statement has: each
+/// has a name, and those behind the statement's own are attributes.
+pub fn execute_params<'a>(
+    execute: &StmtExecute<'a>,
     params: u16,
-) -> Result<ExecuteParams<'_>, DecodeError> {
-    let mut reader = Reader::new(payload_after_iterations);
-    let params = usize::from(params);
+    caps: Capabilities,
+) -> Result<ExecuteParams<'a>, DecodeError> {
+    let mut reader = Reader::new(execute.params);
+    let named = caps.contains(Capabilities::QUERY_ATTRIBUTES);
+    let counted = execute.flags & StmtExecute::PARAMETER_COUNT_AVAILABLE != 0;
+    let mut params = usize::from(params);
+    let mut count: &[u8] = &[];
+    if named && counted {
+        let declared = reader.lenenc_int("number of parameters")?;
+        count = &execute.params[..execute.params.len() - reader.clone().rest().len()];
+        params = usize::try_from(declared)
+            .ok()
+            .filter(|declared| *declared <= execute.params.len())
+            .ok_or(DecodeError::Invalid {
+                field: "number of parameters",
+                value: declared,
+            })?;
+    }
     if params == 0 {
         let values = reader.rest();
         return Ok(ExecuteParams {
+            count,
+            params,
             null_bitmap: &[],
             new_params_bound: false,
             types: &[],
@@ -167,16 +197,40 @@ pub fn execute_params(
     }
     let null_bitmap = reader.take(params.div_ceil(8), "null bitmap")?;
     let new_params_bound = reader.u8("bound flag")? != 0;
-    let types = match new_params_bound {
-        true => reader.take(params * 2, "parameter types")?,
-        false => &[],
+    let types = match (new_params_bound, named) {
+        (false, _) => &[],
+        (true, false) => reader.take(params * 2, "parameter types")?,
+        (true, true) => named_types(&mut reader, params)?,
     };
     Ok(ExecuteParams {
+        count,
+        params,
         null_bitmap,
         new_params_bound,
         types,
         values: reader.rest(),
     })
+}
+
+/// The types of `params` parameters, each with a name.
+fn named_types<'a>(reader: &mut Reader<'a>, params: usize) -> Result<&'a [u8], DecodeError> {
+    let all = reader.clone().rest();
+    for _ in 0..params {
+        reader.take(2, "parameter type")?;
+        reader.lenenc_bytes("parameter name")?;
+    }
+    Ok(&all[..all.len() - reader.clone().rest().len()])
+}
+
+impl ExecuteParams<'_> {
+    /// The part of `types`, which came with an earlier execution, that an execution without types
+    /// uses: it may have fewer attributes. `None` when there are too few.
+    pub fn earlier_types<'t>(&self, types: &'t [u8], caps: Capabilities) -> Option<&'t [u8]> {
+        match caps.contains(Capabilities::QUERY_ATTRIBUTES) {
+            true => named_types(&mut Reader::new(types), self.params).ok(),
+            false => types.get(..self.params * 2),
+        }
+    }
 }
 
 /// COM_STMT_SEND_LONG_DATA, which has no answer.

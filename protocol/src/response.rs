@@ -56,6 +56,8 @@ pub enum Control {
     Eof,
     Err,
     PrepareOk,
+    /// The column count of a result, where [`Walker::handing_out_counts`] asked for it.
+    ColumnCount,
     /// The client has to send a file; the same reply goes on after it.
     LocalInfile,
 }
@@ -97,8 +99,7 @@ enum State {
     Done,
 }
 
-/// Follows one reply. [`Capabilities::OPTIONAL_RESULTSET_METADATA`] must not be negotiated: its
-/// column count can't be told from an OK by the first byte.
+/// Follows one reply.
 #[derive(Debug, Clone)]
 pub struct Walker {
     state: State,
@@ -111,6 +112,10 @@ pub struct Walker {
     rows: u64,
     /// The rows are OUT parameters, and another result follows.
     out_params: bool,
+    /// The definitions of a prepared statement are left out, but not the legacy EOFs behind them
+    /// (MySQL 9.7 under `resultset_metadata=NONE`).
+    bare: bool,
+    hands_out_counts: bool,
 }
 
 impl Walker {
@@ -130,6 +135,17 @@ impl Walker {
             continued: false,
             rows: 0,
             out_params: false,
+            bare: false,
+            hands_out_counts: false,
+        }
+    }
+
+    /// The column count of each result comes as [`Control::ColumnCount`], for who has to change it.
+    #[must_use]
+    pub fn handing_out_counts(self) -> Self {
+        Self {
+            hands_out_counts: true,
+            ..self
         }
     }
 
@@ -298,8 +314,9 @@ impl Walker {
         }
     }
 
-    /// The head of a result set. Under [`Capabilities::MARIADB_CACHE_METADATA`] a byte behind the
-    /// count says whether definitions follow.
+    /// The head of a result set. Under [`Capabilities::MARIADB_CACHE_METADATA`] and
+    /// [`Capabilities::OPTIONAL_RESULTSET_METADATA`] a byte behind the count says whether definitions
+    /// follow (MySQL's manual has it before the count; 9.7 sends it behind).
     fn column_count(&mut self, header: Header, rest: &[u8]) -> Result<Seen, DecodeError> {
         let whole = HEADER_LEN + header.len;
         if header.len > LONGEST_COUNT {
@@ -313,7 +330,7 @@ impl Walker {
         };
         let mut reader = Reader::new(payload);
         let count = reader.lenenc_int("column count")?;
-        let cached = self.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA)
+        let cached = self.capabilities.intersects(METADATA_FLAG)
             && !reader.is_empty()
             && reader.u8("metadata flag")? == 0;
         reader.finish("column count")?;
@@ -322,7 +339,10 @@ impl Walker {
         } else {
             State::Columns(count)
         };
-        Ok(Seen::Opaque)
+        Ok(match self.hands_out_counts {
+            true => Seen::Control(Control::ColumnCount),
+            false => Seen::Opaque,
+        })
     }
 
     fn after_columns(&self) -> State {
@@ -405,7 +425,10 @@ impl Walker {
         if columns == 0 {
             return Ok(Seen::Control(Control::Eof));
         }
-        self.state = State::Prepared { params: 0, columns };
+        self.state = match self.bare {
+            true => State::PreparedEof { columns: 0 },
+            false => State::Prepared { params: 0, columns },
+        };
         Ok(Seen::Opaque)
     }
 
@@ -426,10 +449,11 @@ impl Walker {
         Ok(Step::Packet { len, kind })
     }
 
-    fn after_control(&self, kind: Control, payload: &[u8]) -> Result<State, DecodeError> {
+    fn after_control(&mut self, kind: Control, payload: &[u8]) -> Result<State, DecodeError> {
         let status = match kind {
             Control::Err => return Ok(State::Done),
             Control::LocalInfile => return Ok(State::Head),
+            Control::ColumnCount => return Ok(self.state),
             Control::PrepareOk => return self.after_prepare_ok(payload),
             Control::Ok => ok_status(payload)?,
             Control::Eof => eof_status(payload)?,
@@ -450,10 +474,14 @@ impl Walker {
         opened && self.expect == Expect::Execute
     }
 
-    fn after_prepare_ok(&self, payload: &[u8]) -> Result<State, DecodeError> {
+    fn after_prepare_ok(&mut self, payload: &[u8]) -> Result<State, DecodeError> {
         let prepared = PrepareOk::decode(payload)?;
+        self.bare = !prepared.metadata_follows;
         Ok(match (prepared.params, prepared.columns) {
             (0, 0) => State::Done,
+            _ if self.bare && !self.legacy_eof() => State::Done,
+            (0, _) if self.bare => State::PreparedEof { columns: 0 },
+            (_, columns) if self.bare => State::PreparedEof { columns },
             (params, columns) => State::Prepared { params, columns },
         })
     }
@@ -467,7 +495,11 @@ enum Seen {
     Unclear(usize),
 }
 
-/// A count of nine bytes and MariaDB's flag.
+/// Under either of these a byte behind the column count says whether definitions follow.
+const METADATA_FLAG: Capabilities =
+    Capabilities::MARIADB_CACHE_METADATA.union(Capabilities::OPTIONAL_RESULTSET_METADATA);
+
+/// A count of nine bytes and a flag.
 const LONGEST_COUNT: usize = 10;
 
 const EMPTY_PACKET: DecodeError = DecodeError::Invalid {

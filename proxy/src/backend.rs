@@ -18,6 +18,7 @@ use crate::session::insert_id::InsertId;
 use crate::session::settings::Settings;
 use crate::topology::{Flavor, ServerId};
 use prepared::{PreparedStatements, StatementId};
+use sync::Trackers;
 
 /// Index of an account in the configuration's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +73,7 @@ pub struct Connection {
     pub settings: Rc<Settings>,
     /// What a reset brings back, see [`Settings::after_reset`].
     pub reset_collation: u16,
-    /// Tandem's trackers are switched on.
-    pub tracking: bool,
+    pub trackers: Trackers,
     /// State was left that only a reset takes away.
     pub soiled: bool,
     /// A reply is outstanding or was lost half-way: the connection can't be used again.
@@ -92,7 +92,7 @@ impl Connection {
         sync::Known {
             settings: &self.settings,
             reset_collation: self.reset_collation,
-            tracking: self.tracking,
+            trackers: &self.trackers,
             soiled: self.soiled,
         }
     }
@@ -103,14 +103,14 @@ impl Connection {
     }
 
     /// Notes that the commands of `plan` have been sent and `wanted` is what the connection has now.
-    pub fn assume(&mut self, plan: &sync::Plan, wanted: &Rc<Settings>) {
+    pub fn assume(&mut self, plan: &sync::Plan, wanted: &Rc<Settings>, trackers: Trackers) {
         if plan.reset {
             self.soiled = false;
             // The manual of COM_RESET_CONNECTION: prepared statements are released.
             self.prepared.clear();
             self.last_session = 0;
         }
-        self.tracking = true;
+        self.trackers = trackers;
         self.settings = Rc::clone(wanted);
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod lexer;
 pub mod named;
 mod normalise;
 mod parsed;
-mod set;
+pub(crate) mod set;
 mod show;
 mod statement;
 mod variables;

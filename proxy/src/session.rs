@@ -16,12 +16,14 @@ mod kill;
 mod lease;
 mod login;
 mod named;
+mod offer;
 mod prove;
 mod read_back;
 mod reading;
 pub mod registry;
 mod relay;
 mod replicate;
+mod reports;
 mod run;
 mod send;
 pub mod settings;
@@ -50,6 +52,7 @@ use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
 use crate::route::Written;
+use crate::topology::reports::Reports;
 use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
 use crate::worker::accounts::Account;
@@ -100,6 +103,9 @@ impl From<relay::Error> for End {
     }
 }
 
+/// Where the text of a command begins: behind the packet's header and the code.
+const TEXT_AT: usize = HEADER_LEN + 1;
+
 /// A command as it stands in the client's inbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Command {
@@ -107,6 +113,8 @@ pub(crate) struct Command {
     head: usize,
     /// Follows the rest of a long one.
     tail: Option<Tail>,
+    /// Where in the inbox a statement's text begins.
+    text_at: usize,
 }
 
 /// One logged-in client.
@@ -120,6 +128,10 @@ pub(crate) struct Session {
     /// See [`crate::backend::Key::epoch`].
     epoch: u32,
     settings: Rc<Settings>,
+    /// What the client wants to be told of its session's changes; `None` is the server's default.
+    reports: Option<Rc<Reports>>,
+    /// The number of warnings of the last statement, which MySQL repeats in the replies to short commands.
+    warnings: u16,
     /// What follows from them.
     reading: Reading,
     ties: Ties,
@@ -219,6 +231,8 @@ impl Session {
     /// Waits for the next command; while it waits the session owns no buffer.
     async fn next_command(&mut self) -> Result<Command, End> {
         self.handle.enter("Sleep");
+        // What a client that is spoken to between two commands takes for the answer to its next one.
+        self.client.seq = 1;
         while self.client.inbox.len() < HEADER_LEN {
             self.fill_idle().await?;
         }
@@ -232,6 +246,7 @@ impl Session {
                 header.seq
             )));
         }
+        self.client.seq = header.seq.wrapping_add(1);
         let limits = self.worker.config.limits.clone();
         let total = HEADER_LEN + header.len;
         if header.len <= limits.statement_bytes && header.len < MAX_PAYLOAD {
@@ -239,6 +254,7 @@ impl Session {
             return Ok(Command {
                 head: total,
                 tail: None,
+                text_at: TEXT_AT,
             });
         }
         let Ok(mut tail) = Tail::new(header, limits.command_bytes) else {
@@ -246,11 +262,17 @@ impl Session {
         };
         self.fill_client(HEADER_LEN + limits.statement_bytes.min(header.len))
             .await?;
-        let Ok(head) = tail.advance(self.client.inbox.bytes()) else {
+        let advanced = tail.advance(self.client.inbox.bytes());
+        self.client.seq = tail.reply_seq();
+        let Ok(head) = advanced else {
             return Err(End::Complaint(Complaint::too_long(limits.command_bytes)));
         };
         let tail = (!tail.is_done()).then_some(tail);
-        Ok(Command { head, tail })
+        Ok(Command {
+            head,
+            tail,
+            text_at: TEXT_AT,
+        })
     }
 
     /// Reads at least `wanted` bytes of a command that has begun.
@@ -320,16 +342,18 @@ impl Session {
     /// Answers OK in the session's own name.
     async fn say_ok(&mut self) -> Result<(), End> {
         let mut out = Vec::new();
-        reply::ok(&mut out, 1, self.ties.state(), self.client.capabilities);
+        let state = self.ties.state();
+        reply::ok(&mut out, self.client.seq, state, self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 
     /// Answers with an error; the session goes on.
     async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
         self.worker.count(|counters| counters.own_errors += 1);
+        self.warnings = 1;
         tracing::debug!(session = self.handle.id, "{complaint}");
         let mut out = Vec::new();
-        complaint.write(&mut out, 1, self.client.capabilities);
+        complaint.write(&mut out, self.client.seq, self.client.capabilities);
         Ok(self.client.write(&out).await?)
     }
 }

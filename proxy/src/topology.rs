@@ -6,6 +6,7 @@
 pub mod derive;
 pub mod gtid;
 pub mod mark;
+pub mod reports;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use arc_swap::ArcSwap;
 use crate::net::address::Endpoint;
 use gtid::{Gtid, Position};
 use mark::Mark;
+use reports::Reports;
 
 /// Index of a server in the configuration file's order; stable while Tandem runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +77,8 @@ pub struct Server {
     /// Why it has this role, in words for an operator.
     pub why: Arc<str>,
     pub version: Option<Version>,
+    /// What it reports to clients that have not said what they want.
+    pub reports: Option<Arc<Reports>>,
     pub read_only: bool,
     pub replication: Option<Replication>,
     /// What the server has committed, of its own and of what it replicated.
@@ -119,6 +123,14 @@ impl Topology {
     pub fn covers(&self, server: ServerId, gtid: &Gtid) -> bool {
         let marked = self.mark.as_ref().is_some_and(|mark| mark.covers(server, gtid));
         marked || self.server(server).position.covers(gtid)
+    }
+
+    /// What clients are told of their sessions' changes unless they want something else.
+    pub fn reports(&self) -> Reports {
+        let active = self.active.map(|id| self.server(id));
+        let mut candidates = active.into_iter().chain(&self.servers);
+        let known = candidates.find_map(|server| server.reports.as_deref().cloned());
+        known.unwrap_or_else(|| Reports::built_in(self.flavor().unwrap_or(Flavor::MariaDb)))
     }
 
     /// The server that takes reads beside the active master, where there is one.

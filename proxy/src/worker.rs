@@ -23,7 +23,7 @@ use tandem_protocol::response::Expect;
 
 use crate::admin::view::{Counters, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
-use crate::backend::sync::Plan;
+use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
 use crate::classify::Classifier;
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
@@ -50,6 +50,9 @@ use schemas::Schemas;
 
 /// How often idle things are looked at.
 const TIDY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What the trackers of a cleaned connection are set to, as most sessions want them.
+const TRACKERS: Trackers = Trackers::Tandem { transactions: None };
 
 /// How long a sleeping session may keep a connection only because its next statement might be
 /// `SHOW WARNINGS`. Clients that ask for warnings ask at once.
@@ -337,12 +340,12 @@ impl Worker {
 
     async fn reset(&self, connection: &mut Connection) -> bool {
         let wanted = Rc::new(connection.settings.after_reset(connection.reset_collation));
-        let Ok(plan) = Plan::between(&connection.known(), &wanted, connection.flavor, true) else {
+        let Ok(plan) = Plan::between(&connection.known(), &wanted, &TRACKERS, connection.flavor, true) else {
             return false;
         };
         let mut bytes = std::mem::take(&mut connection.farewells);
         bytes.clear();
-        let replies = plan.write(&mut bytes);
+        let replies = plan.write(&mut bytes, connection.capabilities);
         if connection.stream.write_all(&bytes).await.is_err() {
             return false;
         }
@@ -354,7 +357,7 @@ impl Worker {
         }
         self.count(|counters| counters.resets += 1);
         connection.insert_id_of = None;
-        connection.assume(&plan, &wanted);
+        connection.assume(&plan, &wanted, TRACKERS);
         true
     }
 

@@ -32,6 +32,8 @@ pub struct Raw {
     pub capabilities: Capabilities,
     /// The number that the greeting gave it: what `KILL` takes.
     pub id: u32,
+    /// The OK that ended the login.
+    pub welcome: Vec<u8>,
 }
 
 impl Raw {
@@ -41,6 +43,7 @@ impl Raw {
             socket,
             capabilities: CAPABILITIES,
             id: 0,
+            welcome: Vec::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Raw {
             (_, payload) = raw.packet().await.expect("what follows a right proof");
         }
         assert_eq!(payload[0], 0, "logged in: {}", String::from_utf8_lossy(&payload));
+        raw.welcome = payload;
         raw
     }
 

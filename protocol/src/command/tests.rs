@@ -54,24 +54,68 @@ fn execute_fields() {
 
 #[test]
 fn execute_params_with_types_without_and_none() {
-    let bound = [0b10, 1, 3, 0, 0xfd, 0, 5, 0, 0, 0];
+    let read = |params: &'static [u8], count: u16| {
+        let execute = StmtExecute {
+            statement_id: 1,
+            flags: 0,
+            iterations: 1,
+            params,
+        };
+        execute_params(&execute, count, Capabilities::empty())
+    };
+    let bound = &[0b10, 1, 3, 0, 0xfd, 0, 5, 0, 0, 0];
     assert_eq!(
-        execute_params(&bound, 2),
+        read(bound, 2),
         Ok(ExecuteParams {
+            count: &[],
+            params: 2,
             null_bitmap: &[0b10],
             new_params_bound: true,
             types: &[3, 0, 0xfd, 0],
             values: &[5, 0, 0, 0],
         })
     );
-    let again = execute_params(&[0, 0, 5, 0, 0, 0], 2).unwrap();
+    let again = read(&[0, 0, 5, 0, 0, 0], 2).unwrap();
     assert!(!again.new_params_bound && again.types.is_empty());
     assert_eq!(again.values, [5, 0, 0, 0]);
-    assert_eq!(execute_params(&[], 0).unwrap().null_bitmap, []);
+    assert_eq!(read(&[], 0).unwrap().null_bitmap, []);
     for cut in 0..6 {
-        assert!(execute_params(&bound[..cut], 2).is_err(), "{cut}");
+        assert!(read(&bound[..cut], 2).is_err(), "{cut}");
     }
-    assert_eq!(execute_params(&[0, 0, 0], 9).unwrap().null_bitmap.len(), 2);
+    assert_eq!(read(&[0, 0, 0], 9).unwrap().null_bitmap.len(), 2);
+}
+
+#[test]
+fn execute_params_with_attributes_have_names() {
+    let read = |flags: u8, params: &'static [u8], caps: Capabilities| {
+        let execute = StmtExecute {
+            statement_id: 1,
+            flags,
+            iterations: 1,
+            params,
+        };
+        execute_params(&execute, 1, caps)
+    };
+    let counted = StmtExecute::PARAMETER_COUNT_AVAILABLE;
+    // One parameter of the statement, without a name, and an attribute.
+    let bytes = b"\x02\0\x01\x03\0\0\xfe\0\x05trace\x05\0\0\0\x02id";
+    let params = read(counted, bytes, Capabilities::QUERY_ATTRIBUTES).unwrap();
+    assert_eq!((params.count, params.null_bitmap), (&[2][..], &[0][..]));
+    assert_eq!(params.types, b"\x03\0\0\xfe\0\x05trace");
+    assert_eq!(params.values, b"\x05\0\0\0\x02id");
+    for cut in 0..bytes.len() - params.values.len() {
+        assert!(
+            read(counted, &bytes[..cut], Capabilities::QUERY_ATTRIBUTES).is_err(),
+            "{cut}"
+        );
+    }
+    assert_eq!(
+        params.earlier_types(params.types, Capabilities::QUERY_ATTRIBUTES),
+        Some(params.types)
+    );
+    // Without the capability the flag means nothing.
+    let plain = read(counted, b"\0\x01\x03\0\x05\0\0\0", Capabilities::empty()).unwrap();
+    assert_eq!((plain.types, plain.values), (&[3, 0][..], &[5, 0, 0, 0][..]));
 }
 
 #[test]

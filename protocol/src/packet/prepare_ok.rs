@@ -10,6 +10,8 @@ pub struct PrepareOk {
     pub columns: u16,
     pub params: u16,
     pub warnings: u16,
+    /// False under MySQL's `resultset_metadata=NONE`: definitions do not follow.
+    pub metadata_follows: bool,
 }
 
 impl PrepareOk {
@@ -25,7 +27,7 @@ impl PrepareOk {
                 header,
             });
         }
-        let prepared = Self {
+        let mut prepared = Self {
             statement_id: reader.u32("statement id")?,
             columns: reader.u16("number of columns")?,
             params: reader.u16("number of parameters")?,
@@ -33,9 +35,10 @@ impl PrepareOk {
                 reader.u8("filler")?;
                 reader.u16("warnings")?
             },
+            metadata_follows: true,
         };
-        // MySQL adds a byte about metadata under OPTIONAL_RESULTSET_METADATA.
-        reader.rest();
+        // MySQL adds a byte under OPTIONAL_RESULTSET_METADATA.
+        prepared.metadata_follows = reader.rest().first() != Some(&0);
         Ok(prepared)
     }
 
@@ -47,6 +50,9 @@ impl PrepareOk {
         put_u16(out, self.params);
         out.push(0);
         put_u16(out, self.warnings);
+        if !self.metadata_follows {
+            out.push(0);
+        }
     }
 }
 
@@ -61,6 +67,7 @@ mod tests {
             columns: 5,
             params: 6,
             warnings: 7,
+            metadata_follows: true,
         };
         let mut bytes = Vec::new();
         prepared.encode(&mut bytes);

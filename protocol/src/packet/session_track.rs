@@ -37,7 +37,7 @@
 //!   even where `'*'` was set already. NAMES may stand anywhere in the list.
 
 use crate::error::DecodeError;
-use crate::wire::Reader;
+use crate::wire::{Reader, put_lenenc_bytes};
 
 /// One reported change. Texts are in the character set of the connection's results.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -59,6 +59,47 @@ pub enum Change<'a> {
         kind: u8,
         data: &'a [u8],
     },
+}
+
+impl Change<'_> {
+    /// Appends the change as an entry of its own, as servers write it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut data = Vec::new();
+        let kind = match *self {
+            Self::SystemVariable { name, value } => {
+                put_lenenc_bytes(&mut data, name);
+                put_lenenc_bytes(&mut data, value);
+                0
+            }
+            Self::Schema(schema) => {
+                put_lenenc_bytes(&mut data, schema);
+                1
+            }
+            Self::StateChanged(changed) => {
+                data.push(if changed { b'1' } else { b'0' });
+                2
+            }
+            Self::Gtids(gtids) => {
+                data.push(0);
+                put_lenenc_bytes(&mut data, gtids);
+                3
+            }
+            Self::TransactionCharacteristics(statements) => {
+                put_lenenc_bytes(&mut data, statements);
+                4
+            }
+            Self::TransactionState(state) => {
+                put_lenenc_bytes(&mut data, state);
+                5
+            }
+            Self::Unknown { kind, data: unknown } => {
+                data.extend_from_slice(unknown);
+                kind
+            }
+        };
+        out.push(kind);
+        put_lenenc_bytes(out, &data);
+    }
 }
 
 /// The changes in [`super::OkPacket::session_state`], in the server's order. After an error the
@@ -140,7 +181,7 @@ impl<'a> Changes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{put_lenenc_bytes, put_lenenc_int};
+    use crate::wire::put_lenenc_int;
 
     fn entry(kind: u8, data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind];
@@ -201,6 +242,11 @@ mod tests {
             ]
         );
         assert_eq!(all(b""), []);
+        let mut again = Vec::new();
+        for change in all(&bytes) {
+            change.encode(&mut again);
+        }
+        assert_eq!(all(&again), all(&bytes));
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn topology() -> topology::Shared {
         role: Role::Active,
         why: Arc::from("the first that is writable"),
         version: None,
+        reports: None,
         read_only: false,
         replication: None,
         position: Position::default(),

@@ -14,6 +14,7 @@ use tandem_protocol::version::ServerVersion;
 use thiserror::Error;
 
 use super::prepared::PreparedStatements;
+use super::sync::Trackers;
 use super::{Connection, ConnectionId, Key};
 use crate::net::address::{Endpoint, Peer};
 use crate::net::buffer::{Inbox, Slab};
@@ -46,12 +47,20 @@ const AS_CLIENT: Capabilities = Capabilities::LONG_FLAG
     .union(Capabilities::IGNORE_SPACE)
     // Decides which of the server's timeouts is the session's `wait_timeout`.
     .union(Capabilities::INTERACTIVE)
+    .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
     .union(Capabilities::MULTI_STATEMENTS)
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::PS_MULTI_RESULTS)
-    .union(Capabilities::DEPRECATE_EOF)
     // Without it the server refuses LOAD DATA LOCAL itself, in its own words.
-    .union(Capabilities::LOCAL_FILES);
+    .union(Capabilities::LOCAL_FILES)
+    .union(FORM);
+
+/// Those of them that change the form of commands or replies: without one the client could not be served.
+const FORM: Capabilities = Capabilities::DEPRECATE_EOF
+    .union(Capabilities::OPTIONAL_RESULTSET_METADATA)
+    .union(Capabilities::QUERY_ATTRIBUTES)
+    .union(Capabilities::MARIADB_PROGRESS)
+    .union(Capabilities::MARIADB_EXTENDED_METADATA);
 
 /// The handshake flags of the pool key for a client that negotiated `client`.
 pub fn flags_for(client: Capabilities) -> Capabilities {
@@ -85,6 +94,10 @@ pub enum Error {
     Timeout(u128),
     #[error("{0}")]
     Tls(String),
+    #[error(
+        "does not offer {0:?}, which the client was offered and uses; after a change of version it has to log in anew"
+    )]
+    Lacks(Capabilities),
     #[error("did not offer session tracking, which Tandem needs (MariaDB 10.2, MySQL 5.7 or newer)")]
     NoTracking,
 }
@@ -125,6 +138,10 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
     if !info.capabilities.contains(Capabilities::SESSION_TRACK) {
         return Err(Error::NoTracking);
     }
+    let lacking = (target.key.flags & FORM) - info.capabilities;
+    if !lacking.is_empty() {
+        return Err(Error::Lacks(lacking));
+    }
     if let Some(method) = target.compression
         && Algorithm::agreed(info.capabilities) == Some(method.algorithm)
     {
@@ -148,7 +165,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
             Flavor::MariaDb => u16::from(collation),
             Flavor::MySql => settings::SERVER_COLLATION,
         },
-        tracking: false,
+        trackers: Trackers::Untouched,
         soiled: false,
         broken: false,
         prepared: PreparedStatements::new(target.max_prepared),

@@ -2,24 +2,49 @@
 //!
 //! Pure: settings in, a [`Plan`] out. The commands travel in the same write as the statement.
 
+use std::rc::Rc;
+
 use tandem_protocol::charset;
-use tandem_protocol::command::CommandCode;
+use tandem_protocol::command::{CommandCode, put_query};
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 
 use crate::session::settings::{SERVER_COLLATION, Settings};
 use crate::topology::Flavor;
+use crate::topology::reports::{self, Reports, Transactions};
+
+/// What the session trackers of a connection are set to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trackers {
+    /// As after a login or a reset.
+    #[default]
+    Untouched,
+    /// Tandem's own, which report everything that must follow the session. What is reported of transactions Tandem does
+    /// not need: that is as the client asked for it, or the server's default.
+    Tandem { transactions: Option<Transactions> },
+    /// Those that the client asked for, or the server's default: for a statement that reads or sets them. Without
+    /// `gtids`, `session_track_gtids` stays Tandem's: MySQL lets nobody set it in a transaction.
+    Client {
+        reports: Option<Rc<Reports>>,
+        gtids: bool,
+    },
+    /// A statement may have set them; `session_track_gtids` as well?
+    Unknown { gtids: bool },
+}
 
 /// Makes MariaDB say in OK packets what changed, and with `last_gtid` the commit's position.
 ///
 /// `*` includes `last_gtid`, but not reliably: variables without storage of their own (`last_insert_id`, `timestamp`,
 /// `last_gtid` …) share one place in the tracker of 11.8, and the first of them to be reported gives its name
 /// to all. After a `SET last_insert_id` commits came without position. Naming it first makes it that one.
-const TRACKERS_MARIADB: &str = "session_track_system_variables='last_gtid,*',session_track_state_change=1,\
-     session_track_transaction_info='CHARACTERISTICS'";
+const TRACKERS_MARIADB: &str =
+    "session_track_system_variables='last_gtid,*',session_track_schema=1,session_track_state_change=1";
 
 /// The same for MySQL, where the commit's position has a tracker of its own.
-const TRACKERS_MYSQL: &str = "session_track_system_variables='*',session_track_state_change=1,\
-     session_track_transaction_info='CHARACTERISTICS',session_track_gtids=OWN_GTID";
+const TRACKERS_MYSQL: &str =
+    "session_track_system_variables='*',session_track_schema=1,session_track_state_change=1";
+
+const GTIDS: &str = "session_track_gtids";
 
 /// What a connection is known to have.
 #[derive(Clone, Debug)]
@@ -27,8 +52,7 @@ pub struct Known<'a> {
     pub settings: &'a Settings,
     /// What a reset brings back, see [`Settings::after_reset`].
     pub reset_collation: u16,
-    /// Tandem's trackers are switched on.
-    pub tracking: bool,
+    pub trackers: &'a Trackers,
     /// Something that can't be undone by setting variables was left on the connection.
     pub soiled: bool,
 }
@@ -57,6 +81,7 @@ impl Plan {
     pub fn between(
         known: &Known<'_>,
         wanted: &Settings,
+        trackers: &Trackers,
         flavor: Flavor,
         clear: bool,
     ) -> Result<Self, SchemaInTheWay> {
@@ -68,11 +93,11 @@ impl Plan {
         let reset =
             known.soiled || clear || back_to_default || has_variable_to_forget(known.settings, wanted);
         let emptied;
-        let (have, tracking) = if reset {
+        let (have, had_trackers) = if reset {
             emptied = known.settings.after_reset(known.reset_collation);
-            (&emptied, false)
+            (&emptied, &Trackers::Untouched)
         } else {
-            (known.settings, known.tracking)
+            (known.settings, known.trackers)
         };
         // A reset keeps the schema, but `@@collation_database` becomes the server's, and LOAD DATA reads by that
         // (measured on MariaDB 10.11.19 and MySQL 9.7.4): only naming the schema again brings its own back.
@@ -83,7 +108,7 @@ impl Plan {
         };
         Ok(Self {
             reset,
-            set: assignments(have, tracking, wanted, flavor),
+            set: assignments(have, wanted, had_trackers.until(trackers, flavor)),
             schema,
         })
     }
@@ -93,23 +118,25 @@ impl Plan {
     }
 
     /// Appends the commands to `out`; returns how many replies they will get.
-    pub fn write(&self, out: &mut Vec<u8>) -> usize {
+    pub fn write(&self, out: &mut Vec<u8>, capabilities: Capabilities) -> usize {
         let mut replies = 0;
-        let mut command = |code: CommandCode, argument: &[u8]| {
+        let mut command = |write: &dyn Fn(&mut Vec<u8>)| {
             let start = frame::begin(out);
-            out.push(code as u8);
-            out.extend_from_slice(argument);
+            write(out);
             frame::end(out, start, 0);
             replies += 1;
         };
         if self.reset {
-            command(CommandCode::ResetConnection, &[]);
+            command(&|out| out.push(CommandCode::ResetConnection as u8));
         }
         if let Some(set) = &self.set {
-            command(CommandCode::Query, set.as_bytes());
+            command(&|out| put_query(out, set.as_bytes(), capabilities));
         }
         if let Some(schema) = &self.schema {
-            command(CommandCode::InitDb, schema);
+            command(&|out| {
+                out.push(CommandCode::InitDb as u8);
+                out.extend_from_slice(schema);
+            });
         }
         replies
     }
@@ -156,7 +183,68 @@ fn has_variable_to_forget(have: &Settings, wanted: &Settings) -> bool {
         .any(|variable| wanted.variable(&variable.name).is_none())
 }
 
-fn assignments(have: &Settings, tracking: bool, wanted: &Settings, flavor: Flavor) -> Option<String> {
+impl Trackers {
+    /// The assignments that make `wanted` of these, if it takes any.
+    fn until(&self, wanted: &Trackers, flavor: Flavor) -> Option<String> {
+        match wanted {
+            Self::Tandem { transactions } => self.until_tandem(*transactions, flavor),
+            Self::Client { reports: None, .. } if *self == Self::Untouched => None,
+            Self::Client { reports: None, gtids } => {
+                let names = reports::names(flavor).iter();
+                let names = names.filter(|name| *gtids || **name != GTIDS);
+                let defaults: Vec<String> = names.map(|name| format!("{name}=DEFAULT")).collect();
+                Some(defaults.join(","))
+            }
+            Self::Client {
+                reports: Some(reports),
+                gtids,
+            } => Some(client_trackers(reports, *gtids && flavor == Flavor::MySql)),
+            Self::Untouched | Self::Unknown { .. } => None,
+        }
+    }
+
+    fn until_tandem(&self, transactions: Option<Transactions>, flavor: Flavor) -> Option<String> {
+        let (had_transactions, lacks_gtids) = match self {
+            Self::Tandem { transactions: had } if *had == transactions => return None,
+            Self::Tandem { .. } => (true, false),
+            Self::Client { gtids, .. } | Self::Unknown { gtids } => (true, *gtids),
+            Self::Untouched => (false, true),
+        };
+        let mut list = match flavor {
+            Flavor::MariaDb => TRACKERS_MARIADB.to_owned(),
+            Flavor::MySql => TRACKERS_MYSQL.to_owned(),
+        };
+        match transactions {
+            Some(transactions) => {
+                list.push_str(",session_track_transaction_info=");
+                list.push_str(transactions.name());
+            }
+            None if had_transactions => list.push_str(",session_track_transaction_info=DEFAULT"),
+            None => {}
+        }
+        if lacks_gtids && flavor == Flavor::MySql {
+            list.push_str(&format!(",{GTIDS}=OWN_GTID"));
+        }
+        Some(list)
+    }
+}
+
+fn client_trackers(reports: &Reports, gtids: bool) -> String {
+    let state_change = u8::from(reports.state_change);
+    let mut list = format!("session_track_state_change={state_change},session_track_system_variables=");
+    quote(&mut list, &reports.variables);
+    list.push_str(&format!(
+        ",session_track_schema={},session_track_transaction_info={}",
+        u8::from(reports.schema),
+        reports.transactions.name(),
+    ));
+    if gtids {
+        list.push_str(&format!(",{GTIDS}={}", reports.gtids.name()));
+    }
+    list
+}
+
+fn assignments(have: &Settings, wanted: &Settings, trackers: Option<String>) -> Option<String> {
     let mut list = String::new();
     let names = have.collation != wanted.collation;
     if names && let Some(collation) = charset::by_id(wanted.collation) {
@@ -176,13 +264,10 @@ fn assignments(have: &Settings, tracking: bool, wanted: &Settings, flavor: Flavo
             assign(&mut list, &variable.name, &variable.value);
         }
     }
-    if !tracking {
+    if let Some(trackers) = trackers {
         // Last: what stands before it in the same SET is not reported (measured), so the reply stays short.
         separate(&mut list);
-        list.push_str(match flavor {
-            Flavor::MariaDb => TRACKERS_MARIADB,
-            Flavor::MySql => TRACKERS_MYSQL,
-        });
+        list.push_str(&trackers);
     }
     (!list.is_empty()).then(|| format!("SET {list}"))
 }
@@ -243,11 +328,13 @@ fn quote(list: &mut String, value: &[u8]) {
 mod tests {
     use super::*;
 
+    const TANDEM: Trackers = Trackers::Tandem { transactions: None };
+
     fn known(settings: &Settings) -> Known<'_> {
         Known {
             settings,
             reset_collation: 8,
-            tracking: true,
+            trackers: &TANDEM,
             soiled: false,
         }
     }
@@ -261,7 +348,7 @@ mod tests {
     }
 
     fn plan(have: &Settings, wanted: &Settings) -> Plan {
-        Plan::between(&known(have), wanted, Flavor::MariaDb, false).expect("no schema in the way")
+        Plan::between(&known(have), wanted, &TANDEM, Flavor::MariaDb, false).expect("no schema in the way")
     }
 
     #[test]
@@ -317,7 +404,7 @@ mod tests {
         let other = settings(Some("blog"), &[]);
         assert_eq!(plan(&have, &other).schema.as_deref(), Some(&b"blog"[..]));
         let none = settings(None, &[]);
-        let refused = Plan::between(&known(&have), &none, Flavor::MariaDb, false);
+        let refused = Plan::between(&known(&have), &none, &TANDEM, Flavor::MariaDb, false);
         assert_eq!(refused, Err(SchemaInTheWay));
     }
 
@@ -342,6 +429,48 @@ mod tests {
     }
 
     #[test]
+    fn trackers_are_the_clients_for_one_statement() {
+        let same = settings(None, &[]);
+        let set = |have: &Trackers, wanted: &Trackers, flavor| {
+            let known = Known {
+                trackers: have,
+                ..known(&same)
+            };
+            let plan = Plan::between(&known, &same, wanted, flavor, false).expect("no schema in the way");
+            plan.set.unwrap_or_default()
+        };
+        let mut reports = Reports::built_in(Flavor::MySql);
+        reports.variables = b"time_zone"[..].into();
+        reports.transactions = Transactions::State;
+        let transactions = Some(reports.transactions);
+        let client = |gtids| Trackers::Client {
+            reports: Some(Rc::new(reports.clone())),
+            gtids,
+        };
+        assert_eq!(
+            set(&TANDEM, &client(true), Flavor::MySql),
+            "SET session_track_state_change=0,session_track_system_variables='time_zone',session_track_schema=1,\
+             session_track_transaction_info=STATE,session_track_gtids=OFF"
+        );
+        assert!(!set(&TANDEM, &client(false), Flavor::MySql).contains("gtids"));
+        let default = Trackers::Client {
+            reports: None,
+            gtids: true,
+        };
+        assert_eq!(set(&Trackers::Untouched, &default, Flavor::MariaDb), "");
+        assert!(set(&TANDEM, &default, Flavor::MariaDb).contains("session_track_schema=DEFAULT"));
+        // Back to Tandem's, with what the client wants of transactions.
+        let mixed = Trackers::Tandem { transactions };
+        let unknown = |gtids| Trackers::Unknown { gtids };
+        assert!(set(&unknown(true), &mixed, Flavor::MariaDb).ends_with("transaction_info=STATE"));
+        assert!(set(&unknown(true), &mixed, Flavor::MySql).ends_with("session_track_gtids=OWN_GTID"));
+        assert!(!set(&unknown(false), &mixed, Flavor::MySql).contains("gtids"));
+        assert!(set(&mixed, &TANDEM, Flavor::MariaDb).ends_with("transaction_info=DEFAULT"));
+        assert!(!set(&Trackers::Untouched, &TANDEM, Flavor::MariaDb).contains("transaction_info"));
+        assert_eq!(set(&mixed, &mixed, Flavor::MariaDb), "");
+    }
+
+    #[test]
     fn no_value_can_break_out_of_its_literal() {
         let wanted = settings(None, &[("init", "\\' OR 1"), ("x", "a'b")]);
         let set = plan(&settings(None, &[]), &wanted).set.expect("a SET");
@@ -353,7 +482,7 @@ mod tests {
         let have = settings(Some("shop"), &[("time_zone", "+00:00")]);
         let wanted = settings(Some("blog"), &[]);
         let mut out = Vec::new();
-        assert_eq!(plan(&have, &wanted).write(&mut out), 3);
+        assert_eq!(plan(&have, &wanted).write(&mut out, Capabilities::empty()), 3);
         assert_eq!(&out[..5], &[1, 0, 0, 0, CommandCode::ResetConnection as u8]);
     }
 }

@@ -3,7 +3,7 @@
 use super::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
-use super::{Dialect, looked_at, parsed, verbs};
+use super::{Dialect, looked_at, parsed, variables, verbs};
 
 /// Everything the text says. Uncached: [`super::Classifier`] is filled with this.
 pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
@@ -23,6 +23,13 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         [one] => verbs::read(one),
         many => several(many),
     };
+    if statements.iter().any(variables::concerns_trackers) {
+        found.links |= Links::TRACKERS;
+        if found.kind == Kind::Multi {
+            // What is set beside them is not reported.
+            found.pins |= Pins::UNKNOWN;
+        }
+    }
     if !whole {
         cut_short(&mut found);
     }

@@ -114,7 +114,7 @@ bitflags! {
         const TEXT_PREPARED = 1 << 5;
         /// `XA START` … `XA COMMIT`.
         const XA = 1 << 6;
-        /// Variables that must not be set again elsewhere: `insert_id`, `timestamp`, `gtid_next`, `session_track_*` …
+        /// Variables that must not be set again elsewhere: `insert_id`, `timestamp`, `gtid_next` …
         const ONE_SHOT_VARIABLE = 1 << 7;
         /// `SET ROLE`, `SET SESSION AUTHORIZATION`, `sql_log_bin`.
         const IDENTITY = 1 << 8;
@@ -130,7 +130,8 @@ bitflags! {
 }
 
 bitflags! {
-    /// What a statement takes from the statement before it, or leaves for the one after.
+    /// What a statement takes from the statement before it or leaves for the one after, and what else it needs of its
+    /// connection.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Links: u16 {
         /// Reads `LAST_INSERT_ID()`, `@@identity` or `@@last_insert_id`.
@@ -147,6 +148,8 @@ bitflags! {
         const SETS_INSERT_ID = 1 << 5;
         /// `SET GLOBAL`, `ALTER DATABASE`, `GRANT`, `DROP USER`, …: who logs in after it finds other values or rights.
         const CHANGES_LOGINS = 1 << 6;
+        /// Reads or sets `session_track_*`, by name or in a list of all variables.
+        const TRACKERS = 1 << 7;
     }
 }
 

@@ -1,8 +1,9 @@
 //! `SET` in all its forms.
 
+use super::Dialect;
 use super::body;
 use super::facts::{Kind, Links, Pins, Purity};
-use super::lexer;
+use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
 use super::variables;
 
@@ -110,6 +111,51 @@ fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     found
 }
 
+/// The session variables that a `SET` names, in small letters: what to ask for where the server does not report them.
+pub(crate) fn assigned(text: &[u8], dialect: Dialect) -> Vec<String> {
+    let tokens: Vec<Token> = Lexer::new(text, dialect).collect();
+    let all = Statement {
+        text,
+        tokens: &tokens,
+        dialect,
+    };
+    let mut names = Vec::new();
+    let mut scope = None;
+    let mut start = 1;
+    while start < all.len() {
+        let end = end_of_assignment(&all, start);
+        let one = all.until(end).rest(start);
+        if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(&one, 1) {
+            names.extend(NAMES.map(str::to_owned));
+        } else {
+            let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
+            let mut at = usize::from(direct);
+            let own = Scope::at(&one, at);
+            if own.is_some() {
+                at += if direct { 2 } else { 1 };
+            }
+            if own.is_some() && !direct {
+                scope = own;
+            }
+            let carried = if direct { own } else { own.or(scope) };
+            let name = one.name(at);
+            if carried != Some(Scope::Global) && !name.is_empty() {
+                names.push(name);
+            }
+        }
+        start = end + 1;
+    }
+    names
+}
+
+/// What `SET NAMES` and `SET CHARACTER SET` change.
+const NAMES: [&str; 4] = [
+    "character_set_client",
+    "character_set_results",
+    "character_set_connection",
+    "collation_connection",
+];
+
 fn end_of_assignment(all: &Statement<'_>, start: usize) -> usize {
     let mut at = start;
     while at < all.len() && !all.is_mark(at, b',') {
@@ -169,4 +215,33 @@ fn body_of(one: &Statement<'_>, at: usize, found: &mut Findings) {
         value.reason = None;
     }
     found.add(&value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Flavor;
+
+    const DIALECT: Dialect = Dialect {
+        flavor: Flavor::MariaDb,
+        version: 101_114,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        ignore_space: false,
+        multibyte: false,
+    };
+
+    #[test]
+    fn the_names_of_a_set_are_its_session_variables() {
+        let assigned = |text: &str| assigned(text.as_bytes(), DIALECT);
+        assert_eq!(
+            assigned("SET sql_mode='a,b', @x=1, @@session.time_zone=IF(1,2,3), GLOBAL a=1, b=2, @@c=3"),
+            ["sql_mode", "time_zone", "c"]
+        );
+        assert_eq!(
+            assigned("SET SESSION `Session_Track_Schema`=0"),
+            ["session_track_schema"]
+        );
+        assert_eq!(assigned("SET NAMES utf8mb4, autocommit=1").len(), 5);
+    }
 }

@@ -1,6 +1,7 @@
 //! What reading or setting a system variable means for the session.
 
 use super::facts::{Links, Pins, Purity};
+use super::statement::Statement;
 
 /// Why reading `@@name` (in small letters) is not a pure read, and what it takes from the statement before.
 pub(crate) fn reading(name: &str) -> (Option<Purity>, Links) {
@@ -24,10 +25,24 @@ pub(crate) fn setting(name: &str) -> Pins {
         "sql_log_bin" | "sql_log_off" => Pins::IDENTITY,
         "profiling" | "profiling_history_size" => Pins::PROFILING,
         _ if name.starts_with("optimizer_trace") => Pins::PROFILING,
-        _ if name.starts_with("session_track_") => Pins::ONE_SHOT_VARIABLE,
         _ if ONE_SHOT.binary_search(&name).is_ok() => Pins::ONE_SHOT_VARIABLE,
         _ => Pins::empty(),
     }
+}
+
+/// Whether a statement has to do with `session_track_*`, which Tandem sets to its own ends: it names one of them, or a
+/// list of all variables.
+pub(crate) fn concerns_trackers(all: &Statement<'_>) -> bool {
+    let shows = all.is(0, "SHOW") && !all.is(1, "GLOBAL");
+    (0..all.len()).any(|at| {
+        let name = all.name(at);
+        name.starts_with("session_track_")
+            || (shows && name == "variables")
+            || matches!(
+                name.as_str(),
+                "session_variables" | "variables_by_thread" | "system_variables"
+            )
+    })
 }
 
 /// Variables that `SET @@name` without a scope sets for the next transaction only

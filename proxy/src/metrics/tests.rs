@@ -59,6 +59,7 @@ fn topology(role: Role) -> Topology {
         role,
         why: Arc::from("connection refused"),
         version: None,
+        reports: None,
         read_only: false,
         replication: None,
         position: Position::default(),

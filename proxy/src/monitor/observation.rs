@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::topology::gtid::{Position, Stream};
+use crate::topology::reports::Reports;
 use crate::topology::{ServerId, Version};
 
 /// The outcome of one probe of one server.
@@ -22,6 +23,8 @@ pub struct Observation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub version: Version,
+    /// Its global `session_track_*`.
+    pub reports: Arc<Reports>,
     pub server_id: u32,
     /// `read_only`; on MySQL also `super_read_only` or `offline_mode`.
     pub read_only: bool,

@@ -1,9 +1,11 @@
 //! Reads a server's answers to a probe: names and text in, [`Seen`] out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::observation::{Link, Receiver, Seen};
 use crate::topology::gtid::{Position, Stream};
+use crate::topology::reports::{self, Reports};
 use crate::topology::{Flavor, Version};
 
 /// One row, as column name and value as text; `None` is NULL.
@@ -18,12 +20,17 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
         Flavor::MariaDb => {
             "SELECT @@version, @@server_id, @@read_only, @@log_bin, @@log_slave_updates, \
              @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos, \
-             @@GLOBAL.gtid_domain_id AS gtid_domain_id; \
+             @@GLOBAL.gtid_domain_id AS gtid_domain_id, \
+             @@global.session_track_system_variables, @@global.session_track_schema, \
+             @@global.session_track_state_change, @@global.session_track_transaction_info; \
              SHOW ALL SLAVES STATUS"
         }
         Flavor::MySql => {
             "SELECT @@version, @@server_id, @@read_only, @@super_read_only, @@offline_mode, \
-             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed, @@server_uuid; \
+             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed, @@server_uuid, \
+             @@global.session_track_system_variables, @@global.session_track_schema, \
+             @@global.session_track_state_change, @@global.session_track_transaction_info, \
+             @@global.session_track_gtids; \
              SHOW REPLICA STATUS"
         }
     }
@@ -75,6 +82,7 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
     }
     Ok(Seen {
         version,
+        reports: Arc::new(reports(flavor, state)),
         server_id,
         read_only,
         position,
@@ -82,6 +90,15 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
         links: links.into_iter().map(|(link, _)| link).collect(),
         unfit,
     })
+}
+
+fn reports(flavor: Flavor, state: &Fields) -> Reports {
+    let values = reports::names(flavor).iter().map(|name| {
+        let name = format!("@@global.{name}");
+        let found = state.0.iter().find(|(column, _)| *column == name);
+        found.and_then(|(_, value)| value.as_deref()).map(str::as_bytes)
+    });
+    Reports::read(values).unwrap_or_else(|| Reports::built_in(flavor))
 }
 
 /// `10.11.14-MariaDB-log` → 101114, the form of versioned comments.

@@ -89,6 +89,15 @@ impl Inbox {
         self.end -= count;
     }
 
+    /// Puts one byte in at `offset`, moving what follows.
+    pub fn insert(&mut self, offset: usize, byte: u8) {
+        self.make_room(1);
+        let at = self.start + offset;
+        self.buffer.copy_within(at..self.end, at + 1);
+        self.buffer[at] = byte;
+        self.end += 1;
+    }
+
     fn release(&mut self) {
         self.start = 0;
         self.end = 0;

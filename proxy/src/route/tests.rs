@@ -28,6 +28,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
         role,
         why: Arc::from(""),
         version: None,
+        reports: None,
         read_only: role != Role::Active,
         replication: None,
         position: Position::parse_mariadb(position).expect("a position"),

@@ -98,8 +98,9 @@ impl Session {
         };
         let (given, id) = (execute.statement_id, self.resolve(execute.statement_id));
         let declared = Header::peek(self.client.inbox.bytes()).map_or(0, |header| header.len);
+        let capabilities = self.client.capabilities;
         let known = self.statements.change(id, |statement| {
-            let owned = with_types(statement, bytes, declared, command.tail.is_some());
+            let owned = with_types(statement, bytes, declared, command.tail.is_some(), capabilities);
             (Rc::clone(&statement.prepared), owned, statement.long_data)
         });
         let Some((prepared, owned, long_data)) = known else {
@@ -336,9 +337,9 @@ impl Session {
         };
         while !tail.is_done() {
             let limit = self.worker.config.limits.command_bytes;
-            let count = tail
-                .advance(self.client.inbox.bytes())
-                .map_err(|_| End::Complaint(Complaint::too_long(limit)))?;
+            let advanced = tail.advance(self.client.inbox.bytes());
+            self.client.seq = tail.reply_seq();
+            let count = advanced.map_err(|_| End::Complaint(Complaint::too_long(limit)))?;
             self.client.inbox.consume(count);
             if count == 0 {
                 let wanted = self.client.inbox.len() + 1;
@@ -359,34 +360,39 @@ fn with_types(
     command: &[u8],
     declared: usize,
     is_long: bool,
+    capabilities: Capabilities,
 ) -> Result<Option<Vec<u8>>, Malformed> {
-    let count = statement.prepared.params;
-    if count == 0 {
-        return Ok(None);
-    }
-    let Ok(params) = execute_params(&command[EXECUTE_HEAD..], count) else {
+    let params = StmtExecute::decode(command)
+        .and_then(|execute| execute_params(&execute, statement.prepared.params, capabilities));
+    let Ok(params) = params else {
         return if is_long { Err(Malformed) } else { Ok(None) };
     };
+    if params.params == 0 {
+        return Ok(None);
+    }
     if params.new_params_bound {
         if *statement.types != *params.types {
             statement.types = params.types.into();
         }
         return Ok(None);
     }
-    let (types, rest) = match statement.types.is_empty() {
-        false => (&*statement.types, params.values),
+    if statement.types.is_empty() {
         // Another session may have bound its own on that connection. Without any the server refuses it.
-        true if is_long => return Err(Malformed),
-        true => {
-            let mut out = Header {
-                len: EXECUTE_HEAD,
-                seq: 0,
-            }
-            .encode()
-            .to_vec();
-            out.extend_from_slice(&command[..EXECUTE_HEAD]);
-            return Ok(Some(out));
+        if is_long {
+            return Err(Malformed);
         }
+        let mut out = Header {
+            len: EXECUTE_HEAD,
+            seq: 0,
+        }
+        .encode()
+        .to_vec();
+        out.extend_from_slice(&command[..EXECUTE_HEAD]);
+        return Ok(Some(out));
+    }
+    let Some(types) = params.earlier_types(&statement.types, capabilities) else {
+        // The server says what it thinks of it.
+        return Ok(None);
     };
     let len = declared + types.len();
     if len >= MAX_PAYLOAD {
@@ -395,10 +401,11 @@ fn with_types(
     let mut out = Vec::with_capacity(HEADER_LEN + command.len() + types.len());
     out.extend_from_slice(&Header { len, seq: 0 }.encode());
     out.extend_from_slice(&command[..EXECUTE_HEAD]);
+    out.extend_from_slice(params.count);
     out.extend_from_slice(params.null_bitmap);
     out.push(1);
     out.extend_from_slice(types);
-    out.extend_from_slice(rest);
+    out.extend_from_slice(params.values);
     Ok(Some(out))
 }
 

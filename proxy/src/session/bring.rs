@@ -16,8 +16,8 @@ use super::send::Preamble;
 use super::settings::Settings;
 use super::statements::Prepared;
 use crate::backend::Connection;
-use crate::backend::sync::{self, Plan};
-use crate::classify::facts::Facts;
+use crate::backend::sync::{self, Plan, Trackers};
+use crate::classify::facts::{Facts, Links};
 
 /// Why the state could not be brought along.
 pub(super) enum FailedSync {
@@ -39,7 +39,7 @@ impl Session {
             if Rc::ptr_eq(&owner, &self.insert_id) {
                 connection.insert_id_of = Some(owner);
             } else if Rc::strong_count(&owner) > 1 {
-                preamble.fetch_insert_id(owner);
+                preamble.fetch_insert_id(owner, connection.capabilities);
             }
         }
         // What the statement asks for is not here: nor must it find what another session left.
@@ -47,13 +47,15 @@ impl Session {
         let clear = foreign && facts.links.intersects(READS);
         connection.last_session = self.handle.id;
         let wanted = Rc::clone(&self.settings);
-        self.sync(connection, &wanted, clear, &mut preamble).await?;
+        let trackers = self.trackers_for(facts);
+        self.sync(connection, &wanted, trackers, clear, &mut preamble)
+            .await?;
         if insert_id::is_wanted(facts) && connection.insert_id_of.is_none() {
             let value = match self.insert_id.settled().await {
                 Place::Here(value) => value,
                 Place::On(_) | Place::OnItsWay => self.insert_id.guess(),
             };
-            preamble.give_insert_id(value);
+            preamble.give_insert_id(value, connection.capabilities);
             self.insert_id.made_on(connection.id, value);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
@@ -64,27 +66,33 @@ impl Session {
         &mut self,
         connection: &mut Connection,
         wanted: &Rc<Settings>,
+        trackers: Trackers,
         clear: bool,
         preamble: &mut Preamble,
     ) -> Result<(), FailedSync> {
-        if Rc::ptr_eq(&connection.settings, wanted) && connection.tracking && !connection.soiled && !clear {
+        if Rc::ptr_eq(&connection.settings, wanted)
+            && connection.trackers == trackers
+            && !connection.soiled
+            && !clear
+        {
             return Ok(());
         }
-        let Ok(plan) = Plan::between(&connection.known(), wanted, connection.flavor, clear) else {
+        let Ok(plan) = Plan::between(&connection.known(), wanted, &trackers, connection.flavor, clear) else {
             // `lease_from` gives no such connection; only a held one could become so, and it has our own schema.
             return Err(FailedSync::Refused(Complaint::no_database()));
         };
         if plan.is_empty() {
             connection.settings = Rc::clone(wanted);
+            connection.trackers = trackers;
             return Ok(());
         }
         self.worker.count(|counters| {
             counters.state_syncs += 1;
             counters.resets += u64::from(plan.reset);
         });
-        let replies = plan.write(&mut preamble.bytes);
+        let replies = plan.write(&mut preamble.bytes, connection.capabilities);
         preamble.expect_sync(replies);
-        connection.assume(&plan, wanted);
+        connection.assume(&plan, wanted, trackers);
         if plan.reset {
             connection.insert_id_of = None;
         }
@@ -113,15 +121,17 @@ impl Session {
         self.worker.count(|counters| counters.reprepared += 1);
         let current = Rc::clone(&self.settings);
         let then = &prepared.settings;
+        let trackers = self.trackers_for(&prepared.facts);
         // Names are resolved at PREPARE, and the text is read then: in the schema and under the `sql_mode` of then, not
         // of now. Nothing else may change for it: the connection may hold a transaction, which a reset would end.
         if current.schema.is_some() && then.schema.is_some() && then.schema != current.schema {
             let mut there = (*current).clone();
             there.schema.clone_from(&then.schema);
-            self.sync(connection, &Rc::new(there), false, preamble).await?;
+            self.sync(connection, &Rc::new(there), trackers.clone(), false, preamble)
+                .await?;
         }
         if let Some(set) = sync::set_for_reading(&current, then) {
-            preamble.set(&set);
+            preamble.set(&set, connection.capabilities);
         }
         frame::write_packet(&mut preamble.bytes, &mut 0, &prepared.command());
         let ready = std::mem::take(preamble);
@@ -139,9 +149,23 @@ impl Session {
             .statement_id;
         connection.add_prepared(prepared.id, id);
         if let Some(set) = sync::set_for_reading(then, &current) {
-            preamble.set(&set);
+            preamble.set(&set, connection.capabilities);
         }
-        self.sync(connection, &current, false, preamble).await?;
+        self.sync(connection, &current, trackers, false, preamble).await?;
         Ok(id)
+    }
+
+    /// What the connection's trackers have to be for a statement: the client's own where it asks for them or sets
+    /// them, so that the server itself answers for what the client is told. Tandem's come back with the next statement.
+    fn trackers_for(&self, facts: &Facts) -> Trackers {
+        match facts.links.contains(Links::TRACKERS) {
+            true => Trackers::Client {
+                reports: self.reports.clone(),
+                gtids: !self.ties.in_transaction() && !self.ties.autocommit_off(),
+            },
+            false => Trackers::Tandem {
+                transactions: self.reports.as_ref().map(|reports| reports.transactions),
+            },
+        }
     }
 }

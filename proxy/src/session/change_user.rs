@@ -7,7 +7,6 @@ use tandem_protocol::command::ChangeUser;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::handshake::Dialogue;
-use tandem_protocol::reply;
 
 use super::complaint::Complaint;
 use super::prove::{Claim, Proved, Refused, prove};
@@ -57,7 +56,7 @@ impl Session {
         if let Err(complaint) = self.check_schema().await {
             return Err(self.refuse_change(out, &complaint, seq).await);
         }
-        reply::ok(&mut out, seq, self.ties.state(), self.client.capabilities);
+        self.say_welcome(&mut out, seq);
         Ok(self.client.write(&out).await?)
     }
 

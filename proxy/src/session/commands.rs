@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::packet::eof::{EOF_HEADER, EofPacket};
+use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::reply;
 use tandem_protocol::response::Expect;
 
@@ -84,7 +86,7 @@ impl Session {
             _ => self.skip(command).await?,
         }
         match code {
-            CommandCode::Ping => self.say_ok().await,
+            CommandCode::Ping => self.say(OK_HEADER).await,
             CommandCode::ResetConnection => {
                 self.forget_everything();
                 self.say_ok().await
@@ -137,8 +139,29 @@ impl Session {
             return self.ask_active(command, Expect::Single).await;
         }
         self.skip(command).await?;
+        self.say(EOF_HEADER).await
+    }
+
+    /// An OK or EOF with the number of the last statement's warnings, where the servers repeat it (measured).
+    async fn say(&mut self, header: u8) -> Result<(), End> {
+        let warnings = match self.worker.flavor() {
+            Flavor::MySql => self.warnings,
+            Flavor::MariaDb => 0,
+        };
+        let (seq, status, capabilities) = (self.client.seq, self.ties.state(), self.client.capabilities);
         let mut out = Vec::new();
-        reply::eof(&mut out, 1, self.ties.state(), self.client.capabilities);
+        if header == OK_HEADER || capabilities.contains(Capabilities::DEPRECATE_EOF) {
+            let packet = OkPacket {
+                status,
+                warnings,
+                ..OkPacket::default()
+            };
+            reply::ok_packet(&mut out, seq, header, &packet, capabilities);
+        } else {
+            let start = frame::begin(&mut out);
+            EofPacket { warnings, status }.encode(&mut out);
+            frame::end(&mut out, start, seq);
+        }
         Ok(self.client.write(&out).await?)
     }
 
@@ -163,5 +186,7 @@ impl Session {
             false => self.settings.collation,
         };
         self.adopt(Rc::new(self.settings.after_reset(collation)));
+        self.wants_reports(None);
+        self.warnings = 0;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::CommandCode;
+use tandem_protocol::command::put_query;
 use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_protocol::response::Expect;
 
@@ -17,7 +17,7 @@ impl Session {
     /// `KILL` as a statement.
     pub(super) async fn kill(&mut self, command: Command) -> Result<(), End> {
         let dialect = self.reading().dialect;
-        let text = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        let text = &self.client.inbox.bytes()[command.text_at..command.head];
         let kill = kill::parse(text, dialect);
         self.skip(command).await?;
         match kill {
@@ -76,11 +76,15 @@ impl Session {
         let what = if query_only { "QUERY" } else { "CONNECTION" };
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
-        bytes.push(CommandCode::Query as u8);
-        bytes.extend_from_slice(format!("KILL {what} {number}").as_bytes());
+        let text = format!("KILL {what} {number}");
+        put_query(&mut bytes, text.as_bytes(), self.client.capabilities);
         frame::end(&mut bytes, start, 0);
         // What the client sent has been taken from the inbox already.
-        let nothing = Command { head: 0, tail: None };
+        let nothing = Command {
+            head: 0,
+            tail: None,
+            text_at: 0,
+        };
         let facts = Rc::clone(&self.worker.known_facts.ask_active);
         let mut work = Work::new(facts, Expect::Single, nothing);
         work.owned = Some(bytes);

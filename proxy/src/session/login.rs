@@ -6,6 +6,8 @@ use std::time::Duration;
 use tandem_protocol::compression::{self, Algorithm, Method};
 use tandem_protocol::flags::{Capabilities, Status};
 use tandem_protocol::handshake::{Accept, AcceptOptions, Answer, Login};
+use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
+use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::reply;
 
 use super::bring::FailedSync;
@@ -18,7 +20,7 @@ use super::registry::{Handle, Signal};
 use super::relay::Client;
 use super::settings::Settings;
 use super::statements::Statements;
-use super::{End, Session};
+use super::{End, Session, offer};
 use crate::config::Auth;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
@@ -29,32 +31,17 @@ use crate::route::Written;
 use crate::topology::Flavor;
 use crate::worker::Worker;
 
-/// What Tandem offers to clients, beside TLS where it has a certificate. Not offered, so that no client asks for it:
-/// session tracking, query attributes and MariaDB's extended flags.
-const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
-    .union(Capabilities::FOUND_ROWS)
-    .union(Capabilities::LONG_FLAG)
-    .union(Capabilities::CONNECT_WITH_DB)
-    .union(Capabilities::NO_SCHEMA)
-    .union(Capabilities::ODBC)
-    .union(Capabilities::IGNORE_SPACE)
-    .union(Capabilities::PROTOCOL_41)
-    .union(Capabilities::INTERACTIVE)
-    .union(Capabilities::IGNORE_SIGPIPE)
-    .union(Capabilities::TRANSACTIONS)
-    .union(Capabilities::RESERVED)
-    .union(Capabilities::SECURE_CONNECTION)
-    .union(Capabilities::MULTI_STATEMENTS)
-    .union(Capabilities::MULTI_RESULTS)
-    .union(Capabilities::PS_MULTI_RESULTS)
-    .union(Capabilities::PLUGIN_AUTH)
-    .union(Capabilities::CONNECT_ATTRS)
-    .union(Capabilities::PLUGIN_AUTH_LENENC_DATA)
-    .union(Capabilities::DEPRECATE_EOF);
-
+/// What the greeting offers: see [`offer`], beside TLS where Tandem has a certificate, and files where somebody may send
+/// them.
 fn offered(worker: &Worker) -> Capabilities {
-    let mut offered = OFFERED;
-    offered.set(Capabilities::SSL, worker.tls.clients.is_some());
+    let topology = worker.topology.load();
+    let versions = topology
+        .servers
+        .iter()
+        .filter_map(|server| server.version.as_ref());
+    let mut offered = offer::offered(versions);
+    let tls = worker.tls.clients.is_some();
+    offered.set(Capabilities::SSL | Capabilities::SSL_VERIFY_SERVER_CERT, tls);
     // Who it is comes only with the answer: an account that may not gets connections without.
     let config = &worker.config;
     let others = config.listener.auth == Auth::Servers && config.allows_local_infile(None);
@@ -92,6 +79,8 @@ pub(super) async fn log_in(
         inbox: Inbox::new(Rc::clone(&worker.slab)),
         capabilities: Capabilities::PROTOCOL_41,
         write_timeout: worker.config.listener.write_timeout,
+        seq: 1,
+        filter: None,
     };
     let bound = worker.config.listener.handshake_timeout;
     let result = tokio::time::timeout(bound, introduce(worker, handle, &mut client, id)).await;
@@ -260,6 +249,8 @@ async fn welcome(
         epoch: worker.epoch(),
         reading: Reading::new(&settings, &worker.topology.load()),
         settings,
+        reports: None,
+        warnings: 0,
         ties: Ties::default(),
         written: Written::Nothing,
         insert_id: Rc::default(),
@@ -269,12 +260,13 @@ async fn welcome(
         last: [None; 2],
         last_server: None,
     };
+    session.wants_reports(None);
     handle.show_schema(session.settings.schema.as_deref());
     if let Err(complaint) = session.check_schema().await {
         tell(&mut session.client, out, &complaint, seq).await;
         return Err(End::Login(complaint.to_string()));
     }
-    reply::ok(&mut out, seq, Status::AUTOCOMMIT, session.client.capabilities);
+    session.say_welcome(&mut out, seq);
     session.client.write(&out).await?;
     session.begin_compression(zstd_level);
     Ok(session)
@@ -300,6 +292,22 @@ impl Session {
         let Client { stream, inbox, .. } = &mut self.client;
         stream.compress(&self.worker.codec, Side::Client, method, inbox);
         self.handle.compression.set(Some(algorithm.name()));
+    }
+
+    /// The OK of a login: servers report the schema with it, and nothing else (measured).
+    pub(super) fn say_welcome(&self, out: &mut Vec<u8>, seq: u8) {
+        let mut reported = Vec::new();
+        if let Some(schema) = self.settings.schema.as_deref()
+            && self.client.filter.as_ref().is_some_and(|filter| filter.schema())
+        {
+            Change::Schema(schema).encode(&mut reported);
+        }
+        let packet = OkPacket {
+            status: Status::AUTOCOMMIT,
+            session_state: &reported,
+            ..OkPacket::default()
+        };
+        reply::ok_packet(out, seq, OK_HEADER, &packet, self.client.capabilities);
     }
 
     /// Has the default schema checked by the active master. A schema that a pooled connection has, or that

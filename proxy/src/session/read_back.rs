@@ -6,18 +6,24 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::CommandCode;
-use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::command::put_query;
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
 
 use super::hold::runs_code;
 use super::relay::{self, Learned};
+use super::reports::Filter;
 use super::run::Work;
 use super::send::first_row;
 use super::settings::{Settings, Variable};
 use super::{End, Session};
 use crate::backend::Connection;
-use crate::classify::facts::{Facts, Kind, Purity};
+use crate::backend::sync::Trackers;
+use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
+use crate::classify::set;
+use crate::topology::Flavor;
+use crate::topology::reports::{self, Gtids, Reports};
 
 /// `SET NAMES` texts whose collation a worker remembers.
 const REMEMBERED: usize = 128;
@@ -42,6 +48,18 @@ impl Session {
             Rc::make_mut(&mut settings).schema = (!schema.is_empty()).then(|| schema.clone());
         }
         let mut variables = std::mem::take(&mut learned.variables);
+        if learned.trackers {
+            connection.trackers = Trackers::Unknown { gtids: true };
+        }
+        if work.facts.links.contains(Links::TRACKERS) {
+            let had_gtids = matches!(connection.trackers, Trackers::Client { gtids: true, .. });
+            let gtids = self
+                .without_trackers(connection, work, had_gtids, &mut variables)
+                .await?;
+            connection.trackers = Trackers::Unknown { gtids };
+            // Nor was a commit's position, where there was one.
+            learned.reported = false;
+        }
         // A SET that failed has set nothing; of several statements the first may have run.
         let unreported = match learned.outcome.failed && !runs_code(work.facts.kind) {
             true => &[][..],
@@ -67,6 +85,85 @@ impl Session {
         Ok(settings)
     }
 
+    /// The statement ran under the client's own trackers, but perhaps for that of GTIDs: what it set has to be asked for.
+    /// Returns whether `session_track_gtids` is Tandem's no more.
+    async fn without_trackers(
+        &mut self,
+        connection: &mut Connection,
+        work: &Work,
+        mut gtids: bool,
+        variables: &mut Vec<Variable>,
+    ) -> Result<bool, relay::Error> {
+        if !may_set_variables(&work.facts) {
+            return Ok(gtids);
+        }
+        let names = reports::names(connection.flavor);
+        let mut trackers: Vec<Variable> = names.iter().map(|name| unknown(name)).collect();
+        if self.ask(connection, &mut trackers).await? {
+            let values = trackers.iter().map(|variable| Some(&*variable.value));
+            if let Some(mut reports) = Reports::read(values) {
+                match reports.gtids {
+                    // Tandem's own.
+                    Gtids::Own if !gtids => {
+                        reports.gtids = self.reports.as_ref().map_or(Gtids::Off, |reports| reports.gtids);
+                    }
+                    _ => gtids = true,
+                }
+                self.wants_reports(Some(Rc::new(reports)));
+            }
+        }
+        let dialect = self.reading().dialect;
+        let text = self.text_of(work);
+        let names = match work.facts.kind {
+            Kind::Set => set::assigned(text, dialect),
+            _ => Vec::new(),
+        };
+        let mut named: Vec<Variable> = names
+            .iter()
+            .filter(|name| Settings::is_carried(name.as_bytes()))
+            .map(|name| unknown(name))
+            .collect();
+        if named.is_empty() {
+            return Ok(gtids);
+        }
+        match self.ask(connection, &mut named).await? {
+            true => *variables = named,
+            false => self.ties.pins |= Pins::UNKNOWN,
+        }
+        Ok(gtids)
+    }
+
+    /// From now on the client is told what `reports` says, or what the server tells by default.
+    pub(super) fn wants_reports(&mut self, reports: Option<Rc<Reports>>) {
+        let topology = self.worker.topology.load();
+        let flavor = topology.flavor().unwrap_or(Flavor::MariaDb);
+        let understands = self.client.capabilities.contains(Capabilities::SESSION_TRACK);
+        // One that does not understand reports sees in the status of an EOF whether there would be one.
+        self.client.filter = (understands || reports.is_some()).then(|| {
+            Rc::new(match &reports {
+                Some(reports) => Filter::new(reports, flavor),
+                None => Filter::new(&topology.reports(), flavor),
+            })
+        });
+        drop(topology);
+        self.reports = reports;
+    }
+
+    /// The text of a statement, where it is still at hand.
+    fn text_of<'a>(&'a self, work: &'a Work) -> &'a [u8] {
+        match &work.prepared {
+            Some(prepared) => &prepared.text,
+            None => {
+                let text = self
+                    .client
+                    .inbox
+                    .bytes()
+                    .get(work.command.text_at..work.command.head);
+                text.unwrap_or_default()
+            }
+        }
+    }
+
     async fn correct(
         &mut self,
         connection: &mut Connection,
@@ -77,12 +174,7 @@ impl Session {
             .iter()
             .any(|variable| &*variable.name == b"character_set_connection");
         let collation = variables.iter().any(|variable| &*variable.name == COLLATION);
-        let text = self
-            .client
-            .inbox
-            .bytes()
-            .get(HEADER_LEN + 1..work.command.head)
-            .unwrap_or_default();
+        let text = self.text_of(work);
         let key = is_plain_set_names(text).then(|| Box::<[u8]>::from(text));
         if charset && !collation {
             let name = Box::from(COLLATION);
@@ -109,12 +201,12 @@ impl Session {
         Ok(())
     }
 
-    /// Replaces the values by those that hold now.
+    /// Replaces the values by those that hold now; false where the server did not give them.
     async fn ask(
         &mut self,
         connection: &mut Connection,
         variables: &mut Vec<Variable>,
-    ) -> Result<(), relay::Error> {
+    ) -> Result<bool, relay::Error> {
         let names: Vec<String> = variables
             .iter()
             .map(|variable| {
@@ -126,8 +218,8 @@ impl Session {
             .collect();
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
-        bytes.push(CommandCode::Query as u8);
-        bytes.extend_from_slice(format!("SELECT {}", names.join(",")).as_bytes());
+        let question = format!("SELECT {}", names.join(","));
+        put_query(&mut bytes, question.as_bytes(), connection.capabilities);
         frame::end(&mut bytes, start, 0);
         connection
             .stream
@@ -135,15 +227,15 @@ impl Session {
             .await
             .map_err(relay::Error::Server)?;
         let reply = self.swallow(connection, Expect::Query).await?;
-        if let Some(row) = first_row(&reply.bytes, variables.len()) {
-            for (variable, value) in variables.iter_mut().zip(row) {
-                variable.value = value.unwrap_or_default();
-            }
-        } else {
+        let Some(row) = first_row(&reply.bytes, variables.len()).filter(|_| reply.error.is_none()) else {
             // One of them does not exist.
             variables.retain(|variable| !variable.value.is_empty());
+            return Ok(false);
+        };
+        for (variable, value) in variables.iter_mut().zip(row) {
+            variable.value = value.unwrap_or_default();
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -155,4 +247,11 @@ fn may_set_variables(facts: &Facts) -> bool {
 /// A `SET NAMES` that means the same each time: no list, no variables.
 fn is_plain_set_names(text: &[u8]) -> bool {
     text.len() <= REMEMBERED_LEN && !text.contains(&b'@') && !text.contains(&b',')
+}
+
+fn unknown(name: &str) -> Variable {
+    Variable {
+        name: name.as_bytes().into(),
+        value: Box::default(),
+    }
 }

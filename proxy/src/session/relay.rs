@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use thiserror::Error;
 
 use super::hold::Outcome;
 use super::registry::{Handle, Signal};
+use super::reports::Filter;
 use super::settings::{Settings, Variable};
 use super::upload::carry_file;
 use crate::backend::Connection;
+use crate::backend::sync::Trackers;
 use crate::net::buffer::Inbox;
 use crate::net::{self, Stream};
 use crate::topology::Flavor;
@@ -66,6 +69,10 @@ pub(crate) struct Client {
     /// What was agreed on at login.
     pub(crate) capabilities: Capabilities,
     pub(crate) write_timeout: Duration,
+    /// The number of the packet with which Tandem itself would answer the command now.
+    pub(crate) seq: u8,
+    /// What it wants to be told of its session's changes, if it understands that or has said so.
+    pub(crate) filter: Option<Rc<Filter>>,
 }
 
 impl Client {
@@ -100,6 +107,8 @@ async fn write_bounded(stream: &mut Stream, bytes: &[u8], bound: Duration) -> Re
 pub(crate) struct Learned {
     /// The default schema after the reply, if it was reported.
     pub(crate) schema: Option<Box<[u8]>>,
+    /// The trackers themselves were set.
+    pub(crate) trackers: bool,
     /// Variables reported as changed. A report can be wrong: see `read_back`.
     pub(crate) variables: Vec<Variable>,
     pub(crate) outcome: Outcome,
@@ -157,9 +166,12 @@ pub(crate) async fn carry(
     forwarded: &mut bool,
 ) -> Result<Carried, Error> {
     let mut walker = Walker::new(manner.expect, connection.capabilities);
+    if client.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA) {
+        walker = walker.handing_out_counts();
+    }
     let mut kept = Vec::new();
     loop {
-        let (ready, needed) = walk(&mut walker, connection, client.capabilities, learned)?;
+        let (ready, needed) = walk(&mut walker, connection, client, learned)?;
         if learned.wants_file.is_some() && !manner.may_ask_file {
             return Err(Error::UninvitedFile);
         }
@@ -327,7 +339,7 @@ pub(crate) struct Swallowed {
 fn walk(
     walker: &mut Walker,
     connection: &mut Connection,
-    client: Capabilities,
+    client: &Client,
     learned: &mut Learned,
 ) -> Result<(usize, usize), Error> {
     let mut ready = 0;
@@ -354,7 +366,7 @@ fn learn(
     at: usize,
     len: usize,
     kind: Control,
-    client: Capabilities,
+    client: &Client,
     learned: &mut Learned,
 ) -> Result<usize, Error> {
     let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
@@ -366,12 +378,8 @@ fn learn(
             // What changed is reported with some later OK packet; that something did is said here.
             learned.outcome.state_changed |= eof.status.contains(Status::SESSION_STATE_CHANGED);
             learned.reported = false;
-            if !client.contains(Capabilities::SESSION_TRACK) {
-                let status = eof.status - Status::SESSION_STATE_CHANGED;
-                let plain = EofPacket { status, ..eof };
-                let mut rewritten = Vec::with_capacity(len);
-                plain.encode(&mut rewritten);
-                connection.inbox.bytes_mut()[at + HEADER_LEN..at + len].copy_from_slice(&rewritten);
+            if !may_be_reported(connection, client) {
+                hide_change(&mut connection.inbox.bytes_mut()[at..at + len]);
             }
         }
         Control::Err => {
@@ -384,6 +392,7 @@ fn learn(
             learned.reported = false;
         }
         Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
+        Control::ColumnCount => return Ok(say_that_metadata_follows(connection, at, len)),
         Control::LocalInfile => {
             let seq = connection.inbox.bytes()[at + HEADER_LEN - 1];
             learned.wants_file = Some(seq.wrapping_add(1));
@@ -392,8 +401,15 @@ fn learn(
     Ok(len)
 }
 
+/// What of a status is the session's state, and not of one reply.
+const STATE: Status = Status::IN_TRANS
+    .union(Status::AUTOCOMMIT)
+    .union(Status::IN_TRANS_READONLY)
+    .union(Status::NO_BACKSLASH_ESCAPES)
+    .union(Status::ANSI_QUOTES);
+
 fn learn_status(learned: &mut Learned, status: Status, warnings: u16) {
-    learned.outcome.status = Some(status);
+    learned.outcome.status = Some(status & STATE);
     learned.outcome.warnings = warnings;
     learned.cursor = status.contains(Status::CURSOR_EXISTS) && !status.contains(Status::LAST_ROW_SENT);
 }
@@ -402,7 +418,7 @@ fn learn_ok(
     connection: &mut Connection,
     at: usize,
     len: usize,
-    client: Capabilities,
+    client: &Client,
     learned: &mut Learned,
 ) -> Result<usize, Error> {
     let bytes = connection.inbox.bytes();
@@ -421,14 +437,24 @@ fn learn_ok(
     if ok.info.is_empty() && ok.session_state.is_empty() {
         return Ok(len);
     }
-    // The client did not ask for session tracking: its OK packet has no tracker data, and the text plain.
-    let plain = OkPacket {
-        status: ok.status - Status::SESSION_STATE_CHANGED,
-        session_state: &[],
+    let session_state = match &client.filter {
+        // The trackers are the client's: it is told what they say.
+        Some(_) if matches!(connection.trackers, Trackers::Client { .. }) && understands(client) => {
+            return Ok(len);
+        }
+        Some(filter) => filter.apply(ok.session_state)?,
+        None => Vec::new(),
+    };
+    let told = OkPacket {
+        session_state: &session_state,
         ..ok
     };
     let mut rewritten = Vec::with_capacity(HEADER_LEN + len);
-    plain.encode(payload[0], client - Capabilities::SESSION_TRACK, &mut rewritten);
+    told.encode(payload[0], client.capabilities, &mut rewritten);
+    if rewritten.len() > payload.len() {
+        // Several variables in one entry, which no server was seen to send: the client is told all of it.
+        return Ok(len);
+    }
     let seq = bytes[at + 3];
     let header = Header {
         len: rewritten.len(),
@@ -442,6 +468,43 @@ fn learn_ok(
     Ok(shorter)
 }
 
+/// The client takes definitions from its memory where a flag behind the column count says so, and the server's connection
+/// has no such flag: what the server thinks that its client remembers, another session may have seen. So they are always
+/// sent. Returns the packet's new length.
+fn say_that_metadata_follows(connection: &mut Connection, at: usize, len: usize) -> usize {
+    let seq = connection.inbox.bytes()[at + 3];
+    let header = Header {
+        len: len + 1 - HEADER_LEN,
+        seq,
+    };
+    connection.inbox.insert(at + len, 1);
+    connection.inbox.bytes_mut()[at..at + HEADER_LEN].copy_from_slice(&header.encode());
+    len + 1
+}
+
+fn understands(client: &Client) -> bool {
+    client.capabilities.contains(Capabilities::SESSION_TRACK)
+}
+
+/// Whether a legacy EOF may say that something will be reported: it would not without Tandem's trackers.
+fn may_be_reported(connection: &Connection, client: &Client) -> bool {
+    matches!(connection.trackers, Trackers::Client { .. })
+        || client
+            .filter
+            .as_ref()
+            .is_some_and(|filter| filter.may_pass_unseen())
+}
+
+/// Takes the bit for changes out of the status of an EOF, given with its header.
+fn hide_change(eof: &mut [u8]) {
+    const STATUS_AT: usize = HEADER_LEN + 3;
+    if let Some(&[low, high]) = eof.get(STATUS_AT..).and_then(<[u8]>::first_chunk) {
+        let status = Status::from_bits_retain(u16::from_le_bytes([low, high]));
+        let hidden = status - Status::SESSION_STATE_CHANGED;
+        eof[STATUS_AT..STATUS_AT + 2].copy_from_slice(&hidden.bits().to_le_bytes());
+    }
+}
+
 fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
     match change {
         Change::SystemVariable {
@@ -452,6 +515,7 @@ fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
             learned.gtid = gtid.or(learned.gtid);
         }
         Change::SystemVariable { name, value } => {
+            learned.trackers |= name.starts_with(b"session_track_");
             if Settings::is_carried(name) {
                 // A procedure may set the same ones again and again.
                 match learned.variables.iter_mut().find(|known| *known.name == *name) {

@@ -439,7 +439,9 @@ impl Session {
         self.client.inbox.consume(work.command.head);
         work.command.head = 0;
         while !tail.is_done() {
-            let Ok(count) = tail.advance(self.client.inbox.bytes()) else {
+            let advanced = tail.advance(self.client.inbox.bytes());
+            self.client.seq = tail.reply_seq();
+            let Ok(count) = advanced else {
                 let limit = self.worker.config.limits.command_bytes;
                 return Err(End::Complaint(Complaint::too_long(limit)).into());
             };

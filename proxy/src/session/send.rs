@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::CommandCode;
+use tandem_protocol::command::put_query;
+use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, HEADER_LEN, Header};
 use tandem_protocol::packet::eof::EOF_HEADER;
 use tandem_protocol::packet::err::ServerError;
@@ -37,27 +38,26 @@ impl Preamble {
         self.replies.extend((0..replies).map(|_| Awaited::Sync));
     }
 
-    pub(super) fn query(&mut self, text: &str) {
+    fn query(&mut self, text: &str, capabilities: Capabilities) {
         let start = frame::begin(&mut self.bytes);
-        self.bytes.push(CommandCode::Query as u8);
-        self.bytes.extend_from_slice(text.as_bytes());
+        put_query(&mut self.bytes, text.as_bytes(), capabilities);
         frame::end(&mut self.bytes, start, 0);
     }
 
     /// A statement that is answered with an OK.
-    pub(super) fn set(&mut self, text: &str) {
-        self.query(text);
+    pub(super) fn set(&mut self, text: &str, capabilities: Capabilities) {
+        self.query(text, capabilities);
         self.replies.push(Awaited::Sync);
     }
 
     /// `SET last_insert_id`: gives the connection the session's own value.
-    pub(super) fn give_insert_id(&mut self, value: u64) {
-        self.set(&format!("SET last_insert_id={value}"));
+    pub(super) fn give_insert_id(&mut self, value: u64, capabilities: Capabilities) {
+        self.set(&format!("SET last_insert_id={value}"), capabilities);
     }
 
     /// Fetches the value that another session left here.
-    pub(super) fn fetch_insert_id(&mut self, owner: Rc<InsertId>) {
-        self.query("SELECT LAST_INSERT_ID()");
+    pub(super) fn fetch_insert_id(&mut self, owner: Rc<InsertId>, capabilities: Capabilities) {
+        self.query("SELECT LAST_INSERT_ID()", capabilities);
         owner.is_on_its_way();
         self.replies.push(Awaited::InsertId(Fetch { owner }));
     }
@@ -113,10 +113,15 @@ fn first_number(reply: &[u8]) -> Option<u64> {
 pub(super) fn first_row(reply: &[u8], columns: usize) -> Option<Vec<Option<Box<[u8]>>>> {
     let mut rest = reply;
     let mut index = 0;
+    let mut definitions = columns;
     // The column count, the column definitions, an EOF that depends on the handshake, the row.
     while let Some(header) = Header::peek(rest) {
         let payload = rest.get(HEADER_LEN..HEADER_LEN + header.len)?;
-        if index > columns && payload.first() != Some(&EOF_HEADER) {
+        if index == 0 && payload.len() > 1 && payload.last() == Some(&0) {
+            // `resultset_metadata=NONE`: a flag behind the count says that there are no definitions.
+            definitions = 0;
+        }
+        if index > definitions && payload.first() != Some(&EOF_HEADER) {
             let mut reader = Reader::new(payload);
             let value = |_| {
                 reader
@@ -152,6 +157,8 @@ mod tests {
         assert_eq!(first_number(&legacy), Some(42));
         let modern = packets(&[b"\x01", column, b"\x0242", b"\xfe\0\0\x02\0\0\0"]);
         assert_eq!(first_number(&modern), Some(42));
+        let bare = packets(&[b"\x01\0", b"\xfe\0\0\x02\0", b"\x0242", b"\xfe\0\0\x02\0"]);
+        assert_eq!(first_number(&bare), Some(42));
         assert_eq!(first_number(&packets(&[b"\x01"])), None);
         assert_eq!(first_number(b""), None);
     }

@@ -27,6 +27,10 @@ impl Session {
         settings: Rc<Settings>,
     ) {
         let connection = lease.connection_mut();
+        self.warnings = match learned.outcome.failed {
+            true => 1,
+            false => learned.outcome.warnings,
+        };
         let was_pinned = !self.ties.pins.is_empty();
         self.ties.note(facts, &learned.outcome);
         let pinned = !self.ties.pins.is_empty();

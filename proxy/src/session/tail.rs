@@ -15,6 +15,8 @@ pub(crate) struct Tail {
     continued: bool,
     /// Bytes that the command may still declare.
     allowance: usize,
+    /// The number of the current frame.
+    seq: u8,
 }
 
 impl Tail {
@@ -27,7 +29,13 @@ impl Tail {
             remaining: HEADER_LEN + header.len,
             continued: header.len == MAX_PAYLOAD,
             allowance: limit.checked_sub(header.len).ok_or(TooLong)?,
+            seq: header.seq,
         })
+    }
+
+    /// The number of a reply that comes now: servers count on from the last frame that they have read.
+    pub(super) fn reply_seq(&self) -> u8 {
+        self.seq.wrapping_add(1)
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -50,6 +58,7 @@ impl Tail {
             let Some(header) = Header::peek(&input[taken..]) else {
                 return Ok(taken);
             };
+            self.seq = header.seq;
             self.allowance = self.allowance.checked_sub(header.len).ok_or(TooLong)?;
             self.remaining = HEADER_LEN + header.len;
             self.continued = header.len == MAX_PAYLOAD;
@@ -85,13 +94,16 @@ mod tests {
 
     #[test]
     fn a_full_frame_is_followed_by_another_even_if_empty() {
-        let bytes = [frame(MAX_PAYLOAD), frame(0)].concat();
+        let mut bytes = [frame(MAX_PAYLOAD), frame(0)].concat();
+        bytes[HEADER_LEN + MAX_PAYLOAD + 3] = 1;
         let mut tail = Tail::new(header(MAX_PAYLOAD), usize::MAX).expect("within the limit");
         let first = tail.advance(&bytes[..HEADER_LEN + MAX_PAYLOAD]).expect("fine");
         assert!(!tail.is_done());
+        assert_eq!(tail.reply_seq(), 1);
         let rest = tail.advance(&bytes[first..]).expect("fine");
         assert_eq!(first + rest, bytes.len());
         assert!(tail.is_done());
+        assert_eq!(tail.reply_seq(), 2);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use tandem_protocol::command::query_text_at;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
@@ -13,8 +14,19 @@ use crate::classify::facts::{Facts, Kind, Pins};
 
 impl Session {
     /// `COM_QUERY`: classified by its text.
-    pub(super) async fn query(&mut self, command: Command) -> Result<(), End> {
+    pub(super) async fn query(&mut self, mut command: Command) -> Result<(), End> {
         self.handle.enter("Query");
+        if command.tail.is_none() {
+            let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
+            match query_text_at(payload, self.client.capabilities) {
+                Ok(at) => command.text_at = HEADER_LEN + at,
+                Err(_) => {
+                    self.client.inbox.consume(command.head);
+                    let complaint = Complaint::malformed_packet(self.worker.flavor());
+                    return self.complain(&complaint).await;
+                }
+            }
+        }
         let facts = self.classify(command);
         match facts.kind {
             // Its number is Tandem's, and the server would end somebody else's connection.
@@ -40,7 +52,7 @@ impl Session {
             return Rc::clone(&self.worker.known_facts.unreadable);
         }
         let dialect = self.reading().dialect;
-        let text = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        let text = &self.client.inbox.bytes()[command.text_at..command.head];
         self.worker.classifier.borrow_mut().classify(text, dialect).facts
     }
 

@@ -29,6 +29,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         role: Role::Down,
         why: "not probed yet".into(),
         version: None,
+        reports: None,
         read_only: true,
         replication: None,
         position: super::gtid::Position::default(),
@@ -117,6 +118,7 @@ impl Pair<'_> {
             role,
             why: why.into(),
             version: last.map(|answer| answer.seen.version.clone()),
+            reports: last.map(|answer| Arc::clone(&answer.seen.reports)),
             read_only: last.is_none_or(|answer| answer.seen.read_only),
             replication: link.map(replication),
             position: last

@@ -18,6 +18,7 @@ fn server(id: usize, role: Role) -> Server {
             number: 101_114,
             text: Arc::from("10.11.14-MariaDB-log"),
         }),
+        reports: None,
         read_only: role == Role::Standby,
         replication: None,
         position: Position::default(),

@@ -8,6 +8,7 @@
 use super::*;
 use crate::monitor::observation::{Observation, ProbeError, Seen};
 use crate::topology::gtid::{Position, Stream};
+use crate::topology::reports::Reports;
 use crate::topology::{Flavor, Version};
 
 const MAX_LAG: Duration = Duration::from_secs(5);
@@ -246,6 +247,7 @@ fn seen(server: usize, what: &str) -> Seen {
             number: 101_114,
             text: "10.11.14-MariaDB".into(),
         },
+        reports: Arc::new(Reports::built_in(Flavor::MariaDb)),
         server_id: id,
         read_only: match &what[..2] {
             "rw" => false,

@@ -1,0 +1,131 @@
+//! Query attributes: named values that a client sends beside a statement, under [`Capabilities::QUERY_ATTRIBUTES`]
+//! (MySQL 8.0.23 and newer).
+
+use crate::command::CommandCode;
+use crate::error::DecodeError;
+use crate::flags::Capabilities;
+use crate::wire::Reader;
+
+/// Bytes before the text of a COM_QUERY without attributes: the command, no parameters, one set of them.
+const BARE: [u8; 3] = [CommandCode::Query as u8, 0, 1];
+
+/// Appends the payload of a COM_QUERY without attributes, as a connection with these capabilities wants it.
+pub fn put_query(out: &mut Vec<u8>, text: &[u8], caps: Capabilities) {
+    match caps.contains(Capabilities::QUERY_ATTRIBUTES) {
+        true => out.extend_from_slice(&BARE),
+        false => out.push(CommandCode::Query as u8),
+    }
+    out.extend_from_slice(text);
+}
+
+/// Where the statement's text begins in the payload of a COM_QUERY.
+pub fn query_text_at(payload: &[u8], caps: Capabilities) -> Result<usize, DecodeError> {
+    if !caps.contains(Capabilities::QUERY_ATTRIBUTES) {
+        return Ok(1);
+    }
+    if payload.starts_with(&BARE) {
+        return Ok(BARE.len());
+    }
+    let mut reader = Reader::new(payload);
+    reader.u8("command")?;
+    let count = reader.lenenc_int("number of attributes")?;
+    reader.lenenc_int("number of attribute sets")?;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= payload.len())
+        .ok_or(DecodeError::Invalid {
+            field: "number of attributes",
+            value: count,
+        })?;
+    if count > 0 {
+        skip_attributes(&mut reader, count)?;
+    }
+    Ok(payload.len() - reader.rest().len())
+}
+
+fn skip_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(), DecodeError> {
+    let nulls = reader.take(count.div_ceil(8), "null bitmap")?;
+    let bound = reader.u8("bound flag")?;
+    if bound != 1 {
+        return Err(DecodeError::Invalid {
+            field: "bound flag of attributes",
+            value: bound.into(),
+        });
+    }
+    let mut kinds = Vec::with_capacity(count);
+    for _ in 0..count {
+        kinds.push(reader.take(2, "attribute type")?[0]);
+        reader.lenenc_bytes("attribute name")?;
+    }
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let is_null = nulls[index / 8] & (1 << (index % 8)) != 0;
+        if !is_null {
+            skip_value(reader, kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// Steps over a value in the binary protocol's form, by its `MYSQL_TYPE_*`.
+fn skip_value(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
+    const VALUE: &str = "attribute value";
+    match kind {
+        1 => reader.take(1, VALUE)?,
+        2 | 13 => reader.take(2, VALUE)?,
+        3 | 4 | 9 => reader.take(4, VALUE)?,
+        5 | 8 => reader.take(8, VALUE)?,
+        6 => reader.take(0, VALUE)?,
+        7 | 10 | 11 | 12 => {
+            let len = reader.u8("length of an attribute's time")?;
+            reader.take(len.into(), VALUE)?
+        }
+        _ => reader.lenenc_bytes(VALUE)?,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITH: Capabilities = Capabilities::QUERY_ATTRIBUTES;
+
+    /// Two attributes, a text and a NULL, as `mysql --query-attributes` sends them, and one of each fixed size.
+    fn query() -> Vec<u8> {
+        let mut bytes = b"\x03\x04\x01\x02\x01".to_vec();
+        bytes.extend_from_slice(b"\xfe\0\x01a\x06\0\x01b\x08\x80\0\x0c\0\x01d");
+        bytes.extend_from_slice(b"\x05hello\x01\0\0\0\0\0\0\0\x04\xe9\x07\x01\x02");
+        bytes.extend_from_slice(b"SELECT 1");
+        bytes
+    }
+
+    #[test]
+    fn the_text_is_found_behind_the_attributes() {
+        let bytes = query();
+        let at = query_text_at(&bytes, WITH).unwrap();
+        assert_eq!(&bytes[at..], b"SELECT 1");
+        assert_eq!(query_text_at(b"\x03\0\x01SELECT 1", WITH), Ok(3));
+        assert_eq!(query_text_at(b"\x03SELECT 1", Capabilities::empty()), Ok(1));
+    }
+
+    #[test]
+    fn a_query_of_our_own_is_read_back() {
+        for caps in [WITH, Capabilities::empty()] {
+            let mut out = Vec::new();
+            put_query(&mut out, b"SELECT 1", caps);
+            let at = query_text_at(&out, caps).unwrap();
+            assert_eq!(&out[at..], b"SELECT 1");
+        }
+    }
+
+    #[test]
+    fn every_truncation_before_the_text_is_an_error() {
+        let bytes = query();
+        let text = query_text_at(&bytes, WITH).unwrap();
+        for cut in 0..text {
+            assert!(query_text_at(&bytes[..cut], WITH).is_err(), "{cut}");
+        }
+        assert!(query_text_at(b"\x03\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", WITH).is_err());
+        assert!(query_text_at(b"\x03\x01\x01\0\0\xfe\0\0\0SELECT 1", WITH).is_err());
+    }
+}
