@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::{APP, Options};
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::handshake::greeting::Greeting;
 use tandem_tests::authority::{Authority, Identity};
 use tandem_tests::external::{Output, mariadb, php, run};
+use tandem_tests::raw::Raw;
 use tandem_tests::{Cluster, Flavor, Proxy, Setup, engine};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -123,7 +126,17 @@ async fn the_mariadb_client_compresses() {
 #[tokio::test]
 async fn the_mysql_client_compresses_by_both_algorithms() {
     if engine().flavor() == Flavor::MariaDb {
-        // MariaDB's greeting has no zstd and its packages have no such client.
+        // MariaDB's packages have no such client, and its greeting no zstd.
+        for (leg, proxy) in proxies().await {
+            let (_, greeting) = Raw::connect(proxy.address())
+                .await
+                .packet()
+                .await
+                .expect("a greeting");
+            let offered = Greeting::decode(&greeting).expect("a greeting").capabilities;
+            assert!(offered.contains(Capabilities::COMPRESS), "{leg}");
+            assert!(!offered.contains(Capabilities::ZSTD_COMPRESSION), "{leg}");
+        }
         return;
     }
     for (leg, proxy) in proxies().await {

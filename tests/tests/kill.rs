@@ -140,6 +140,11 @@ async fn the_command_kills_too_and_ends_an_idle_session() {
     let mut victim = cluster.client().await;
     let mut raw = Raw::log_in(cluster.address(), SCHEMA).await;
     raw.command(0x0c, &victim.id().to_le_bytes()).await;
+    if cluster.a().engine().flavor() == Flavor::MySql {
+        // ER_UNKNOWN_COM_ERROR: MySQL 9.7 has the statement only.
+        assert_eq!(raw.error().await, Some(1047));
+        return victim.ping().await.expect("it goes on");
+    }
     let (_, payload) = raw.packet().await.expect("an answer");
     assert_eq!(payload[0], 0, "OK");
     let deadline = Instant::now() + SOON;
