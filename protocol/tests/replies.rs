@@ -110,16 +110,16 @@ fn every_reply_ends_where_it_ends() {
         let caps = capture.capabilities;
         let end = end(caps);
         let legacy = end == Eof;
+        let tracked = caps.contains(Capabilities::SESSION_TRACK);
         for reply in &capture.replies {
             let (seen, rows) = walk(reply, caps);
             let kinds: Vec<_> = seen.iter().map(|seen| seen.2).collect();
             let expected: (u64, Vec<Control>) = match reply.name.as_str() {
                 "select" | "execute rows" | "function that sets a variable" => (3, vec![end]),
                 "long rows" => (20, vec![end]),
-                // The EOF behind its definitions says that state has changed, which not every client asked for.
-                "select in transaction" if legacy && caps.contains(Capabilities::SESSION_TRACK) => {
-                    (1, vec![end, end])
-                }
+                // An EOF behind definitions says that state has changed, which not every client asked for.
+                "select in transaction" if legacy && tracked => (1, vec![end, end]),
+                "call" | "execute call" if legacy && tracked => (4, vec![end, end, end, Ok]),
                 "many columns" | "null only" | "select in transaction" => (1, vec![end]),
                 "empty" => (0, vec![end]),
                 "error in rows" | "execute error in rows" => (1, vec![Err]),
