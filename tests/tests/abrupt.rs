@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::APP;
 use tandem_tests::raw::{Raw, command};
-use tandem_tests::{Cluster, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, wait_until};
 use tokio::sync::OnceCell;
 
 const SCHEMA: &str = "test_abrupt";
@@ -97,8 +97,12 @@ async fn truncated_statement_commands_are_refused_and_the_session_goes_on() {
         whole.extend_from_slice(rest);
         for cut in 0..whole.len() {
             raw.command(code, &whole[..cut]).await;
-            if answered {
-                assert!(raw.error().await.is_some(), "{code:#x} cut at {cut}");
+            // MySQL complains of every command that is too short, MariaDB takes what is missing of a number for zeros.
+            let is_mysql = cluster().await.a().engine().flavor() == Flavor::MySql;
+            if answered || is_mysql {
+                let (_, answer) = raw.packet().await.expect("an answer");
+                let is_reset = code == 0x1a && cut > 0 && !is_mysql;
+                assert!(answer[0] == 0xff || is_reset, "{code:#x} cut at {cut}");
             }
             raw.command(0x0e, b"").await;
             let (seq, pong) = raw.packet().await.expect("an answer to the ping");

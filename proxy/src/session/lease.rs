@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 
+use tandem_protocol::flags::Capabilities;
+
 use super::Session;
 use super::complaint::Complaint;
 use super::hold::READS;
 use super::insert_id::{self, Place};
-use crate::backend::{Key, connect};
-use crate::classify::facts::Facts;
+use crate::backend::{Connection, Key, connect};
+use crate::classify::facts::{Facts, Kind};
 use crate::monitor::Trouble;
 use crate::pool::lease::{Grant, Lease};
 use crate::pool::{self, Pool};
@@ -79,8 +81,20 @@ impl Session {
         } else {
             return None;
         };
-        let lease = self.worker.pools[server.0].take_back(connection)?;
-        if lease.connection().last_session == self.handle.id {
+        let pool = &self.worker.pools[server.0];
+        let lease = pool.take_back(connection)?;
+        let Connection {
+            key, last_session, ..
+        } = lease.connection();
+        // COM_SET_OPTION changes the flags: a question is answered there all the same, but nothing else may run there.
+        let mut wanted = self.key(pool);
+        if facts.kind == Kind::Select {
+            wanted.flags.set(
+                Capabilities::MULTI_STATEMENTS,
+                key.flags.contains(Capabilities::MULTI_STATEMENTS),
+            );
+        }
+        if *last_session == self.handle.id && *key == wanted {
             return Some(lease);
         }
         lease.release();
