@@ -96,6 +96,7 @@ pub(crate) fn settings(data: &[u8]) {
         settings: &known,
         reset_collation: 45,
         trackers: if tracks { &trackers } else { &Trackers::Untouched },
+        ignore_space: choices & 8 != 0,
         soiled: choices & 4 != 0,
     };
     let plan = Plan::between(&from, &wanted, &trackers, flavor, false).unwrap();

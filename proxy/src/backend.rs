@@ -93,6 +93,7 @@ impl Connection {
             settings: &self.settings,
             reset_collation: self.reset_collation,
             trackers: &self.trackers,
+            ignore_space: self.key.flags.contains(Capabilities::IGNORE_SPACE),
             soiled: self.soiled,
         }
     }

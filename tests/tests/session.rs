@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};
-use tandem::demo::pair::client;
+use tandem::demo::pair::{APP, client};
+use tandem_protocol::flags::Capabilities;
+use tandem_tests::raw::{CAPABILITIES, Raw};
 use tandem_tests::{Cluster, Flavor, Setup, engine};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -526,4 +528,20 @@ async fn preparing_again_inside_a_transaction_does_not_disturb_it() {
         .await
         .expect("a count");
     assert_eq!(count, Some(0), "it was inside the transaction");
+}
+
+/// CLIENT_IGNORE_SPACE puts a mode into `sql_mode` at the login, and a reset of the connection takes it out.
+#[tokio::test]
+async fn ignore_space_outlives_the_session_before() {
+    let _turn = TURN.lock().await;
+    let address = cluster().await.address();
+    let flags = CAPABILITIES | Capabilities::IGNORE_SPACE;
+    for _ in 0..3 {
+        let mut raw = Raw::log_in_with(address, &APP, "test_session", flags).await;
+        assert_eq!(raw.value("SELECT COUNT (*) FROM (SELECT 1) AS one").await, "1");
+        // What the next session must not find: its connection is reset.
+        raw.run("SET SESSION group_concat_max_len = 1000").await;
+        assert_eq!(raw.value("SELECT COUNT (*) FROM (SELECT 1) AS one").await, "1");
+        raw.finish().await;
+    }
 }

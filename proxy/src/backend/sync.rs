@@ -53,6 +53,8 @@ pub struct Known<'a> {
     /// What a reset brings back, see [`Settings::after_reset`].
     pub reset_collation: u16,
     pub trackers: &'a Trackers,
+    /// The login's flag put IGNORE_SPACE into `sql_mode`, and a reset takes it out (both servers).
+    pub ignore_space: bool,
     /// Something that can't be undone by setting variables was left on the connection.
     pub soiled: bool,
 }
@@ -106,9 +108,11 @@ impl Plan {
         } else {
             wanted.schema.clone()
         };
+        let ignore_space_lost = reset && known.ignore_space && wanted.variable(b"sql_mode").is_none();
+        let trackers = had_trackers.until(trackers, flavor);
         Ok(Self {
             reset,
-            set: assignments(have, wanted, had_trackers.until(trackers, flavor)),
+            set: assignments(have, wanted, ignore_space_lost, trackers),
             schema,
         })
     }
@@ -244,8 +248,16 @@ fn client_trackers(reports: &Reports, gtids: bool) -> String {
     list
 }
 
-fn assignments(have: &Settings, wanted: &Settings, trackers: Option<String>) -> Option<String> {
+fn assignments(
+    have: &Settings,
+    wanted: &Settings,
+    ignore_space_lost: bool,
+    trackers: Option<String>,
+) -> Option<String> {
     let mut list = String::new();
+    if ignore_space_lost {
+        list.push_str("sql_mode=CONCAT_WS(',','IGNORE_SPACE',NULLIF(@@sql_mode,''))");
+    }
     let names = have.collation != wanted.collation;
     if names && let Some(collation) = charset::by_id(wanted.collation) {
         separate(&mut list);
@@ -335,6 +347,7 @@ mod tests {
             settings,
             reset_collation: 8,
             trackers: &TANDEM,
+            ignore_space: false,
             soiled: false,
         }
     }
