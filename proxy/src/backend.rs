@@ -76,6 +76,9 @@ pub struct Connection {
     pub trackers: Trackers,
     /// State was left that only a reset takes away.
     pub soiled: bool,
+    /// A procedure or the like ran here: it may have set variables without any report (`SET @@name = …`, measured on
+    /// MariaDB 10.11), which no other session may find.
+    pub ran_code: bool,
     /// A reply is outstanding or was lost half-way: the connection can't be used again.
     pub broken: bool,
     pub prepared: PreparedStatements,
@@ -107,6 +110,7 @@ impl Connection {
     pub fn assume(&mut self, plan: &sync::Plan, wanted: &Rc<Settings>, trackers: Trackers) {
         if plan.reset {
             self.soiled = false;
+            self.ran_code = false;
             // The manual of COM_RESET_CONNECTION: prepared statements are released.
             self.prepared.clear();
             self.last_session = 0;

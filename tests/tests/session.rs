@@ -38,6 +38,7 @@ async fn cluster() -> &'static Cluster {
             "CREATE TABLE test_other.t (id INT PRIMARY KEY, v VARCHAR(20))",
             "INSERT INTO test_other.t VALUES (1, 'other')",
             "CREATE PROCEDURE leaves_a_variable() SET @left_behind = 5",
+            "CREATE PROCEDURE leaves_a_setting() SET @@group_concat_max_len = 77",
             "CREATE PROCEDURE leaves_a_table() CREATE TEMPORARY TABLE left_behind (x INT)",
             "CREATE PROCEDURE fails_in_a_transaction() BEGIN START TRANSACTION; INSERT INTO t (v) VALUES ('lost'); \
              SELECT * FROM no_such_table; END",
@@ -543,5 +544,22 @@ async fn ignore_space_outlives_the_session_before() {
         raw.run("SET SESSION group_concat_max_len = 1000").await;
         assert_eq!(raw.value("SELECT COUNT (*) FROM (SELECT 1) AS one").await, "1");
         raw.finish().await;
+    }
+}
+
+/// The servers don't report what a procedure sets without a scope: whoever comes next must not find it.
+#[tokio::test]
+async fn what_a_procedure_sets_unreported_is_left_to_nobody() {
+    let _turn = TURN.lock().await;
+    for _ in 0..2 {
+        let mut conn = session().await;
+        conn.query_drop("CALL leaves_a_setting()").await.expect("called");
+        conn.disconnect().await.expect("ended");
+        // In a transaction: on the active master, where the procedure ran.
+        let mut next = session().await;
+        next.query_drop("START TRANSACTION").await.expect("begun");
+        let length = text(&mut next, "SELECT @@group_concat_max_len < 100").await;
+        assert_eq!(length, "0");
+        next.query_drop("ROLLBACK").await.expect("ended");
     }
 }

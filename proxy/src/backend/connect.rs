@@ -167,6 +167,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         },
         trackers: Trackers::Untouched,
         soiled: false,
+        ran_code: false,
         broken: false,
         prepared: PreparedStatements::new(target.max_prepared),
         farewells: Vec::new(),

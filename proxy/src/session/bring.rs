@@ -44,7 +44,7 @@ impl Session {
         }
         // What the statement asks for is not here: nor must it find what another session left.
         let foreign = connection.last_session != self.handle.id;
-        let clear = foreign && facts.links.intersects(READS);
+        let clear = foreign && (connection.ran_code || facts.links.intersects(READS));
         connection.last_session = self.handle.id;
         let wanted = Rc::clone(&self.settings);
         let trackers = self.trackers_for(facts);

@@ -48,6 +48,7 @@ impl Session {
             self.insert_id.made_on(connection.id, learned.insert_id);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
+        connection.ran_code |= runs_code(facts.kind) && facts.purity != Purity::Pure;
         if facts.links.contains(Links::CHANGES_LOGINS) {
             self.worker.begin_epoch();
         }
