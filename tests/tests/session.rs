@@ -563,3 +563,20 @@ async fn what_a_procedure_sets_unreported_is_left_to_nobody() {
         next.query_drop("ROLLBACK").await.expect("ended");
     }
 }
+
+/// A connection that had to be reset for a session is that session's own: nothing that it leaves there is lost by a
+/// question that would make another session's connection be reset.
+#[tokio::test]
+async fn a_connection_that_was_reset_for_a_session_is_not_reset_again() {
+    let _turn = TURN.lock().await;
+    for _ in 0..2 {
+        let mut before = session().await;
+        run(&mut before, "SET SESSION group_concat_max_len = 1000").await;
+        run(&mut before, "INSERT INTO t (v) VALUES ('before')").await;
+        before.disconnect().await.expect("ended");
+        let mut one = session().await;
+        run(&mut one, "CREATE TEMPORARY TABLE own (x INT)").await;
+        assert_eq!(text(&mut one, "SELECT ROW_COUNT()").await, "0");
+        assert_eq!(text(&mut one, "SELECT COUNT(*) FROM own").await, "0");
+    }
+}

@@ -45,11 +45,12 @@ impl Session {
         // What the statement asks for is not here: nor must it find what another session left.
         let foreign = connection.last_session != self.handle.id;
         let clear = foreign && (connection.ran_code || facts.links.intersects(READS));
-        connection.last_session = self.handle.id;
         let wanted = Rc::clone(&self.settings);
         let trackers = self.trackers_for(facts);
         self.sync(connection, &wanted, trackers, clear, &mut preamble)
             .await?;
+        // Behind a reset, which leaves the connection to nobody: what follows must not be reset again.
+        connection.last_session = self.handle.id;
         if insert_id::is_wanted(facts) && connection.insert_id_of.is_none() {
             let value = match self.insert_id.settled().await {
                 Place::Here(value) => value,
