@@ -88,6 +88,10 @@ async fn servers_are_reached_by_their_unix_sockets() {
     assert_eq!(text(&mut conn, "SELECT USER()").await, "app@localhost");
 }
 
+fn networks(one: &str) -> Networks {
+    Networks(vec![one.parse().expect("a network")])
+}
+
 /// A session whose first bytes are `header`.
 async fn with_header(proxy: &Proxy, header: &[u8]) -> Raw {
     let mut raw = Raw::connect(proxy.address()).await;
@@ -109,9 +113,8 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_trusted_balancer_says_whose_connection_it_is() {
-    let trusted = Networks(vec!["127.0.0.0/8".parse().expect("a network")]);
     let proxy = Proxy::over(pair().await, "", |config| {
-        config.listener.proxy_protocol = trusted;
+        config.listener.proxy_protocol = networks("127.0.0.0/8");
     })
     .await;
     let v1 = b"PROXY TCP4 192.0.2.7 127.0.0.1 50000 3306\r\n".to_vec();
@@ -143,9 +146,8 @@ async fn a_trusted_balancer_says_whose_connection_it_is() {
 
 #[tokio::test]
 async fn a_header_that_is_broken_or_from_a_stranger_is_refused() {
-    let trusted = Networks(vec!["127.0.0.0/8".parse().expect("a network")]);
     let proxy = Proxy::over(pair().await, "", |config| {
-        config.listener.proxy_protocol = trusted;
+        config.listener.proxy_protocol = networks("127.0.0.0/8");
     })
     .await;
     let mut broken = with_header(&proxy, b"PROXY TCP9 nonsense\r\n").await;
@@ -156,9 +158,8 @@ async fn a_header_that_is_broken_or_from_a_stranger_is_refused() {
     cut.packet().await.expect("a greeting");
     cut.send(b"PROXY TCP4 192.0.2.7 127.0.0.1 1").await;
     cut.finish().await;
-    let strangers = Networks(vec!["192.0.2.0/24".parse().expect("a network")]);
     let strict = Proxy::over(pair().await, "", |config| {
-        config.listener.proxy_protocol = strangers;
+        config.listener.proxy_protocol = networks("192.0.2.0/24");
     })
     .await;
     let mut raw = with_header(&strict, b"PROXY TCP4 192.0.2.7 127.0.0.1 50000 3306\r\n").await;
@@ -170,9 +171,8 @@ async fn a_header_that_is_broken_or_from_a_stranger_is_refused() {
 #[tokio::test]
 async fn a_server_is_told_where_its_clients_come_from() {
     let pair = pair().await;
-    let trusted = Networks(vec!["127.0.0.0/8".parse().expect("a network")]);
     let proxy = Proxy::over(pair, "", |config| {
-        config.listener.proxy_protocol = trusted;
+        config.listener.proxy_protocol = networks("127.0.0.0/8");
         for server in &mut config.servers {
             // MySQL has no PROXY header: there only that Tandem sends none can be seen.
             server.proxy_protocol = pair.a().engine().flavor() == Flavor::MariaDb;
