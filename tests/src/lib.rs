@@ -63,6 +63,14 @@ pub fn numbers(last: u32) -> String {
     format!("(SELECT 1 + {sum} AS seq FROM {tables} WHERE 1 + {sum} <= {last}) AS numbers")
 }
 
+/// What this process holds in memory now, in MiB; the proxy is in it.
+pub fn memory_mib() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    let resident = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    let pages: usize = resident.expect("pages");
+    pages * 4096 / (1 << 20)
+}
+
 /// Asks `holds` again and again until it says yes; panics with `what` if it has not by the deadline.
 pub async fn wait_until<F, A>(what: &str, within: Duration, mut holds: F)
 where

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use tandem_protocol::frame::{Header, MAX_PAYLOAD};
 use tandem_tests::raw::{Raw, command};
-use tandem_tests::{Cluster, Setup, numbers, wait_until};
+use tandem_tests::{Cluster, Setup, memory_mib, numbers, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -54,17 +54,6 @@ async fn cluster() -> &'static Cluster {
 async fn serves() {
     let mut raw = Raw::log_in(cluster().await.address(), SCHEMA).await;
     assert_eq!(raw.value("SELECT 42").await, "42");
-}
-
-/// Resident memory of this process, which holds the proxy, in MiB.
-fn memory() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("pages");
-    pages * 4096 / MIB
 }
 
 #[tokio::test]
@@ -122,7 +111,7 @@ async fn silence_is_bounded() {
 async fn a_declared_size_is_not_memory() {
     let _turn = MEMORY.lock().await;
     let address = cluster().await.address();
-    let before = memory();
+    let before = memory_mib();
     let mut waiting = Vec::new();
     for _ in 0..100 {
         let mut raw = Raw::log_in(address, SCHEMA).await;
@@ -137,7 +126,7 @@ async fn a_declared_size_is_not_memory() {
         raw.send(b"\x03SELECT").await;
         waiting.push(raw);
     }
-    assert!(memory() < before + 50, "{} MiB after {before}", memory());
+    assert!(memory_mib() < before + 50, "{} MiB after {before}", memory_mib());
     for mut raw in waiting {
         raw.drain().await;
     }
@@ -148,7 +137,7 @@ async fn a_declared_size_is_not_memory() {
 async fn a_statement_without_end_meets_the_limit() {
     let _turn = MEMORY.lock().await;
     let address = cluster().await.address();
-    let before = memory();
+    let before = memory_mib();
     let mut raw = Raw::log_in(address, SCHEMA).await;
     let mut frame = Header {
         len: MAX_PAYLOAD,
@@ -165,7 +154,7 @@ async fn a_statement_without_end_meets_the_limit() {
     // The limit is 64 MiB. Tandem closes with bytes unread, but Linux keeps what came before a reset readable.
     let code = raw.error().await;
     assert_eq!(code, Some(1153));
-    assert!(memory() < before + 60, "{} MiB after {before}", memory());
+    assert!(memory_mib() < before + 60, "{} MiB after {before}", memory_mib());
     cluster().await.wait_nothing_leased().await;
     serves().await;
 }
@@ -250,7 +239,7 @@ async fn a_client_killed_in_the_middle_of_a_reply_leaks_nothing() {
 async fn a_client_that_stops_reading_ends_alone() {
     let _turn = MEMORY.lock().await;
     let cluster = cluster().await;
-    let before = memory();
+    let before = memory_mib();
     let mut stuck = Raw::log_in(cluster.address(), SCHEMA).await;
     // Five times 50,000 rows of 200 bytes: 50 MB.
     stuck
@@ -260,7 +249,7 @@ async fn a_client_that_stops_reading_ends_alone() {
     assert_eq!(first, [1], "one column");
     let mut other = Raw::log_in(cluster.address(), SCHEMA).await;
     assert_eq!(other.value("SELECT COUNT(*) FROM many").await, "50000");
-    assert!(memory() < before + 30, "{} MiB after {before}", memory());
+    assert!(memory_mib() < before + 30, "{} MiB after {before}", memory_mib());
     // listener.write_timeout is two seconds; then the connection to the server is free again.
     cluster.wait_nothing_leased().await;
     assert_eq!(other.value("SELECT 1").await, "1", "the others go on");
@@ -269,7 +258,7 @@ async fn a_client_that_stops_reading_ends_alone() {
         rows += 1;
     }
     assert!(rows < 250_000, "the stuck session was ended in mid-reply");
-    assert!(memory() < before + 30, "{} MiB after {before}", memory());
+    assert!(memory_mib() < before + 30, "{} MiB after {before}", memory_mib());
 }
 
 #[tokio::test]

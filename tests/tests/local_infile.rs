@@ -11,7 +11,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, Header};
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw, command};
-use tandem_tests::{Cluster, Flavor, Setup, external};
+use tandem_tests::{Cluster, Flavor, Setup, external, memory_mib};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
@@ -186,7 +186,7 @@ async fn a_large_file_is_not_held() {
         .ask(3, b"LOAD DATA LOCAL INFILE 'x' INTO TABLE big", Expect::Query)
         .await;
     let mut seq = asked[0].0;
-    let before = memory();
+    let before = memory_mib();
     let filler = "x".repeat(190);
     for first in (0..ROWS).step_by(1000) {
         let piece: String = (first..first + 1000)
@@ -197,7 +197,7 @@ async fn a_large_file_is_not_held() {
         frame::write_packet(&mut out, &mut seq.clone(), piece.as_bytes());
         raw.send(&out).await;
     }
-    let grown = memory().saturating_sub(before);
+    let grown = memory_mib().saturating_sub(before);
     raw.send(
         &Header {
             len: 0,
@@ -210,21 +210,6 @@ async fn a_large_file_is_not_held() {
     assert_eq!(done[0].1[0], 0, "{}", String::from_utf8_lossy(&done[0].1));
     assert_eq!(raw.value("SELECT COUNT(*) FROM big").await, ROWS.to_string());
     assert!(grown < 45, "{grown} MiB for a file of {} MiB", (ROWS * 198) >> 20);
-}
-
-/// Resident memory of this process, which holds the proxy, in MiB.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the process's own status");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("its memory");
-    let kib: usize = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("KiB");
-    kib / 1024
 }
 
 /// A client that goes away in mid-file leaves nothing: no row, no lock, no connection.

@@ -19,7 +19,7 @@ use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_tests::mutation::Dice;
 use tandem_tests::raw::{Raw, command};
 use tandem_tests::relay::{Relay, Replies};
-use tandem_tests::{Cluster, Setup, wait_until};
+use tandem_tests::{Cluster, Setup, memory_mib, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
@@ -167,14 +167,8 @@ struct Footprint {
 
 impl Footprint {
     fn now() -> Self {
-        let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
-        let pages: usize = statm
-            .split(' ')
-            .nth(1)
-            .and_then(|pages| pages.parse().ok())
-            .expect("pages");
         Self {
-            mib: pages * 4096 / 1024 / 1024,
+            mib: memory_mib(),
             files: std::fs::read_dir("/proc/self/fd").expect("files").count(),
         }
     }

@@ -9,7 +9,7 @@ use tandem::demo::pair::APP;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw};
-use tandem_tests::{Cluster, Flavor, Setup};
+use tandem_tests::{Cluster, Flavor, Setup, memory_mib};
 use tokio::sync::{Mutex, OnceCell};
 
 const SCHEMA: &str = "test_prepared";
@@ -444,7 +444,7 @@ async fn a_huge_parameter_is_not_held() {
     let whole = tandem_tests::raw::command(EXECUTE, &execution(id, 0, &params));
     drop(params);
     walk.raw.run("DO 0").await;
-    let before = memory();
+    let before = memory_mib();
     let mut received = 0;
     let (mut most, mut reader) = (0, [0; 64 * 1024]);
     let (mut from, mut to) = walk.raw.socket.split();
@@ -461,26 +461,11 @@ async fn a_huge_parameter_is_not_held() {
                 .expect("a reply");
             assert_ne!(read, 0, "an end after {received} bytes");
             received += read;
-            most = most.max(memory());
+            most = most.max(memory_mib());
         }
     };
     tokio::join!(send, receive);
     assert!(most < before + 20, "{most} MiB after {before}");
-}
-
-/// Resident memory of this process, which holds the proxy, in MiB.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the process's own status");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("its memory");
-    let kib: usize = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("KiB");
-    kib / 1024
 }
 
 /// Has another session use the connections, and leave settings there that only a reset takes away.
