@@ -51,6 +51,19 @@ pub struct Dialect {
     pub multibyte: bool,
 }
 
+#[cfg(test)]
+impl Dialect {
+    /// MariaDB 10.11 with nothing set.
+    pub(crate) const MARIADB: Self = Self {
+        flavor: Flavor::MariaDb,
+        version: 101_114,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        ignore_space: false,
+        multibyte: false,
+    };
+}
+
 /// What statements that differ only in their values have in common; also the key of digests.
 ///
 /// 0 is that of texts that can't be read.

@@ -6,7 +6,7 @@ use crate::topology::Flavor;
 
 #[test]
 fn every_case_of_the_file_is_read_as_it_says() {
-    let mut dialect = start();
+    let mut dialect = Dialect::MARIADB;
     let mut rows = 0;
     let mut failures = Vec::new();
     for (number, line) in include_str!("cases.txt").lines().enumerate() {
@@ -52,20 +52,9 @@ fn every_case_of_the_file_is_read_as_it_says() {
     assert!(rows >= 250, "only {rows} rows were found");
 }
 
-fn start() -> Dialect {
-    Dialect {
-        flavor: Flavor::MariaDb,
-        version: 101_114,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    }
-}
-
 /// `!mysql 90700 ansi_quotes` begins anew from these; `!` alone is MariaDB 10.11.
 fn directive(words: &str) -> Dialect {
-    let mut dialect = start();
+    let mut dialect = Dialect::MARIADB;
     for word in words.split_whitespace() {
         match word {
             "mariadb" => dialect.flavor = Flavor::MariaDb,
@@ -147,7 +136,7 @@ fn a_write_never_reads_as_pure_whatever_stands_before_it() {
     for prefix in before {
         for write in writes {
             let text = format!("{prefix}{write}");
-            let facts = analyse(text.as_bytes(), start());
+            let facts = analyse(text.as_bytes(), Dialect::MARIADB);
             assert_ne!(facts.purity, Purity::Pure, "{text}");
             assert_eq!(facts.links, Links::empty(), "{text}");
         }

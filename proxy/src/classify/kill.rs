@@ -65,16 +65,6 @@ const MOST_TOKENS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::Flavor;
-
-    const DIALECT: Dialect = Dialect {
-        flavor: Flavor::MariaDb,
-        version: 101_119,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
 
     #[test]
     fn the_forms_that_clients_send() {
@@ -86,7 +76,7 @@ mod tests {
             ("KILL CONNECTION CONNECTION_ID()", false, Victim::Oneself),
             ("KILL QUERY CONNECTION_ID ( )", true, Victim::Oneself),
         ] {
-            let kill = parse(text.as_bytes(), DIALECT);
+            let kill = parse(text.as_bytes(), Dialect::MARIADB);
             assert_eq!(kill, Some(Kill { query_only, victim }), "{text}");
         }
         for text in [
@@ -102,7 +92,7 @@ mod tests {
             "KILL 'x",
             "KILL 1; KILL 2",
         ] {
-            assert_eq!(parse(text.as_bytes(), DIALECT), None, "{text}");
+            assert_eq!(parse(text.as_bytes(), Dialect::MARIADB), None, "{text}");
         }
     }
 }

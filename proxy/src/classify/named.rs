@@ -135,19 +135,9 @@ const MOST_TOKENS: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::Flavor;
-
-    const DIALECT: Dialect = Dialect {
-        flavor: Flavor::MariaDb,
-        version: 101_119,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
 
     fn named(text: &str) -> Option<Named> {
-        parse(text.as_bytes(), DIALECT)
+        parse(text.as_bytes(), Dialect::MARIADB)
     }
 
     fn bytes(text: &str) -> Box<[u8]> {

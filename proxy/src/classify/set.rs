@@ -220,20 +220,10 @@ fn body_of(one: &Statement<'_>, at: usize, found: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::Flavor;
-
-    const DIALECT: Dialect = Dialect {
-        flavor: Flavor::MariaDb,
-        version: 101_114,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
 
     #[test]
     fn the_names_of_a_set_are_its_session_variables() {
-        let assigned = |text: &str| assigned(text.as_bytes(), DIALECT);
+        let assigned = |text: &str| assigned(text.as_bytes(), Dialect::MARIADB);
         assert_eq!(
             assigned("SET sql_mode='a,b', @x=1, @@session.time_zone=IF(1,2,3), GLOBAL a=1, b=2, @@c=3"),
             ["sql_mode", "time_zone", "c"]

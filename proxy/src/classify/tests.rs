@@ -3,14 +3,7 @@ use std::time::Instant;
 use super::facts::{Kind, Purity, TableName};
 use super::*;
 
-const MARIADB: Dialect = Dialect {
-    flavor: Flavor::MariaDb,
-    version: 101_114,
-    ansi_quotes: false,
-    no_backslash_escapes: false,
-    ignore_space: false,
-    multibyte: false,
-};
+const MARIADB: Dialect = Dialect::MARIADB;
 
 /// All dialects that differ in what they make of a byte.
 fn dialects() -> Vec<Dialect> {
