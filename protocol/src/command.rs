@@ -345,7 +345,7 @@ pub struct ChangeUser<'a> {
 
 impl<'a> ChangeUser<'a> {
     /// `caps` are the negotiated ones, with [`Capabilities::SECURE_CONNECTION`] taken for granted.
-    /// Everything from the character set on may be left out by old clients.
+    /// Clients without plugins may leave out the character set; others may leave out nothing (measured on both servers).
     pub fn decode(payload: &'a [u8], caps: Capabilities) -> Result<Self, DecodeError> {
         let mut reader = open(payload, CommandCode::ChangeUser, "COM_CHANGE_USER")?;
         let user = reader.nul_terminated("user")?;
@@ -358,13 +358,14 @@ impl<'a> ChangeUser<'a> {
             plugin: None,
             attributes: &[],
         };
-        if !reader.is_empty() {
+        let has_plugins = caps.contains(Capabilities::PLUGIN_AUTH);
+        if has_plugins || reader.clone().rest().len() >= 2 {
             change.charset = Some(reader.u16("character set")?);
         }
-        if caps.contains(Capabilities::PLUGIN_AUTH) && !reader.is_empty() {
+        if has_plugins {
             change.plugin = Some(reader.nul_terminated("plugin")?);
         }
-        if caps.contains(Capabilities::CONNECT_ATTRS) && !reader.is_empty() {
+        if caps.contains(Capabilities::CONNECT_ATTRS) && (has_plugins || !reader.is_empty()) {
             change.attributes = reader.lenenc_bytes("attributes")?;
         }
         Ok(change)

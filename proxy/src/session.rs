@@ -145,6 +145,8 @@ pub(crate) struct Session {
     /// The connections it used last, one a server: soft leases.
     last: [Option<ConnectionId>; 2],
     last_server: Option<ServerId>,
+    /// Of its user. MariaDB stops listening to them.
+    failed_changes: u8,
 }
 
 /// Serves one accepted client to its end. Every end is logged with its cause.

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tandem::demo::pair::{APP, Account};
-use tandem_protocol::auth::{native, sha2};
+use tandem_protocol::auth::{native, rsa, sha2};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::handshake::AuthSwitchRequest;
+use tandem_protocol::handshake::auth_switch::AUTH_SWITCH_HEADER;
 use tandem_protocol::handshake::greeting::Greeting;
 use tandem_protocol::handshake::response::HandshakeResponse;
 use tandem_protocol::packet::err::ErrPacket;
@@ -103,6 +105,44 @@ impl Raw {
         .encode(&mut out);
         frame::end(&mut out, start, 1);
         out
+    }
+
+    /// Answers questions for the password until there are no more; all packets up to the OK, the error or the end.
+    pub async fn prove(&mut self, password: &str) -> Vec<(u8, Vec<u8>)> {
+        let password = password.as_bytes();
+        let mut nonce = [0; native::NONCE_LEN];
+        let mut packets = Vec::new();
+        while let Some((seq, payload)) = self.packet().await {
+            let answer = match payload[..] {
+                [AUTH_SWITCH_HEADER, ..] => {
+                    let request = AuthSwitchRequest::decode(&payload).expect("a switch");
+                    nonce = request.nonce().expect("a nonce");
+                    match request.plugin == sha2::PLUGIN.as_bytes() {
+                        _ if password.is_empty() => Some(Vec::new()),
+                        true => Some(sha2::scramble(password, &nonce)),
+                        false => Some(native::scramble(password, &nonce)),
+                    }
+                }
+                [sha2::MORE_DATA, sha2::WANT_PASSWORD] => Some(vec![sha2::WANT_KEY]),
+                [sha2::MORE_DATA, b'-', ..] => {
+                    let pem = std::str::from_utf8(&payload[1..]).expect("a key in PEM form");
+                    let masked = sha2::mask(&[password, b"\0"].concat(), &nonce);
+                    Some(rsa::encrypt(pem, &masked).expect("encrypted"))
+                }
+                _ => None,
+            };
+            let is_last = matches!(payload[0], 0 | 0xff);
+            packets.push((seq, payload));
+            if let Some(answer) = answer {
+                let mut out = Vec::new();
+                frame::write_packet(&mut out, &mut (seq + 1), &answer);
+                self.send(&out).await;
+            }
+            if is_last {
+                break;
+            }
+        }
+        packets
     }
 
     /// Sends bytes as they are; whether anybody takes them is another matter.

@@ -84,6 +84,11 @@ impl<'a> Accept<'a> {
 
     /// Reads the answer to the greeting, packet number `seq`.
     pub fn response(self, seq: u8, payload: &[u8]) -> Result<Answer<'a>, DecodeError> {
+        // The greeting has 0, a request for TLS 1.
+        let expected = 1 + u8::from(self.tls);
+        if seq != expected {
+            return Err(DecodeError::Sequence { expected, got: seq });
+        }
         if is_ssl_request(payload) {
             if self.tls || !self.options.capabilities.contains(Capabilities::SSL) {
                 return Err(DecodeError::Unexpected {

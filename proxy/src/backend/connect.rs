@@ -161,10 +161,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         stream,
         inbox,
         settings: Rc::new(Settings::new(u16::from(collation), None)),
-        reset_collation: match flavor {
-            Flavor::MariaDb => u16::from(collation),
-            Flavor::MySql => settings::SERVER_COLLATION,
-        },
+        reset_collation: settings::collation_after_reset(u16::from(collation), flavor),
         trackers: Trackers::Untouched,
         soiled: false,
         ran_code: false,

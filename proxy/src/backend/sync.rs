@@ -265,6 +265,9 @@ fn assignments(
         list.push_str(collation.charset);
         list.push_str(" COLLATE ");
         list.push_str(collation.name);
+    } else if names && wanted.collation == SERVER_COLLATION {
+        separate(&mut list);
+        list.push_str("NAMES DEFAULT");
     }
     let mut charset_changed = names;
     for variable in wanted.variables() {
@@ -419,6 +422,15 @@ mod tests {
         let none = settings(None, &[]);
         let refused = Plan::between(&known(&have), &none, &TANDEM, Flavor::MariaDb, false);
         assert_eq!(refused, Err(SchemaInTheWay));
+    }
+
+    /// A reset may bring back another than the server's own: it is asked for by name.
+    #[test]
+    fn the_servers_own_collation_is_asked_for() {
+        let wanted = Settings::new(SERVER_COLLATION, None);
+        let plan = plan(&settings(None, &[]), &wanted);
+        assert!(plan.reset);
+        assert!(plan.set.is_some_and(|set| set.starts_with("SET NAMES DEFAULT,")));
     }
 
     #[test]

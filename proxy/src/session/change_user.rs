@@ -1,6 +1,11 @@
 //! `COM_CHANGE_USER`: another account on the same connection, and a session as if newly logged in.
+//!
+//! MySQL hangs up when it refuses one. MariaDB goes on with the account and the schema of before, but for the rest with
+//! a new session, and makes the client wait (measured on MySQL 9.7 and MariaDB 10.11).
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_protocol::auth::native;
 use tandem_protocol::command::ChangeUser;
@@ -10,9 +15,17 @@ use tandem_protocol::handshake::Dialogue;
 
 use super::complaint::Complaint;
 use super::prove::{Claim, Proved, Refused, prove};
-use super::settings::Settings;
+use super::settings::{SERVER_COLLATION, Settings};
 use super::{Command, End, Session};
 use crate::route::Written;
+use crate::topology::Flavor;
+use crate::worker::accounts::Account;
+
+/// After so many failures MariaDB looks at no change of user any more.
+const FAILURES_MAX: u8 = 3;
+
+/// How long MariaDB lets a client wait for the refusal, against the guessing of passwords.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// What the client asked for.
 struct Request {
@@ -21,9 +34,64 @@ struct Request {
     charset: Option<u16>,
 }
 
+/// The client stays who it was.
+struct Refusal {
+    complaint: Complaint,
+    seq: u8,
+    /// Goes out before it.
+    before: Vec<u8>,
+}
+
 impl Session {
     pub(super) async fn change_user(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Change user");
+        let request = self.request(command);
+        let flavor = self.worker.flavor();
+        let request = match request {
+            Some(request) if flavor == Flavor::MySql || self.failed_changes < FAILURES_MAX => request,
+            _ => {
+                let refusal = Refusal {
+                    complaint: Complaint::unknown_command(),
+                    seq: self.client.seq,
+                    before: Vec::new(),
+                };
+                return self.refuse_change(refusal, flavor).await;
+            }
+        };
+        let Request {
+            claim,
+            schema,
+            charset,
+        } = request;
+        let proved = match self.prove(claim).await? {
+            Ok(proved) => proved,
+            Err(refusal) => return self.refuse_change(refusal, flavor).await,
+        };
+        self.forget_everything();
+        let collation = charset.unwrap_or(self.settings.collation);
+        let settings = Settings::new(collation, schema.as_deref());
+        let (settings_before, flags_before) = (Rc::clone(&self.settings), self.flags);
+        let account_before = self.become_account(proved.account);
+        self.adopt(Rc::new(settings));
+        if let Err(complaint) = self.check_schema().await {
+            self.become_account(account_before);
+            self.flags = flags_before;
+            self.adopt(settings_before);
+            let refusal = Refusal {
+                complaint,
+                seq: proved.seq,
+                before: proved.before,
+            };
+            return self.refuse_change(refusal, flavor).await;
+        }
+        self.written = Written::Nothing;
+        let mut out = proved.before;
+        self.say_welcome(&mut out, proved.seq);
+        Ok(self.client.write(&out).await?)
+    }
+
+    /// `None` for what can't be read.
+    fn request(&mut self, command: Command) -> Option<Request> {
         let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
         let request = ChangeUser::decode(payload, self.client.capabilities).map(|request| Request {
             claim: Claim {
@@ -33,53 +101,66 @@ impl Session {
                 // The client is asked again, as MariaDB does it: which nonce it had in mind is not said.
                 nonce: None,
                 dialogue: Dialogue { seq: 1 },
+                is_change: true,
             },
             schema: (!request.schema.is_empty()).then(|| request.schema.to_vec()),
             charset: request.charset,
         });
         self.client.inbox.consume(command.head);
-        // MySQL says the same, and hangs up too.
-        let request = request.map_err(|_| End::Complaint(Complaint::unknown_command()))?;
-        let Proved {
-            account,
+        request.ok()
+    }
+
+    async fn prove(&mut self, claim: Claim) -> Result<Result<Proved, Refusal>, End> {
+        let bound = self.worker.config.listener.handshake_timeout;
+        let proving = prove(&self.worker, &mut self.client, &self.handle, claim);
+        let refused = match tokio::time::timeout(bound, proving).await {
+            Ok(Ok(proved)) => return Ok(Ok(proved)),
+            Ok(Err(refused)) => refused,
+            Err(_) => return Err(End::Complaint(Complaint::login_timeout(bound))),
+        };
+        let Refused {
+            complaint: Some(complaint),
             seq,
-            before: mut out,
-        } = self.prove(request.claim).await?;
-        self.forget_everything();
-        self.written = Written::Nothing;
+        } = refused
+        else {
+            return Err(End::Closed);
+        };
+        Ok(Err(Refusal {
+            complaint,
+            seq,
+            before: Vec::new(),
+        }))
+    }
+
+    /// Makes the session that account's; the one before.
+    fn become_account(&mut self, account: Arc<Account>) -> Arc<Account> {
         let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
-        self.account = account;
-        let collation = request.charset.unwrap_or(self.settings.collation);
-        self.adopt(Rc::new(Settings::new(collation, request.schema.as_deref())));
-        if let Err(complaint) = self.check_schema().await {
-            return Err(self.refuse_change(out, &complaint, seq).await);
-        }
-        self.say_welcome(&mut out, seq);
-        Ok(self.client.write(&out).await?)
+        std::mem::replace(&mut self.account, account)
     }
 
-    async fn prove(&mut self, claim: Claim) -> Result<Proved, End> {
-        let bound = self.worker.config.listener.handshake_timeout;
-        let proving = prove(&self.worker, &mut self.client, &self.handle, claim);
-        match tokio::time::timeout(bound, proving).await {
-            Ok(Ok(proved)) => Ok(proved),
-            Ok(Err(Refused {
-                complaint: Some(complaint),
-                seq,
-            })) => Err(self.refuse_change(Vec::new(), &complaint, seq).await),
-            Ok(Err(Refused { complaint: None, .. })) => Err(End::Closed),
-            Err(_) => Err(End::Complaint(Complaint::login_timeout(bound))),
+    /// Tells the client so, and ends the session or not, as the server does.
+    async fn refuse_change(&mut self, refusal: Refusal, flavor: Flavor) -> Result<(), End> {
+        let Refusal {
+            complaint,
+            seq,
+            before: mut out,
+        } = refusal;
+        // Whoever has lost count of the packets is not heard any more, by MariaDB either.
+        let goes_on = flavor == Flavor::MariaDb && !complaint.is_out_of_order();
+        if goes_on {
+            self.failed_changes = self.failed_changes.saturating_add(1);
+            self.forget_everything();
+            self.adopt(Rc::new(self.settings.after_reset(SERVER_COLLATION)));
+            tokio::time::sleep(PENALTY).await;
         }
-    }
-
-    /// The server ends a session whose change of user failed; so does Tandem.
-    async fn refuse_change(&mut self, mut out: Vec<u8>, complaint: &Complaint, seq: u8) -> End {
+        tracing::info!(session = self.handle.id, user = %self.account.name, "a change of user was refused: {complaint}");
         complaint.write(&mut out, seq, self.client.capabilities);
-        match self.client.write(&out).await {
-            Ok(()) => End::Login(complaint.to_string()),
-            Err(error) => error.into(),
+        self.client.write(&out).await?;
+        match goes_on {
+            true => Ok(()),
+            false => Err(End::Login(complaint.to_string())),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::complaint::Complaint;
 use super::hold::Ties;
 use super::insert_id::InsertId;
 use super::named::Names;
-use super::settings::SERVER_COLLATION;
+use super::settings::collation_after_reset;
 use super::{Command, End, Session};
 use crate::topology::Flavor;
 
@@ -180,11 +180,7 @@ impl Session {
         // On the server a reset takes the global values of now (measured on MariaDB 10.11), and a change of user the
         // rights.
         self.epoch = self.worker.epoch();
-        let is_mysql = self.worker.topology.load().flavor() == Some(Flavor::MySql);
-        let collation = match is_mysql {
-            true => SERVER_COLLATION,
-            false => self.settings.collation,
-        };
+        let collation = collation_after_reset(self.settings.collation, self.worker.flavor());
         self.adopt(Rc::new(self.settings.after_reset(collation)));
         self.wants_reports(None);
         self.warnings = 0;

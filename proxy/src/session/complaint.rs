@@ -34,6 +34,7 @@ impl Complaint {
     }
 
     /// ER_ACCESS_DENIED_ERROR, worded as the servers word it.
+    /// `user` is cut as they cut it: see [`shown_name`](super::prove::shown_name).
     pub(super) fn access_denied(user: &str, host: &str, with_password: bool) -> Self {
         let using = if with_password { "YES" } else { "NO" };
         Self::new(
@@ -92,6 +93,15 @@ impl Complaint {
         let message = "Tandem: the password can't be taken without TLS, since no RSA key could be made for it; Tandem's \
             log says why";
         Self::new(1045, "28000", message)
+    }
+
+    /// ER_NET_PACKETS_OUT_OF_ORDER, as the servers say it during a login, before they hang up.
+    pub(super) fn out_of_order() -> Self {
+        Self::new(1156, "08S01", "Got packets out of order")
+    }
+
+    pub(super) fn is_out_of_order(&self) -> bool {
+        self.code == 1156
     }
 
     pub(super) fn malformed_login(cause: impl fmt::Display) -> Self {

@@ -145,6 +145,7 @@ async fn introduce(
         plugin: login.plugin,
         proof: login.proof,
         dialogue: login.dialogue,
+        is_change: false,
     };
     let proved = prove(worker, client, handle, claim).await?;
     Ok(Introduced {
@@ -259,6 +260,7 @@ async fn welcome(
         lease: None,
         last: [None; 2],
         last_server: None,
+        failed_changes: 0,
     };
     session.wants_reports(None);
     handle.show_schema(session.settings.schema.as_deref());

@@ -17,6 +17,7 @@ use super::registry::Handle;
 use super::relay::Client;
 use crate::net;
 use crate::net::address::Peer;
+use crate::topology::Flavor;
 use crate::worker::Worker;
 use crate::worker::accounts::{Account, Claimed, Method, Verdict};
 
@@ -32,6 +33,8 @@ pub(super) struct Claim {
     /// What the proof must be over, if it is to be looked at; otherwise the client is asked for another.
     pub(super) nonce: Option<[u8; NONCE_LEN]>,
     pub(super) dialogue: Dialogue,
+    /// By `COM_CHANGE_USER`, not by a login.
+    pub(super) is_change: bool,
 }
 
 /// The client is who it said.
@@ -65,7 +68,10 @@ impl Refused {
     }
 
     pub(super) fn malformed(error: DecodeError) -> Self {
-        Self::with(Complaint::malformed_login(error), 2)
+        match error {
+            DecodeError::Sequence { expected, .. } => Self::with(Complaint::out_of_order(), expected),
+            error => Self::with(Complaint::malformed_login(error), 2),
+        }
     }
 }
 
@@ -119,6 +125,7 @@ async fn examine(
         proof,
         nonce,
         dialogue,
+        is_change,
     } = claim;
     let mut exam = Exam {
         worker,
@@ -129,7 +136,7 @@ async fn examine(
         before: Vec::new(),
     };
     let denied = |with_password, seq| {
-        let user = String::from_utf8_lossy(&user);
+        let user = shown_name(&user, worker.flavor(), is_change);
         let host = handle.client.get().host();
         Refused::with(Complaint::access_denied(&user, &host, with_password), seq)
     };
@@ -266,6 +273,26 @@ impl Exam<'_> {
     }
 }
 
+/// A name as an error about it has it. The servers keep names in utf8mb3 and have a question mark for what that lacks;
+/// MySQL shows 48 bytes of one, MariaDB takes 128 characters of it, or, in a change of user, 384 bytes (measured).
+pub(super) fn shown_name(name: &[u8], flavor: Flavor, is_change: bool) -> String {
+    let name = String::from_utf8_lossy(name);
+    let (chars, bytes) = match (flavor, is_change) {
+        (Flavor::MySql, _) => (usize::MAX, 48),
+        (Flavor::MariaDb, false) => (128, usize::MAX),
+        (Flavor::MariaDb, true) => (usize::MAX, 384),
+    };
+    let mut shown = String::new();
+    for character in name.chars().take(chars) {
+        let character = if character.len_utf8() > 3 { '?' } else { character };
+        if shown.len() + character.len_utf8() > bytes {
+            break;
+        }
+        shown.push(character);
+    }
+    shown
+}
+
 /// A password as it is sent.
 fn without_nul(mut password: Vec<u8>) -> Option<Vec<u8>> {
     (password.pop() == Some(0)).then_some(password)
@@ -303,4 +330,30 @@ pub(super) fn fresh_nonce<const LEN: usize>() -> Result<[u8; LEN], getrandom::Er
         }
     }
     Ok(nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lengths in bytes, captured from MariaDB 10.11 and MySQL 9.7.
+    #[test]
+    fn names_are_cut_as_the_servers_cut_them() {
+        for (character, count, mysql, login, change) in [
+            ("n", 49, 48, 49, 49),
+            ("n", 260, 48, 128, 260),
+            ("ä", 129, 48, 256, 258),
+            ("ä", 200, 48, 256, 384),
+            ("€", 129, 48, 384, 384),
+            ("😀", 33, 33, 33, 33),
+            ("😀", 200, 48, 128, 200),
+        ] {
+            let name = character.repeat(count);
+            let shown = |flavor, is_change| shown_name(name.as_bytes(), flavor, is_change).len();
+            assert_eq!(shown(Flavor::MySql, false), mysql, "{name}");
+            assert_eq!(shown(Flavor::MySql, true), mysql, "{name}");
+            assert_eq!(shown(Flavor::MariaDb, false), login, "{name}");
+            assert_eq!(shown(Flavor::MariaDb, true), change, "{name}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //!
 //! The server itself says what changed, in the trackers of its OK packets, so nothing is guessed from text.
 
+use crate::topology::Flavor;
+
 /// Variables that are reported but never set again elsewhere.
 ///
 /// They follow something else (the schema, a commit), are answered by Tandem's own handling of
@@ -35,6 +37,19 @@ const NOT_CARRIED: &[&[u8]] = &[
 /// In the place of a collation's id: whatever the server has as its default. Also what it makes of a 0 in
 /// the handshake.
 pub const SERVER_COLLATION: u16 = 0;
+
+/// utf8mb3_general_ci
+const UTF8MB3: u16 = 33;
+
+/// What `COM_RESET_CONNECTION` brings back after a login with this collation (measured on MariaDB 10.11 and MySQL 9.7).
+pub fn collation_after_reset(login: u16, flavor: Flavor) -> u16 {
+    match (flavor, login) {
+        (Flavor::MySql, _) => SERVER_COLLATION,
+        // No longer the server's own.
+        (Flavor::MariaDb, SERVER_COLLATION) => UTF8MB3,
+        (Flavor::MariaDb, login) => login,
+    }
+}
 
 /// One variable and its value as the server wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,9 +115,8 @@ impl Settings {
         }
     }
 
-    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, all else goes. The
-    /// collation goes back to the login's on MariaDB 10.11, and to [`SERVER_COLLATION`] on MySQL 9.7
-    /// (measured).
+    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, all else goes. For the collation see
+    /// [`collation_after_reset`].
     #[must_use]
     pub fn after_reset(&self, collation: u16) -> Self {
         Self {
