@@ -74,11 +74,16 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// The statements of the classifier's own table, in the dialects that it names.
+/// The statements of the classifier's own cases, in the dialects that they name.
 fn statements(input: impl Fn(u8, &[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {
     let mut dialect = 0;
     let mut all = Vec::new();
-    for line in include_str!("../../proxy/src/classify/cases.txt").lines() {
+    let files = [
+        include_str!("../../proxy/src/classify/cases.txt"),
+        "!",
+        include_str!("../../proxy/src/classify/tables.txt"),
+    ];
+    for line in files.iter().flat_map(|file| file.lines()) {
         if let Some(words) = line.strip_prefix('!') {
             let names = [
                 "mysql",

@@ -17,11 +17,14 @@ mod parsed;
 pub(crate) mod set;
 mod show;
 mod statement;
+mod tables;
 mod variables;
 mod verbs;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod table_cases;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,9 @@
 //! The analysis of one packet's text, made once for each shape.
 
-use super::facts::{Facts, Kind, Links, Pins, Purity, Tables};
+use super::facts::{Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
-use super::{Dialect, looked_at, parsed, variables, verbs};
+use super::{Dialect, looked_at, parsed, tables, variables, verbs};
 
 /// Everything the text says. Uncached: [`super::Classifier`] is filled with this.
 pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
@@ -33,6 +33,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
     if !whole {
         cut_short(&mut found);
     }
+    found.links.set(Links::CALLS_UNKNOWN, found.calls_unknown);
     let tables = match statements.as_slice() {
         [one] if whole => look_closer(one, &mut found),
         _ => Tables::default(),
@@ -103,19 +104,27 @@ fn cut_short(found: &mut Findings) {
     }
 }
 
-/// Asks sqlparser for the tables, and for a second opinion of what our rules hold for a pure read.
+/// Finds the tables, and asks sqlparser for a second opinion of what our rules hold for a pure read and of the tables.
 fn look_closer(one: &Statement<'_>, found: &mut Findings) -> Tables {
-    let parses = matches!(
+    let is_change = matches!(
         found.kind,
-        Kind::Select | Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete
+        Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Load
     );
-    let Some(parsed) = parses.then(|| parsed::parse(one)).flatten() else {
+    if !is_change && found.kind != Kind::Select {
         return Tables::default();
-    };
-    if found.kind == Kind::Select && !parsed.plain_query {
+    }
+    let parsed = parsed::parse(one);
+    if found.kind == Kind::Select && parsed.as_ref().is_some_and(|parsed| !parsed.plain_query) {
         found.blame(Purity::Disagreement);
     }
-    let mut tables = parsed.tables;
-    tables.complete &= !found.calls_unknown;
-    tables
+    let Some(named) = tables::named(one) else {
+        return Tables::default();
+    };
+    let ours = [&named.reads, &named.writes, &named.no_tables];
+    let overlooked = |table: &TableName| !ours.iter().any(|list| list.contains(table));
+    Tables {
+        complete: !found.calls_unknown && !parsed.is_some_and(|parsed| parsed.tables.iter().any(overlooked)),
+        reads: named.reads,
+        writes: named.writes,
+    }
 }

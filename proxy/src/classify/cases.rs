@@ -4,12 +4,19 @@ use super::facts::{Facts, Links, Pins, Purity};
 use super::{Dialect, analyse};
 use crate::topology::Flavor;
 
-#[test]
-fn every_case_of_the_file_is_read_as_it_says() {
+/// A row of such a file: its line, the dialect that holds there, its columns.
+pub(super) struct Case {
+    pub(super) line: usize,
+    pub(super) dialect: Dialect,
+    pub(super) columns: Vec<String>,
+}
+
+/// The rows of a file of cases. Only the first column may have the separator in it; what follows a colon in the last one
+/// is a comment.
+pub(super) fn cases(file: &str, columns: usize) -> Vec<Case> {
     let mut dialect = Dialect::MARIADB;
-    let mut rows = 0;
-    let mut failures = Vec::new();
-    for (number, line) in include_str!("cases.txt").lines().enumerate() {
+    let mut cases = Vec::new();
+    for (number, line) in file.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -18,27 +25,43 @@ fn every_case_of_the_file_is_read_as_it_says() {
             dialect = directive(words);
             continue;
         }
+        let line = format!("{line} ");
+        let mut found: Vec<String> = line
+            .rsplitn(columns, " | ")
+            .map(|column| column.trim().to_owned())
+            .collect();
+        assert_eq!(found.len(), columns, "line {}: other columns: {line}", number + 1);
+        found.reverse();
+        if let Some(last) = found.last_mut() {
+            *last = last.split(':').next().unwrap_or("").trim().to_owned();
+        }
+        cases.push(Case {
+            line: number + 1,
+            dialect,
+            columns: found,
+        });
+    }
+    cases
+}
+
+#[test]
+fn every_case_of_the_file_is_read_as_it_says() {
+    let mut rows = 0;
+    let mut failures = Vec::new();
+    for case in cases(include_str!("cases.txt"), 4) {
         rows += 1;
-        let columns: Vec<&str> = line.rsplitn(4, " | ").collect();
-        let [why, target, kind, statement] = columns[..] else {
-            panic!("line {}: not four columns: {line}", number + 1);
-        };
-        let facts = analyse(&bytes_of(statement), dialect);
+        let facts = analyse(&bytes_of(&case.columns[0]), case.dialect);
         let found = [
             describe_kind(&facts),
             describe_target(&facts),
             describe_why(&facts),
         ];
-        let wanted = [
-            kind.trim(),
-            target.trim(),
-            why.split(':').next().unwrap_or("").trim(),
-        ];
-        if found != wanted {
+        if found != case.columns[1..] {
             failures.push(format!(
-                "line {}: {statement}\n  wanted {}\n  found  {}",
-                number + 1,
-                wanted.join(" | "),
+                "line {}: {}\n  wanted {}\n  found  {}",
+                case.line,
+                case.columns[0],
+                case.columns[1..].join(" | "),
                 found.join(" | ")
             ));
         }
@@ -70,7 +93,7 @@ fn directive(words: &str) -> Dialect {
 }
 
 /// What can't be written in a line: ␤ is a line feed, ␉ a tab, ␀ a NUL, ⸨bf⸩ the byte 0xbf.
-fn bytes_of(statement: &str) -> Vec<u8> {
+pub(super) fn bytes_of(statement: &str) -> Vec<u8> {
     let plain = statement
         .trim()
         .replace('␤', "\n")

@@ -150,6 +150,8 @@ bitflags! {
         const CHANGES_LOGINS = 1 << 6;
         /// Reads or sets `session_track_*`, by name or in a list of all variables.
         const TRACKERS = 1 << 7;
+        /// Calls a function that is not built in: what it reads and writes is not in the text.
+        const CALLS_UNKNOWN = 1 << 8;
     }
 }
 
@@ -166,7 +168,8 @@ pub struct TableName {
 pub struct Tables {
     pub reads: Vec<TableName>,
     pub writes: Vec<TableName>,
-    /// False where the lists may be incomplete: not parsed, functions, views not resolved.
+    /// False where the text names more, or may do so. What views, triggers, foreign keys and the like reach is not in
+    /// the text at all.
     pub complete: bool,
 }
 

@@ -1,18 +1,15 @@
-//! A second reading by sqlparser, on a miss only: which tables a statement names, and whether it agrees that a
-//! statement is a plain query. It rejects much of ordinary MySQL; then our own rules stand alone.
+//! A second reading by sqlparser, on a miss only: whether it agrees that a statement is a plain query, and whether it
+//! sees a table that we don't. It rejects much of ordinary MySQL; then our own rules stand alone.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sqlparser::ast::{
-    Delete, Expr, FromTable, Function, Insert, ObjectName, Query, Select, SetExpr, Statement as Ast,
-    TableFactor, TableObject, TableWithJoins, Update, Visit, Visitor,
-};
+use sqlparser::ast::{Expr, Function, ObjectName, Query, Select, SetExpr, Statement as Ast, Visit, Visitor};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 
 use super::Dialect;
-use super::facts::{TableName, Tables};
+use super::facts::TableName;
 use super::functions::{self, Call};
 use super::lexer::Lexer;
 use super::normalise::sample;
@@ -21,7 +18,8 @@ use super::statement::Statement;
 pub(crate) struct Parsed {
     /// A query that neither locks nor writes nor calls what isn't built in.
     pub(crate) plain_query: bool,
-    pub(crate) tables: Tables,
+    /// The relations that it sees, also common table expressions. Not surely all.
+    pub(crate) tables: Vec<TableName>,
 }
 
 /// What sqlparser makes of the statement, if it can read it.
@@ -57,39 +55,27 @@ fn read(text: &str, dialect: Dialect) -> Option<Parsed> {
         .parse_statements()
         .ok()?;
     let statement = statements.pop().filter(|_| statements.is_empty())?;
+    if !matches!(
+        statement,
+        Ast::Query(_) | Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_)
+    ) {
+        return None;
+    }
     let mut seen = Seen {
         dialect,
         harmless: true,
-        complete: true,
         names: Vec::new(),
     };
     let _ = statement.visit(&mut seen);
-    let writes = match &statement {
-        Ast::Query(_) => Vec::new(),
-        Ast::Insert(insert) => inserted(insert)?,
-        Ast::Update(update) => updated(update)?,
-        Ast::Delete(delete) => deleted(delete)?,
-        _ => return None,
-    };
-    let mut reads = seen.names;
-    reads.sort_unstable();
-    reads.dedup();
     Some(Parsed {
         plain_query: seen.harmless && matches!(statement, Ast::Query(_)),
-        tables: Tables {
-            reads,
-            writes,
-            complete: seen.complete,
-        },
+        tables: seen.names,
     })
 }
 
-/// Every relation that is named anywhere counts as read. The names of common table expressions are among them:
-/// one more table to wait for does no harm, while leaving out a table of the same name would.
 struct Seen {
     dialect: Dialect,
     harmless: bool,
-    complete: bool,
     names: Vec<TableName>,
 }
 
@@ -108,10 +94,7 @@ impl Visitor for Seen {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        match table_name(relation) {
-            Some(name) => self.names.push(name),
-            None => self.complete = false,
-        }
+        self.names.extend(table_name(relation));
         ControlFlow::Continue(())
     }
 
@@ -129,13 +112,11 @@ impl Seen {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 self.harmless = false;
             }
-            // Its name is not visited as a relation.
-            SetExpr::Table(_) => self.complete = false,
             SetExpr::SetOperation { left, right, .. } => {
                 self.body(left);
                 self.body(right);
             }
-            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => {}
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => {}
         }
     }
 }
@@ -161,49 +142,6 @@ fn table_name(name: &ObjectName) -> Option<TableName> {
         schema: schema.into(),
         name: table.value.as_str().into(),
     })
-}
-
-fn inserted(insert: &Insert) -> Option<Vec<TableName>> {
-    match &insert.table {
-        TableObject::TableName(name) => Some(vec![table_name(name)?]),
-        _ => None,
-    }
-}
-
-/// All tables of a joined update count as written.
-fn updated(update: &Update) -> Option<Vec<TableName>> {
-    joined(std::slice::from_ref(&update.table))
-}
-
-/// `DELETE a FROM t AS a` names an alias: the tables that it may stand for count as written.
-fn deleted(delete: &Delete) -> Option<Vec<TableName>> {
-    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
-    let mut written = joined(from)?;
-    if let Some(using) = &delete.using {
-        written.extend(joined(using)?);
-    }
-    for name in &delete.tables {
-        written.push(table_name(name)?);
-    }
-    written.sort_unstable();
-    written.dedup();
-    Some(written)
-}
-
-fn joined(tables: &[TableWithJoins]) -> Option<Vec<TableName>> {
-    let mut names = Vec::new();
-    for table in tables {
-        let joins = table.joins.iter().map(|join| &join.relation);
-        for factor in std::iter::once(&table.relation).chain(joins) {
-            match factor {
-                TableFactor::Table { name, .. } => names.push(table_name(name)?),
-                // What a derived table reads is among the reads.
-                TableFactor::Derived { .. } => {}
-                _ => return None,
-            }
-        }
-    }
-    Some(names)
 }
 
 const LONGEST: usize = 64 << 10;

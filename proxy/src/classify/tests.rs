@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::facts::{Kind, Purity, TableName};
+use super::facts::{Kind, Purity};
 use super::*;
 
 const MARIADB: Dialect = Dialect::MARIADB;
@@ -148,8 +148,9 @@ fn random_token_soup_never_panics() {
 
 /// Whatever a statement is cut to, or has in front of its tail, it is read to an end.
 #[test]
-fn every_case_of_the_file_cut_anywhere_never_panics() {
-    for line in include_str!("cases.txt").lines() {
+fn every_case_of_the_files_cut_anywhere_never_panics() {
+    let files = [include_str!("cases.txt"), include_str!("tables.txt")];
+    for line in files.iter().flat_map(|file| file.lines()) {
         for (end, _) in line.char_indices() {
             let _ = analyse(&line.as_bytes()[..end], MARIADB);
         }
@@ -272,77 +273,6 @@ fn a_longer_text_than_is_looked_at_is_never_a_pure_read() {
     let facts = analyse(&insert, MARIADB);
     assert_eq!((facts.kind, facts.purity), (Kind::Insert, Purity::Writes));
     assert!(facts.pins.is_empty());
-}
-
-fn names(tables: &[TableName]) -> Vec<String> {
-    let dotted = |table: &TableName| match &*table.schema {
-        "" => table.name.to_string(),
-        schema => format!("{schema}.{}", table.name),
-    };
-    tables.iter().map(dotted).collect()
-}
-
-#[test]
-fn the_tables_are_found_where_sqlparser_reads_the_statement() {
-    for (text, reads, writes) in [
-        (
-            "SELECT * FROM t WHERE a IN (SELECT b FROM d.`u v`)",
-            vec!["t", "d.u v"],
-            vec![],
-        ),
-        (
-            "SELECT SQL_CALC_FOUND_ROWS a FROM Posts p LEFT JOIN meta m ON p.id = m.id LIMIT 0, 10",
-            vec!["Posts", "meta"],
-            vec![],
-        ),
-        (
-            "WITH c AS (SELECT * FROM t) SELECT * FROM c",
-            vec!["c", "t"],
-            vec![],
-        ),
-        ("SELECT 1", vec![], vec![]),
-        ("SELECT /*!40001 SQL_NO_CACHE */ * FROM `t`", vec!["t"], vec![]),
-        ("INSERT INTO t (a) SELECT a FROM u", vec!["t", "u"], vec!["t"]),
-        (
-            "INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'z') ON DUPLICATE KEY UPDATE a = VALUES(a)",
-            vec!["t"],
-            vec!["t"],
-        ),
-        ("REPLACE INTO d.t VALUES (1)", vec!["d.t"], vec!["d.t"]),
-        (
-            "UPDATE t JOIN u ON t.id = u.id SET t.a = 1",
-            vec!["t", "u"],
-            vec!["t", "u"],
-        ),
-        ("DELETE FROM t WHERE a = 'x'", vec!["t"], vec!["t"]),
-        (
-            "DELETE x FROM t AS x JOIN u ON x.id = u.id",
-            vec!["t", "u"],
-            vec!["t", "u", "x"],
-        ),
-    ] {
-        let tables = analyse(text.as_bytes(), MARIADB).tables;
-        assert!(tables.complete, "{text}: not complete");
-        let mut found = names(&tables.reads);
-        found.sort();
-        let mut wanted = reads;
-        wanted.sort_unstable();
-        assert_eq!(found, wanted, "reads of {text}");
-        assert_eq!(names(&tables.writes), writes, "writes of {text}");
-    }
-}
-
-#[test]
-fn tables_are_not_called_complete_where_they_may_not_be() {
-    for text in [
-        "SELECT f(a) FROM t",
-        "CALL p()",
-        "ALTER TABLE t ADD b INT",
-        "SELECT 1; SELECT 2",
-        "HANDLER t OPEN",
-    ] {
-        assert!(!analyse(text.as_bytes(), MARIADB).tables.complete, "{text}");
-    }
 }
 
 /// Run where the stack is small: the tree of a chain is as deep as the chain is long, and dropping it recurses.

@@ -238,7 +238,7 @@ fn administration(all: &Statement<'_>, verb: &str) -> Findings {
         "LOAD" if all.is(1, "INDEX") => Findings::because(Kind::Admin, Purity::Writes),
         "LOAD" | "IMPORT" => {
             let mut found = Findings::because(Kind::Load, Purity::Writes);
-            body::scan(&all.rest(1), &mut found);
+            body::scan(&all.rest(past_loaded_table(all)), &mut found);
             found
         }
         "KILL" => Findings::because(Kind::Kill, Purity::Writes),
@@ -253,6 +253,16 @@ fn administration(all: &Statement<'_>, verb: &str) -> Findings {
         }
         _ => unknown(),
     }
+}
+
+/// Past the table's name: `INTO TABLE t (a)` calls nothing.
+fn past_loaded_table(all: &Statement<'_>) -> usize {
+    let Some(into) = (1..all.len()).find(|&at| all.starts(at, &["INTO", "TABLE"])) else {
+        return 1;
+    };
+    (into + 2..all.len())
+        .find(|&at| all.is(at, "PARTITION") || !(all.is_name(at) || all.is_mark(at, b'.')))
+        .unwrap_or(all.len())
 }
 
 fn is_analyze_table(all: &Statement<'_>) -> bool {
