@@ -341,6 +341,8 @@ pub struct Limits {
     pub command_bytes: usize,
     /// Most prepared statements of one session.
     pub prepared_statements: usize,
+    /// Most bytes that the prepared statements of all sessions take, divided among the workers.
+    pub prepared_bytes: usize,
     /// Statement shapes whose analysis a worker keeps.
     pub statement_cache: usize,
 }

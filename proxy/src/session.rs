@@ -3,7 +3,7 @@
 //! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
 //! `binary` (classify) → `run` (decide, lease, bring the state along, send) → `relay` (the reply) →
 //! `settle` (what it changed); `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
-//! `statements`, `tail` — are pure.
+//! `statements`, `library`, `tail` — are pure.
 
 mod binary;
 mod bring;
@@ -14,6 +14,7 @@ pub mod hold;
 pub mod insert_id;
 mod kill;
 mod lease;
+pub mod library;
 mod login;
 mod named;
 mod offer;

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 
-use crate::admin::view::{Counters, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Counters, LimitRow, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
@@ -37,8 +37,8 @@ use crate::pool::lease::Lease;
 use crate::pool::{self, Pool, share};
 use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
+use crate::session::library::Library;
 use crate::session::registry::Registry;
-use crate::session::statements::Library;
 use crate::topology::gtid::Gtid;
 use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
@@ -153,7 +153,7 @@ impl Worker {
             said_uncompressed: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
-            library: Library::default(),
+            library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
             registry: Rc::default(),
             schemas: Schemas::default(),
             known_facts: KnownFacts::new(),
@@ -392,8 +392,27 @@ impl Worker {
         WorkerView {
             sessions: self.registry.rows(self.index, &servers, now),
             pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
+            limits: self.limit_rows(),
             counters,
         }
+    }
+
+    fn limit_rows(&self) -> Vec<LimitRow> {
+        let row = |name, limit, used| LimitRow {
+            name,
+            worker: self.index,
+            limit,
+            used,
+        };
+        let (cached, cache) = (self.classifier.borrow().len(), self.config.limits.statement_cache);
+        vec![
+            row(
+                "limits.prepared_bytes",
+                self.library.limit(),
+                self.library.taken(),
+            ),
+            row("limits.statement_cache", cache, cached),
+        ]
     }
 
     fn count_compressed(&self, counters: &mut Counters) {

@@ -9,7 +9,7 @@ use tandem::demo::pair::APP;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw};
-use tandem_tests::{Cluster, Flavor, Setup, memory_mib};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, memory_mib};
 use tokio::sync::{Mutex, OnceCell};
 
 const SCHEMA: &str = "test_prepared";
@@ -605,4 +605,51 @@ async fn text_prepared_statements_hold_only_while_they_exist() {
     );
     drop(conn);
     cluster().await.wait_nothing_leased().await;
+}
+
+/// What all sessions have prepared is bounded in bytes: the next statement is refused with the key's name, and taken as soon
+/// as there is room again, after a COM_STMT_CLOSE or the end of a session.
+#[tokio::test]
+async fn prepared_statements_are_bounded_in_bytes() {
+    let _turn = TURN.lock().await;
+    let change = |config: &mut tandem::config::Config| {
+        config.listener.workers = 1;
+        config.limits.prepared_bytes = 8000;
+    };
+    let proxy = Proxy::over(cluster().await.pair(), "", change).await;
+    let used = || async {
+        let rows: Vec<(String, u32, u64, u64)> =
+            proxy.admin().await.query("SHOW LIMITS").await.expect("limits");
+        let row = rows.into_iter().find(|row| row.0 == "limits.prepared_bytes");
+        row.map(|(_, _, limit, used)| (limit, used)).expect("the limit")
+    };
+    let text = |n: u32| format!("SELECT ?, '{n}', '{}'", "x".repeat(1500));
+    let connect = || async { Conn::new(proxy.opts(None)).await.expect("logged in") };
+    let (mut one, mut two) = (connect().await, connect().await);
+    let mut kept = Vec::new();
+    let refused = loop {
+        match one.prep(text(kept.len() as u32)).await {
+            Ok(statement) => kept.push(statement),
+            Err(error) => break error,
+        }
+        assert!(kept.len() < 9, "the limit holds");
+    };
+    let mysql_async::Error::Server(refused) = refused else {
+        panic!("an error of the protocol, not {refused}");
+    };
+    assert_eq!(refused.code, 1461);
+    assert!(refused.message.contains("limits.prepared_bytes"), "{refused}");
+    let (limit, before) = used().await;
+    assert!(limit == 8000 && (5000..=8000).contains(&before), "{before}");
+    two.prep(text(0)).await.expect_err("it is for all sessions");
+    let statement = kept.pop().expect("one of them");
+    one.close(statement).await.expect("closed");
+    two.prep(text(7)).await.expect("there is room");
+    two.query_drop("DO 1").await.expect("the session goes on");
+    one.disconnect().await.expect("ended");
+    two.disconnect().await.expect("ended");
+    tandem_tests::wait_until("all is given back", Duration::from_secs(20), || async {
+        used().await.1 == 0
+    })
+    .await;
 }

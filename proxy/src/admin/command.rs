@@ -9,6 +9,7 @@ pub(crate) enum Command {
     Servers,
     Sessions,
     Pools,
+    Limits,
     Counters,
     /// The list of commands.
     Commands,
@@ -61,7 +62,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 7] = [
+pub(crate) const COMMANDS: [(&str, &str); 8] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -73,6 +74,10 @@ pub(crate) const COMMANDS: [(&str, &str); 7] = [
     (
         "SHOW POOLS",
         "Connections to the servers, for each worker and server",
+    ),
+    (
+        "SHOW LIMITS",
+        "How much is used of limits that workers share, for each worker",
     ),
     ("SHOW COUNTERS", "What has been counted since Tandem started"),
     ("SHOW COMMANDS", "This list"),
@@ -123,6 +128,7 @@ fn show(text: &str) -> Option<Command> {
         "SERVERS" => Command::Servers,
         "SESSIONS" | "PROCESSLIST" => Command::Sessions,
         "POOLS" => Command::Pools,
+        "LIMITS" => Command::Limits,
         "COUNTERS" | "STATS" => Command::Counters,
         "COMMANDS" | "HELP" => Command::Commands,
         "DATABASES" | "SCHEMAS" => return Some(Command::Databases),
@@ -285,6 +291,7 @@ mod tests {
             ("/* a */ Show -- b\n Sessions # c", Command::Sessions),
             ("show full processlist;", Command::Sessions),
             ("SHOW POOLS;;", Command::Pools),
+            ("show limits", Command::Limits),
             ("show stats", Command::Counters),
             ("SHOW COUNTERS", Command::Counters),
             ("help", Command::Commands),

@@ -127,6 +127,7 @@ impl Handler {
             Command::Servers => show::servers(&self.shared.topology.load(), Instant::now()),
             Command::Sessions => return self.of_views(show::sessions).await,
             Command::Pools => return self.of_views(show::pools).await,
+            Command::Limits => return self.of_views(show::limits).await,
             Command::Counters => return self.of_views(show::counters).await,
             Command::Commands => show::commands(),
             Command::ExplainRoute(statement) => return self.explain(statement).await,

@@ -158,6 +158,30 @@ pub(super) fn pools(views: &[WorkerView]) -> Table {
     table
 }
 
+/// `SHOW LIMITS`, by name and worker.
+pub(super) fn limits(views: &[WorkerView]) -> Table {
+    let mut table = Table::new([
+        ("name", Text),
+        ("worker", Number),
+        ("limit", Number),
+        ("used", Number),
+    ]);
+    let mut limits: Vec<_> = views.iter().flat_map(|view| &view.limits).collect();
+    limits.sort_by_key(|row| (row.name, row.worker));
+    table.rows = limits
+        .into_iter()
+        .map(|row| {
+            vec![
+                row.name.into(),
+                row.worker.into(),
+                row.limit.into(),
+                row.used.into(),
+            ]
+        })
+        .collect();
+    table
+}
+
 /// `SHOW COUNTERS`: the workers' sum, then the routing reasons as `routed: reason`.
 pub(super) fn counters(views: &[WorkerView]) -> Table {
     let mut table = Table::new([("counter", Text), ("value", Number), ("meaning", Text)]);

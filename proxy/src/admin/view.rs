@@ -61,6 +61,17 @@ pub struct PoolRow {
     pub connect_errors: u64,
 }
 
+/// What a worker has of something that is bounded, as `SHOW LIMITS` shows it.
+#[derive(Clone, Debug)]
+pub struct LimitRow {
+    /// The key of the configuration.
+    pub name: &'static str,
+    pub worker: usize,
+    /// This worker's share.
+    pub limit: usize,
+    pub used: usize,
+}
+
 /// Room for routing reasons; the router has fewer.
 pub const MAX_REASONS: usize = 32;
 
@@ -213,6 +224,7 @@ counters! {
 pub struct WorkerView {
     pub sessions: Vec<SessionRow>,
     pub pools: Vec<PoolRow>,
+    pub limits: Vec<LimitRow>,
     pub counters: Counters,
 }
 

@@ -208,6 +208,7 @@ fn limits(table: &mut Table<'_>) -> Limits {
         command_bytes: table.or("command_bytes", Size(GIB)).0,
         // The server's own default of max_prepared_stmt_count.
         prepared_statements: table.or("prepared_statements", 16 * KIB - 2),
+        prepared_bytes: table.or("prepared_bytes", Size(256 * MIB)).0,
         statement_cache: table.or("statement_cache", 10_000),
     }
 }

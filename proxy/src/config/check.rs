@@ -183,6 +183,21 @@ impl Check<'_> {
             (64 * kib, gib),
             show_size,
         );
+        self.range(
+            "limits.prepared_bytes",
+            limits.prepared_bytes,
+            (mib, 1024 * gib),
+            show_size,
+        );
+        let workers = config.listener.workers.max(1);
+        if limits.prepared_bytes / workers <= limits.statement_bytes {
+            let fault = Fault::Contradiction(format!(
+                "is divided among {workers} workers, and each must have room for a statement of limits.statement_bytes \
+                 ({}); raise it or lower that",
+                show_size(limits.statement_bytes)
+            ));
+            self.fault("limits.prepared_bytes", &["limits.statement_bytes"], fault);
+        }
         if limits.statement_bytes > limits.command_bytes {
             let fault = Fault::Contradiction(format!(
                 "is more than limits.command_bytes ({}), which no statement can exceed; lower it or raise that",

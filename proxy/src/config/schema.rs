@@ -103,6 +103,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "statement_bytes",
             "command_bytes",
             "prepared_statements",
+            "prepared_bytes",
             "statement_cache",
         ],
         repeated: false,

@@ -14,7 +14,7 @@ use crate::topology::{Role, Server, Topology};
 const ROLES: [Role; 4] = [Role::Active, Role::Standby, Role::Detached, Role::Down];
 
 /// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 21] = [
     ("tandem_build_info", "1; the version is the label"),
     ("tandem_workers", "Worker threads that answered this scrape"),
     (
@@ -54,6 +54,11 @@ const GAUGES: [(&str, &str); 19] = [
         "tandem_server_position_age_seconds",
         "Time since the server's position was asked for",
     ),
+    (
+        "tandem_limit",
+        "The limit that the label names, of all workers together",
+    ),
+    ("tandem_limit_used", "How much of it is used"),
     ("tandem_pool_limit", "Most connections to the server"),
     ("tandem_pool_open_connections", "Connections to the server"),
     (
@@ -113,6 +118,7 @@ pub(super) fn record(topology: &Topology, views: &[WorkerView], now: Instant) {
     gauge!("tandem_topology_epoch").set(topology.epoch as f64);
     record_counters(&view::total(views));
     record_sessions(views);
+    record_limits(views);
     for server in &topology.servers {
         record_server(server, now);
         let pools = views.iter().flat_map(|view| &view.pools);
@@ -136,6 +142,16 @@ fn record_sessions(views: &[WorkerView]) {
     gauge!("tandem_sessions").set(sessions().count() as f64);
     gauge!("tandem_sessions_in_transaction").set(in_transaction.count() as f64);
     gauge!("tandem_sessions_pinned").set(pinned.count() as f64);
+}
+
+fn record_limits(views: &[WorkerView]) {
+    let rows = || views.iter().flat_map(|view| &view.limits);
+    for row in views.first().iter().flat_map(|view| &view.limits) {
+        let same = || rows().filter(|it| it.name == row.name);
+        let (limit, used) = (same().map(|it| it.limit), same().map(|it| it.used));
+        gauge!("tandem_limit", "name" => row.name).set(limit.sum::<usize>() as f64);
+        gauge!("tandem_limit_used", "name" => row.name).set(used.sum::<usize>() as f64);
+    }
 }
 
 fn record_server(server: &Server, now: Instant) {

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::admin::view::{Answer, Explanation, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, WorkerView};
 use crate::topology::gtid::Position;
 use crate::topology::{Server, ServerId};
 use crate::worker::kill::{Order, Outcome};
@@ -32,6 +32,12 @@ impl DataPath for Fake {
         };
         let mut view = WorkerView {
             pools: vec![pool],
+            limits: vec![LimitRow {
+                name: "limits.prepared_bytes",
+                worker: 0,
+                limit: 1000,
+                used: 40,
+            }],
             ..WorkerView::default()
         };
         view.counters.reads_standby = 21;
@@ -112,6 +118,8 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
         "tandem_pool_connects_total{server=\"a\"} 12",
         "tandem_topology_epoch 3",
         "tandem_sessions 0",
+        "tandem_limit{name=\"limits.prepared_bytes\"} 2000",
+        "tandem_limit_used{name=\"limits.prepared_bytes\"} 80",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
     }

@@ -10,9 +10,10 @@ use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
 use super::complaint::Complaint;
+use super::library::Prepared;
 use super::relay::Carried;
 use super::run::{Ran, Work};
-use super::statements::{Prepared, Statement};
+use super::statements::Statement;
 use super::{Command, End, Session};
 use crate::classify::facts::Pins;
 use crate::topology::Flavor;
@@ -44,6 +45,11 @@ impl Session {
             let complaint = Complaint::too_long_to_prepare(bytes);
             return self.refuse_binary(command, &complaint).await;
         }
+        if !self.worker.library.has_room(command.head) {
+            self.client.inbox.consume(command.head);
+            let limit = self.worker.config.limits.prepared_bytes;
+            return self.complain(&Complaint::too_many_prepared(limit)).await;
+        }
         let facts = self.classify(command);
         let text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
         let settings = Rc::clone(&self.settings);
@@ -67,7 +73,7 @@ impl Session {
                 prepared = library.apart(&text, &settings, &facts, ok.params);
             }
             self.note_prepared(&prepared, ok.statement_id);
-            let id = self.statements.add(prepared);
+            let id = self.statements.add(prepared, self.worker.library.space());
             let at = HEADER_LEN + PrepareOk::STATEMENT_ID_AT;
             reply[at..at + 4].copy_from_slice(&id.to_le_bytes());
         }
@@ -371,12 +377,10 @@ fn with_types(
         return Ok(None);
     }
     if params.new_params_bound {
-        if *statement.types != *params.types {
-            statement.types = params.types.into();
-        }
+        statement.set_types(params.types);
         return Ok(None);
     }
-    if statement.types.is_empty() {
+    if statement.types().is_empty() {
         // Another session may have bound its own on that connection. Without any the server refuses it.
         if is_long {
             return Err(Malformed);
@@ -390,7 +394,7 @@ fn with_types(
         out.extend_from_slice(&command[..EXECUTE_HEAD]);
         return Ok(Some(out));
     }
-    let Some(types) = params.earlier_types(&statement.types, capabilities) else {
+    let Some(types) = params.earlier_types(statement.types(), capabilities) else {
         // The server says what it thinks of it.
         return Ok(None);
     };
@@ -419,25 +423,23 @@ fn with_bulk_types(
     let count = usize::from(statement.prepared.params);
     let (head, rest) = command.split_at(StmtBulkExecute::HEAD);
     if head[BULK_FLAGS_AT] & StmtBulkExecute::SENDS_TYPES != 0 {
-        if let Some(types) = rest.get(..count * 2)
-            && *statement.types != *types
-        {
-            statement.types = types.into();
+        if let Some(types) = rest.get(..count * 2) {
+            statement.set_types(types);
         }
         return Ok(None);
     }
-    let len = declared + statement.types.len();
-    if count == 0 || statement.types.is_empty() {
+    let len = declared + statement.types().len();
+    if count == 0 || statement.types().is_empty() {
         return if is_long { Err(Malformed) } else { Ok(None) };
     }
     if len >= MAX_PAYLOAD {
         return Err(Malformed);
     }
-    let mut out = Vec::with_capacity(HEADER_LEN + command.len() + statement.types.len());
+    let mut out = Vec::with_capacity(HEADER_LEN + command.len() + statement.types().len());
     out.extend_from_slice(&Header { len, seq: 0 }.encode());
     out.extend_from_slice(head);
     out[HEADER_LEN + BULK_FLAGS_AT] |= StmtBulkExecute::SENDS_TYPES;
-    out.extend_from_slice(&statement.types);
+    out.extend_from_slice(statement.types());
     out.extend_from_slice(rest);
     Ok(Some(out))
 }

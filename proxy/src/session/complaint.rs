@@ -189,6 +189,14 @@ impl Complaint {
         Self::new(1461, "42000", message)
     }
 
+    pub(super) fn too_many_prepared(limit: usize) -> Self {
+        let message = format!(
+            "Tandem: the prepared statements of all sessions may take {limit} bytes (limits.prepared_bytes), and the share \
+             of this session's worker is used up; close some first"
+        );
+        Self::new(1461, "42000", message)
+    }
+
     pub(super) fn too_long(limit: usize) -> Self {
         let message = format!("Got a packet bigger than {limit} bytes (limits.command_bytes)");
         Self::new(1153, "08S01", message)

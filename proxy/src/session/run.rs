@@ -10,11 +10,11 @@ use tandem_protocol::response::Expect;
 
 use super::bring::FailedSync;
 use super::complaint::Complaint;
+use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
 use super::replicate::carry_dump;
 use super::send::Preamble;
-use super::statements::Prepared;
 use super::{Command, End, Session};
 use crate::backend::Connection;
 use crate::classify::facts::{Facts, Kind, Links, Purity};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::view::{PoolRow, Reasons, SessionRow};
+use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow};
 use super::*;
 use crate::topology::gtid::Position;
 use crate::topology::{Replication, ServerId};
@@ -115,9 +115,16 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
         connects: 2,
         connect_errors: 0,
     };
+    let limit = |worker, name| LimitRow {
+        name,
+        worker,
+        limit: 100,
+        used: 3,
+    };
     let view = |worker, ids: [u32; 2]| WorkerView {
         sessions: ids.map(|id| session(id, worker)).to_vec(),
         pools: vec![pool(worker, "b"), pool(worker, "a")],
+        limits: ["limits.b", "limits.a"].map(|name| limit(worker, name)).to_vec(),
         ..WorkerView::default()
     };
     let views = [view(1, [4, 2]), view(0, [3, 1])];
@@ -130,6 +137,11 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
     let keys: Vec<_> = table.rows.iter().map(|row| row[..2].to_vec()).collect();
     let key = |server: &'static str, worker: u32| vec![server.into(), worker.into()];
     assert_eq!(keys, [key("a", 0), key("a", 1), key("b", 0), key("b", 1)]);
+    let table = limits(&views);
+    rectangular(&table);
+    let keys: Vec<_> = table.rows.iter().map(|row| row[..2].to_vec()).collect();
+    let (a, b) = ("limits.a", "limits.b");
+    assert_eq!(keys, [key(a, 0), key(a, 1), key(b, 0), key(b, 1)]);
 }
 
 #[test]

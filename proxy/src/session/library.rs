@@ -1,0 +1,212 @@
+//! The texts that the sessions of a worker have prepared.
+//!
+//! A text, with the settings it was prepared under, is known once, so that sessions that prepare the same share what a
+//! connection has. It is gone when no session has it any more. What all of it takes is bounded.
+
+use std::cell::{Cell, RefCell};
+use std::hash::BuildHasher;
+use std::rc::{Rc, Weak};
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+use tandem_protocol::command::CommandCode;
+
+use super::settings::Settings;
+use super::statements;
+use crate::backend::prepared::StatementId;
+use crate::classify::facts::Facts;
+
+/// What a text takes beside its bytes, roughly: its place in the library, and settings that are nobody else's.
+const OVERHEAD: usize = 512;
+
+/// A statement text as it was prepared, shared by all sessions of a worker.
+#[derive(Debug)]
+pub struct Prepared {
+    pub id: StatementId,
+    pub text: Box<[u8]>,
+    /// Names are resolved and text is read when a statement is prepared: this is needed to prepare it again.
+    pub settings: Rc<Settings>,
+    pub facts: Rc<Facts>,
+    pub params: u16,
+    _space: Space,
+}
+
+impl Prepared {
+    /// The command that prepares it.
+    pub fn command(&self) -> Vec<u8> {
+        [&[CommandCode::StmtPrepare as u8], &*self.text].concat()
+    }
+}
+
+/// Bytes of a library's limit that are taken, until this is dropped.
+#[derive(Debug)]
+pub struct Space {
+    bytes: usize,
+    taken: Rc<Cell<usize>>,
+}
+
+impl Space {
+    pub fn resize(&mut self, bytes: usize) {
+        self.taken.set(self.taken.get() - self.bytes + bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}
+
+/// The statement texts that the sessions of a worker have prepared.
+#[derive(Debug)]
+pub struct Library {
+    /// By the hash of text and settings. Of two that have the same, only the younger is found.
+    known: RefCell<FxHashMap<u64, Weak<Prepared>>>,
+    last_id: Cell<u64>,
+    taken: Rc<Cell<usize>>,
+    limit: usize,
+}
+
+impl Library {
+    /// One that has room for `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            known: RefCell::default(),
+            last_id: Cell::new(0),
+            taken: Rc::default(),
+            limit,
+        }
+    }
+
+    /// Whether one more statement of `len` bytes has room.
+    pub fn has_room(&self, len: usize) -> bool {
+        let wanted = len + OVERHEAD + statements::OVERHEAD;
+        wanted <= self.limit.saturating_sub(self.taken.get())
+    }
+
+    /// Bytes that are taken now.
+    pub fn taken(&self) -> usize {
+        self.taken.get()
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// For something that will take bytes of it.
+    pub fn space(&self) -> Space {
+        Space {
+            bytes: 0,
+            taken: Rc::clone(&self.taken),
+        }
+    }
+
+    /// Finds the shared statement, or makes it.
+    pub fn share(
+        &self,
+        text: &[u8],
+        settings: &Rc<Settings>,
+        facts: &Rc<Facts>,
+        params: u16,
+    ) -> Rc<Prepared> {
+        let shape = FxBuildHasher.hash_one((text, &**settings));
+        let mut known = self.known.borrow_mut();
+        if let Some(prepared) = known.get(&shape).and_then(Weak::upgrade)
+            && *prepared.text == *text
+            && *prepared.settings == **settings
+            && prepared.params == params
+        {
+            return prepared;
+        }
+        let prepared = self.apart(text, settings, facts, params);
+        known.insert(shape, Rc::downgrade(&prepared));
+        prepared
+    }
+
+    /// A statement that is not shared, for a session that has the shared one already.
+    pub fn apart(
+        &self,
+        text: &[u8],
+        settings: &Rc<Settings>,
+        facts: &Rc<Facts>,
+        params: u16,
+    ) -> Rc<Prepared> {
+        self.last_id.set(self.last_id.get() + 1);
+        let mut space = self.space();
+        space.resize(text.len() + OVERHEAD);
+        Rc::new(Prepared {
+            id: StatementId(self.last_id.get()),
+            text: text.into(),
+            settings: Rc::clone(settings),
+            facts: Rc::clone(facts),
+            params,
+            _space: space,
+        })
+    }
+
+    /// Gives up the places of texts that no session has any more.
+    pub fn tidy(&self) {
+        self.known
+            .borrow_mut()
+            .retain(|_, prepared| prepared.strong_count() > 0);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::classify::facts::{Kind, Links, Pins, Purity, Tables};
+
+    pub(in crate::session) fn facts() -> Rc<Facts> {
+        Rc::new(Facts {
+            kind: Kind::Select,
+            purity: Purity::Pure,
+            pins: Pins::empty(),
+            unpins: Pins::empty(),
+            links: Links::empty(),
+            unreported: Vec::new(),
+            tables: Tables::default(),
+        })
+    }
+
+    #[test]
+    fn the_same_text_under_the_same_settings_is_shared() {
+        let library = Library::new(usize::MAX);
+        let shop = Rc::new(Settings::new(45, Some(b"shop")));
+        let blog = Rc::new(Settings::new(45, Some(b"blog")));
+        let first = library.share(b"SELECT ?", &shop, &facts(), 1);
+        let again = library.share(b"SELECT ?", &shop, &facts(), 1);
+        let other = library.share(b"SELECT ?", &blog, &facts(), 1);
+        assert!(Rc::ptr_eq(&first, &again));
+        assert_ne!(first.id, other.id);
+        drop((first, again));
+        library.tidy();
+        assert_eq!(library.known.borrow().len(), 1);
+    }
+
+    /// Whatever is prepared takes space, and gives it back with the last session that has it.
+    #[test]
+    fn what_nobody_has_takes_no_space() {
+        let library = Library::new(4000);
+        let settings = Rc::new(Settings::default());
+        let text = [b'x'; 2000];
+        assert!(library.has_room(text.len()));
+        let mut first = statements::Statements::default();
+        let mut second = statements::Statements::default();
+        for statements in [&mut first, &mut second] {
+            statements.add(library.share(&text, &settings, &facts(), 0), library.space());
+        }
+        let both = library.taken();
+        assert!((2000..4000).contains(&both), "shared: {both}");
+        assert!(!library.has_room(text.len()));
+        let id = first.last_prepared().expect("one");
+        first.change(id, |statement| statement.set_types(&[3; 100]));
+        assert_eq!(library.taken(), both + 100);
+        first.clear();
+        assert!(!library.has_room(text.len()));
+        drop(second);
+        assert_eq!(library.taken(), 0);
+        assert!(library.has_room(text.len()) && !library.has_room(usize::MAX / 2));
+    }
+}
