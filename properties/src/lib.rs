@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a property fails by a panic")]
 
+mod accounts;
+mod compressed;
 mod handshake;
 mod packets;
 mod pair;
@@ -32,6 +34,14 @@ pub const ALL: &[(&str, Property)] = &[
     ("proxied", pair::proxied),
     ("positions", pair::positions),
     ("settings", pair::settings),
+    ("file", pair::file),
+    ("reports", pair::reports),
+    ("packed", compressed::packed),
+    ("unpacked", compressed::unpacked),
+    ("beginnings", compressed::beginnings),
+    ("stored", accounts::stored),
+    ("signatures", accounts::signatures),
+    ("accounts", accounts::accounts),
     ("classify", sql::classify),
     ("dress", sql::dress),
     ("lines", sql::lines),

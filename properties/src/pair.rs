@@ -1,11 +1,17 @@
-//! What servers and balancers tell: positions, settings, where a client comes from; and where a long command ends.
+//! What servers and balancers tell: positions, settings, where a client comes from, what changed; and where a long command
+//! and a client's file end.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tandem::backend::sync::{Known, Plan, Trackers};
-use tandem::fuzzing::{long_command, tokens};
-use tandem::net::proxied::{Beginning, look};
+use tandem::fuzzing::{filtered, long_command, tokens, uploaded};
+use tandem::net::address::Peer;
+use tandem::net::proxied::{Beginning, header, look};
 use tandem::session::settings::Settings;
 use tandem::topology::Flavor;
 use tandem::topology::gtid::{Gtid, Position};
+use tandem::topology::reports::{Gtids, Reports, Transactions};
+use tandem_protocol::packet::session_track::{Change, changes};
 use tandem_protocol::{Capabilities, frame};
 
 use crate::Input;
@@ -57,7 +63,7 @@ pub(crate) fn positions(data: &[u8]) {
     }
 }
 
-/// A PROXY header ends where it ends, however it arrives.
+/// A PROXY header ends where it ends, however it arrives; one that Tandem writes says what it was told to say.
 pub(crate) fn proxied(data: &[u8]) {
     let whole = look(data);
     for cut in 0..data.len().min(200) {
@@ -71,6 +77,21 @@ pub(crate) fn proxied(data: &[u8]) {
         Ok(Beginning::Header { len, .. }) => assert!(len <= data.len()),
         Ok(Beginning::NoHeader) | Err(_) => {}
     }
+    let mut input = Input(data);
+    let mut address = || match input.byte() & 1 {
+        0 => SocketAddr::from((Ipv4Addr::from(input.array::<4>()), input.u16())),
+        _ => SocketAddr::from((Ipv6Addr::from(input.array::<16>()), input.u16())),
+    };
+    let (client, server) = (address(), address());
+    let written = header(Peer::Tcp(client), &server.into());
+    let Ok(Beginning::Header { len, source }) = look(&[&written, data].concat()) else {
+        panic!("{client} to {server} is not read as it was written: {written:?}");
+    };
+    let source = source.map(|source| (source.ip().to_canonical(), source.port()));
+    assert_eq!(
+        (len, source),
+        (written.len(), Some((client.ip().to_canonical(), client.port())))
+    );
 }
 
 /// Settings as servers report them become one `SET`, and no value gets out of its place.
@@ -164,4 +185,89 @@ pub(crate) fn tail(data: &[u8]) {
         assert!(taken <= limit + frame::HEADER_LEN);
         assert_eq!(done, frame::packet(bytes).is_some());
     }
+}
+
+/// A client's file ends at the same byte wherever its reads are split: behind its first empty packet.
+///
+/// The first packet's number, then frames.
+pub(crate) fn file(data: &[u8]) {
+    let mut input = Input(data);
+    let seq = input.byte();
+    let bytes = input.0;
+    let whole = uploaded(&[bytes], seq);
+    for split in 0..bytes.len().min(200) {
+        let (first, second) = bytes.split_at(split);
+        assert_eq!(uploaded(&[first, second], seq), whole, "split at {split}");
+    }
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(uploaded(&single, seq), whole, "byte by byte");
+    let (mut rest, mut due) = (bytes, seq);
+    let ended = loop {
+        let Some(header) = frame::Header::peek(rest) else {
+            break Some(false);
+        };
+        if header.seq != due {
+            break None;
+        }
+        rest = rest.get(frame::HEADER_LEN + header.len..).unwrap_or_default();
+        due = due.wrapping_add(1);
+        if header.len == 0 {
+            break Some(true);
+        }
+    };
+    assert_eq!(whole.map(|(_, done)| done), ended);
+    if let Some((taken, true)) = whole {
+        assert_eq!(taken, bytes.len() - rest.len(), "what follows is a command");
+    }
+}
+
+/// A client is told the changes that it asked for, all of them, and no others.
+///
+/// Two bytes of choices, a list of variables behind its length, then the state that an OK packet reports.
+pub(crate) fn reports(data: &[u8]) {
+    let mut input = Input(data);
+    let (choices, flavor) = (
+        input.byte(),
+        [Flavor::MariaDb, Flavor::MySql][usize::from(input.byte() & 1)],
+    );
+    let is = |bit: u8| choices >> bit & 1 != 0;
+    let reports = Reports {
+        variables: input.part().unwrap_or_default().into(),
+        schema: is(0),
+        state_change: is(1),
+        transactions: [
+            Transactions::Off,
+            Transactions::State,
+            Transactions::Characteristics,
+        ][usize::from(choices >> 2 & 3).min(2)],
+        gtids: if is(4) { Gtids::Own } else { Gtids::Off },
+    };
+    let state = input.0;
+    let told = filtered(&reports, flavor, state);
+    let all: Result<Vec<Change<'_>>, _> = changes(state).collect();
+    let Ok(all) = all else {
+        return assert!(told.is_none(), "a report that can't be read");
+    };
+    let told = told.unwrap();
+    let names = String::from_utf8_lossy(&reports.variables).to_lowercase();
+    let named = |name: &[u8]| {
+        let name = String::from_utf8_lossy(name).to_lowercase();
+        names
+            .split(',')
+            .any(|wanted| wanted.trim() == name || wanted.trim() == "*")
+    };
+    let wanted = all.iter().filter(|change| match change {
+        Change::SystemVariable { name, .. } => named(name),
+        Change::Schema(_) => reports.schema,
+        Change::StateChanged(_) => reports.state_change,
+        Change::Gtids(_) => reports.gtids != Gtids::Off,
+        Change::TransactionState(_) => flavor == Flavor::MySql || reports.transactions != Transactions::Off,
+        Change::TransactionCharacteristics(_) => reports.transactions == Transactions::Characteristics,
+        Change::Unknown { .. } => false,
+    });
+    let again: Vec<Change<'_>> = changes(&told).map(Result::unwrap).collect();
+    assert_eq!(again.iter().collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    assert_eq!(filtered(&reports, flavor, &told), Some(told.clone()));
+    // A pair in an entry of its own has a kind and a length more.
+    assert!(told.len() <= state.len() + 10 * all.len());
 }

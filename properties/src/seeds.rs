@@ -1,10 +1,12 @@
 //! Where the fuzzers start from, beside the corpus: replies captured from a real server, and packets we write.
 
 use tandem_protocol::auth::native;
+use tandem_protocol::compression::{Algorithm, MIN_LENGTH, Method, Packer};
 use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_protocol::handshake::auth_switch::AuthSwitchRequest;
 use tandem_protocol::handshake::greeting::Greeting;
 use tandem_protocol::handshake::response::HandshakeResponse;
+use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::{Capabilities, Status};
 
 use crate::streams::FLAGS;
@@ -64,6 +66,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "proxied" => proxied(),
         "positions" => positions(),
         "settings" => vec![settings(0), settings(3), settings(5)],
+        "file" => files(),
+        "reports" => reports(),
+        "packed" => packed(),
+        "unpacked" => unpacked(),
+        "beginnings" => vec![
+            b"\x03\0\0\0abc\x01\0\0\x01x\x02\0\0\0yz".to_vec(),
+            b"\0\0\0\xff\x01\0\0\0a\x01\0\0\0b".to_vec(),
+        ],
+        "stored" => STORED.map(|text| [b"!", text.as_bytes()].concat()).to_vec(),
+        "signatures" => vec![[&[7; 66][..], b"P\0salt of a server"].concat(), vec![9; 130]],
+        "accounts" => accounts(),
         "classify" => statements(|dialect, text| [&[dialect, 60], text].concat()),
         "dress" | "lines" => statements(|dialect, text| [&[dialect], text].concat()),
         "secrets" => statements(|dialect, text| {
@@ -126,6 +139,112 @@ fn positions() -> Vec<Vec<u8>> {
     ];
     sets.map(|(one, other)| [part(one.as_bytes()), part(other.as_bytes())].concat())
         .to_vec()
+}
+
+/// What both makers store of passwords.
+const STORED: [&str; 4] = [
+    "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7",
+    "ZIgUREUg5PVgQ6LskhXmO+eZLS0nC8be6HPjYWR4YJY",
+    "P0:ghkQxikv8Kr8yUQvH/8fnVai:caYHjlrYmzMHMQiKB5xXULTlv/4Wcb8ArG750AaXOps",
+    "$A$005$AbCd!@#\tEfgH%^&*01@#dNFegEa4OGDrnEu7M4T.nkmm794xI/QoCR3Z.xpLOW6",
+];
+
+fn accounts() -> Vec<Vec<u8>> {
+    let plugins = [
+        "mysql_native_password",
+        "ed25519",
+        "parsec",
+        "caching_sha2_password",
+    ];
+    let hosts = ["192.0.2.7", "%", "192.0.2._", "192.0.%"];
+    let mut rows = Vec::new();
+    for ((host, plugin), stored) in hosts.iter().zip(plugins).zip(STORED) {
+        for text in ["app", host, plugin, stored] {
+            rows.extend_from_slice(&part(text.as_bytes()));
+        }
+    }
+    let other = ["root", "localhost", "", ""]
+        .map(|text| part(text.as_bytes()))
+        .concat();
+    [[0, 192, 0, 2, 7], [1, 127, 0, 0, 1], [2, 0, 0, 0, 0]]
+        .map(|start| [&start[..], &rows, &other].concat())
+        .to_vec()
+}
+
+fn files() -> Vec<Vec<u8>> {
+    let packets: [&[u8]; 3] = [b"a line\n", b"another", b""];
+    [2, 254]
+        .map(|seq| {
+            let (mut out, mut next) = (vec![seq], seq);
+            for packet in packets {
+                frame::write_packet(&mut out, &mut next, packet);
+            }
+            frame::write_packet(&mut out, &mut 0, b"\x03SELECT 1");
+            out
+        })
+        .to_vec()
+}
+
+fn reports() -> Vec<Vec<u8>> {
+    let mut state = Vec::new();
+    for change in [
+        Change::SystemVariable {
+            name: b"time_zone",
+            value: b"SYSTEM",
+        },
+        Change::SystemVariable {
+            name: b"autocommit",
+            value: b"ON",
+        },
+        Change::Schema(b"shop"),
+        Change::StateChanged(true),
+        Change::Gtids(b"0-1-2"),
+        Change::TransactionCharacteristics(b"START TRANSACTION;"),
+        Change::TransactionState(b"T_______"),
+    ] {
+        change.encode(&mut state);
+    }
+    // Two pairs in one entry.
+    state.extend_from_slice(b"\0\x08\x01a\x011\x01b\x012");
+    [(b"*", 0xff_u8), (b"b", 0), (b"A", 6)]
+        .map(|(variables, choices)| [&[choices, choices & 1], &part(variables)[..], &state].concat())
+        .to_vec()
+}
+
+/// A text that gets shorter in all ways that compression knows.
+const LONG: &[u8] =
+    b"a row and a row and another row, and 0123456789 and 0123456789 and a row of its own kind at the end";
+
+fn packed() -> Vec<Vec<u8>> {
+    let parts = [part(LONG), part(b"short"), part(b""), part(&LONG.repeat(4))].concat();
+    [
+        [0, 50, 2, 0, 1, 0],
+        [1, 50, 4, 0, 0, 1],
+        [6, 0, 9, 0, 1, 1],
+        [9, 255, 20, 0, 255, 0],
+    ]
+    .map(|start| [&start[..], &parts].concat())
+    .to_vec()
+}
+
+fn unpacked() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (choice, algorithm) in [Algorithm::Zlib, Algorithm::Zstd].into_iter().enumerate() {
+        for threshold in [MIN_LENGTH, usize::MAX] {
+            let method = Method {
+                algorithm,
+                level: 3,
+                threshold,
+            };
+            let mut out = vec![choice as u8, 20];
+            let mut packer = Packer::default();
+            for (seq, plain) in [LONG, b"short", &LONG.repeat(3)].into_iter().enumerate() {
+                packer.pack(method, seq as u8, plain, &mut out);
+            }
+            all.push(out);
+        }
+    }
+    all
 }
 
 fn settings(choices: u8) -> Vec<u8> {

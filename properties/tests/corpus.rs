@@ -59,7 +59,8 @@ macro_rules! properties {
 
 properties!(
     wire, packets, commands, names, greetings, connect, accept, frames, walker, tail, proxied, positions,
-    settings, classify, dress, lines, secrets,
+    settings, file, reports, packed, unpacked, beginnings, stored, signatures, accounts, classify, dress,
+    lines, secrets,
 );
 
 /// A small generator with a fixed seed, so that a failure can be repeated.

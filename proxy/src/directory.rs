@@ -9,6 +9,7 @@
 //! A row that stays the same keeps its [`Account`], and with it what logins have taught; any other is a new one, with
 //! connections of its own. So a changed password is forgotten, and a dropped account too.
 
+pub(crate) mod fuzzing;
 mod host;
 mod row;
 

@@ -24,7 +24,7 @@ mod reading;
 pub mod registry;
 mod relay;
 mod replicate;
-mod reports;
+pub(crate) mod reports;
 mod run;
 mod send;
 pub mod settings;
@@ -32,7 +32,7 @@ mod settle;
 pub mod statements;
 pub(crate) mod tail;
 mod text;
-mod upload;
+pub(crate) mod upload;
 
 use std::future::poll_fn;
 use std::io;

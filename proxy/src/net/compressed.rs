@@ -84,7 +84,7 @@ fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
 
 /// Finds the numbers of plain packets in a stream of them.
 #[derive(Debug, Default)]
-struct Frames {
+pub(crate) struct Frames {
     /// Bytes of the header that were seen.
     have: u32,
     len: usize,
@@ -96,7 +96,7 @@ struct Frames {
 
 impl Frames {
     /// Where behind `at` the next number is, and whether its packet continues one.
-    fn next(&mut self, bytes: &[u8], at: &mut usize) -> Option<(usize, bool)> {
+    pub(crate) fn next(&mut self, bytes: &[u8], at: &mut usize) -> Option<(usize, bool)> {
         loop {
             let skipped = self.left.min(bytes.len() - *at);
             *at += skipped;

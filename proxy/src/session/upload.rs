@@ -15,7 +15,7 @@ use crate::backend::Connection;
 
 /// The client's share of the dialogue: which bytes of its stream are the file's.
 #[derive(Debug)]
-struct File {
+pub(crate) struct File {
     /// The number that the next frame must have.
     seq: u8,
     /// Bytes of the current frame that are still to come.
@@ -26,7 +26,7 @@ struct File {
 }
 
 impl File {
-    fn new(seq: u8) -> Self {
+    pub(crate) fn new(seq: u8) -> Self {
         Self {
             seq,
             remaining: 0,
@@ -37,7 +37,7 @@ impl File {
 
     /// How many bytes at the start of `input` belong to the file. 0 means that more must be read first, or that the
     /// file has ended.
-    fn advance(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
+    pub(crate) fn advance(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
         let mut taken = 0;
         loop {
             let now = self.remaining.min(input.len() - taken);
@@ -62,7 +62,7 @@ impl File {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.done && self.remaining == 0
     }
 }
