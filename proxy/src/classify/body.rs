@@ -129,9 +129,10 @@ fn called(part: &Statement<'_>, at: usize) -> Call {
         return Call::Unknown;
     }
     match word.as_str() {
-        // MEMBER OF (…), PROCEDURE ANALYSE (…), JOIN LATERAL (…): elsewhere all could be stored functions.
+        // MEMBER OF (…), PROCEDURE ANALYSE (…), {OJ (…)}, JOIN LATERAL (…): elsewhere all could be stored functions.
         "OF" if part.is(at.wrapping_sub(1), "MEMBER") => Call::Keyword,
         "ANALYSE" if part.is(at.wrapping_sub(1), "PROCEDURE") => Call::Keyword,
+        "OJ" if part.follows(at, b'{') => Call::Keyword,
         "LATERAL" if part.dialect.flavor == crate::topology::Flavor::MySql => Call::Keyword,
         word => functions::look_up(word, part.dialect),
     }

@@ -14,6 +14,7 @@ use super::functions::{self, Call};
 use super::lexer::Lexer;
 use super::normalise::sample;
 use super::statement::Statement;
+use super::tables::NO_NAMES;
 
 pub(crate) struct Parsed {
     /// A query that neither locks nor writes nor calls what isn't built in.
@@ -94,7 +95,13 @@ impl Visitor for Seen {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        self.names.extend(table_name(relation));
+        // What it takes for the table of `UPDATE IGNORE t` is none.
+        let is_reserved = relation.0.iter().filter_map(|part| part.as_ident()).any(|name| {
+            name.quote_style.is_none() && NO_NAMES.iter().any(|word| name.value.eq_ignore_ascii_case(word))
+        });
+        if !is_reserved {
+            self.names.extend(table_name(relation));
+        }
         ControlFlow::Continue(())
     }
 

@@ -129,11 +129,11 @@ fn identifier(all: &Statement<'_>, at: usize) -> Option<Box<str>> {
 
 /// Reserved words that mean something where a table may be named: whoever finds one there has lost its way.
 #[rustfmt::skip]
-const NO_NAMES: [&str; 40] = [
-    "ALL", "AS", "CALL", "CROSS", "DELETE", "DISTINCT", "EXCEPT", "FETCH", "FOR", "FORCE", "FROM", "GROUP", "HAVING",
-    "IGNORE", "INNER", "INSERT", "INTERSECT", "INTO", "JOIN", "LEFT", "LIMIT", "LOCK", "NATURAL", "ON", "ORDER",
-    "PARTITION", "PROCEDURE", "REPLACE", "RIGHT", "SELECT", "SET", "STRAIGHT_JOIN", "TABLE", "UNION", "UPDATE", "USE",
-    "USING", "VALUES", "WHERE", "WITH",
+pub(crate) const NO_NAMES: [&str; 43] = [
+    "ALL", "AS", "CALL", "CROSS", "DELAYED", "DELETE", "DISTINCT", "EXCEPT", "FETCH", "FOR", "FORCE", "FROM", "GROUP",
+    "HAVING", "HIGH_PRIORITY", "IGNORE", "INNER", "INSERT", "INTERSECT", "INTO", "JOIN", "LEFT", "LIMIT", "LOCK",
+    "LOW_PRIORITY", "NATURAL", "ON", "ORDER", "PARTITION", "PROCEDURE", "REPLACE", "RIGHT", "SELECT", "SET",
+    "STRAIGHT_JOIN", "TABLE", "UNION", "UPDATE", "USE", "USING", "VALUES", "WHERE", "WITH",
 ];
 
 /// More tables than this are as good as all. (The servers join 61 at most; a `UNION` may have more.)

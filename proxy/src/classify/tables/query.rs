@@ -39,11 +39,13 @@ struct Level {
     select: bool,
     /// In `TRIM(… FROM …)` and its like, where `FROM` means something else.
     call: bool,
-    /// In the `FROM` of a `DELETE`, before any `JOIN`: `USING` begins the list of tables.
-    targets: bool,
+    /// In the `FROM` of a `DELETE`, before any `JOIN`, where `USING` begins the list of tables: how many had been read
+    /// before it.
+    targets: Option<usize>,
+    with: bool,
     /// Behind `WITH RECURSIVE`.
     recursive: bool,
-    /// Common table expressions that are visible from here on, also further inside.
+    /// Common table expressions that are visible from here on.
     expressions: Vec<Box<str>>,
     /// The one that is being defined, where it is not visible to itself.
     pending: Option<Box<str>>,
@@ -56,7 +58,8 @@ impl Level {
             writes: false,
             select: false,
             call: false,
-            targets: false,
+            targets: None,
+            with: false,
             recursive: false,
             expressions: Vec::new(),
             pending: None,
@@ -191,7 +194,8 @@ impl<'a> Reading<'a> {
             "VALUES" => self.pass(1, State::Expressions),
             "TABLE" => self.pass(1, State::Table),
             // Once for each depth: otherwise a name might be taken for visible where it is not.
-            "WITH" if self.here.expressions.is_empty() => {
+            "WITH" if !self.here.with => {
+                self.here.with = true;
                 self.here.recursive = self.is(1, &["RECURSIVE"]);
                 self.pass(1 + usize::from(self.here.recursive), State::Definition)
             }
@@ -227,16 +231,17 @@ impl<'a> Reading<'a> {
         true
     }
 
+    fn open_expression(&mut self) -> Option<()> {
+        let before = self.at.wrapping_sub(1);
+        let call = self.all.is_one_of(before, &CALLS_WITH_FROM);
+        self.open(State::Parenthesis)?;
+        self.here.call = call;
+        Some(())
+    }
+
     fn expression(&mut self) -> Option<()> {
         if self.is_open(0) {
-            let before = self.at.wrapping_sub(1);
-            let call = self.all.is_one_of(
-                before,
-                &["EXTRACT", "MID", "SUBSTR", "SUBSTRING", "TRIM", "TRIM_ORACLE"],
-            );
-            self.open(State::Parenthesis)?;
-            self.here.call = call;
-            return Some(());
+            return self.open_expression();
         }
         if self.leaves_query() {
             return Some(());
@@ -295,7 +300,7 @@ impl<'a> Reading<'a> {
             return self.pass(1, State::Joined);
         }
         let (table, mut next) = table_name(&self.all, self.at)?;
-        if self.here.targets && self.all.is_mark(next, b'.') && self.all.is_mark(next + 1, b'*') {
+        if self.here.targets.is_some() && self.all.is_mark(next, b'.') && self.all.is_mark(next + 1, b'*') {
             next += 2;
         }
         if self.all.is_mark(next, b'(') || self.all.is_mark(next, b'.') {
@@ -308,13 +313,12 @@ impl<'a> Reading<'a> {
     }
 
     fn note(&mut self, table: TableName) {
-        let levels = self.outer.iter().chain([&self.here]);
+        // Only of the innermost WITH: within its definitions MariaDB 10.11 takes the names of outer ones for tables.
+        let levels = self.outer.iter().rev();
+        let with = std::iter::once(&self.here).chain(levels).find(|level| level.with);
         let is_expression = table.schema.is_empty()
             && !self.here.writes
-            && self.defined > 0
-            && levels
-                .flat_map(|level| &level.expressions)
-                .any(|name| *name == table.name);
+            && with.is_some_and(|level| level.expressions.contains(&table.name));
         if is_expression {
             self.named.no_tables.push(table);
             return;
@@ -327,7 +331,7 @@ impl<'a> Reading<'a> {
 
     fn joined(&mut self) -> Option<()> {
         if self.is_open(0) {
-            return self.open(State::Parenthesis);
+            return self.open_expression();
         }
         if self.all.is_mark(self.at, b',') {
             return self.pass(1, State::Table);
@@ -338,13 +342,13 @@ impl<'a> Reading<'a> {
         let next = |words: &[&str]| self.is(1, words);
         match self.all.keyword(self.at).as_str() {
             "JOIN" | "STRAIGHT_JOIN" => {
-                self.here.targets = false;
+                self.here.targets = None;
                 self.pass(1, State::Table)
             }
-            "USING" if self.here.targets => {
-                self.here.targets = false;
+            "USING" if self.here.targets.is_some() => {
+                let before = self.here.targets.take()?;
                 self.named.writes.clear();
-                self.named.no_tables.append(&mut self.named.reads);
+                self.named.no_tables.extend(self.named.reads.drain(before..));
                 self.pass(1, State::Table)
             }
             "UNION" | "EXCEPT" | "INTERSECT" => self.combined(),
@@ -426,7 +430,7 @@ impl<'a> Reading<'a> {
             self.all.is_name(at) || [b'.', b',', b'*'].iter().any(|&mark| self.all.is_mark(at, mark))
         };
         let from = (targets..self.all.len()).find(|&at| self.all.is(at, "FROM") || !is_target(at))?;
-        self.here.targets = from == targets;
+        self.here.targets = (from == targets).then_some(self.named.reads.len());
         self.here.writes = true;
         self.at = from + 1;
         self.here.state = State::Table;
@@ -465,6 +469,8 @@ const SELECT_OPTIONS: [&str; 11] = [
     "SQL_NO_CACHE",
     "SQL_CALC_FOUND_ROWS",
 ];
+
+const CALLS_WITH_FROM: [&str; 6] = ["EXTRACT", "MID", "SUBSTR", "SUBSTRING", "TRIM", "TRIM_ORACLE"];
 
 /// Parentheses in parentheses. Deeper ones are nobody's, and the servers need memory for each too.
 const DEEPEST: usize = 500;
