@@ -4,7 +4,8 @@
 //! 1. One writer. The active master stays active while it is up and writable, whatever its own replication does
 //!    (FIELD §2.2: lag and replication gate reads only, never the writer).
 //! 2. Otherwise the first server of the file that is up and writable becomes active. None: nobody is active.
-//!    Roles are never made by guessing: a server that is read-only is not written to.
+//!    Roles are never made by guessing: a server that is read-only is not written to. One that stands alone in the
+//!    file is active whatever it says: nobody else could be, and it refuses writes itself, in its own words.
 //! 3. A server beside it takes reads while it replicates from the active master and its lag is known and small:
 //!    unknown lag is infinite lag (FIELD §2.14).
 //! 4. While the master is down the receiver has nobody to receive from; that alone does not stop reads
@@ -86,14 +87,16 @@ fn choose_active(previous: Option<ServerId>, histories: &[History]) -> Option<Se
     if histories.iter().any(|h| h.state() == State::Unprobed) {
         return previous;
     }
-    let writable = |id: &ServerId| histories.get(id.0).is_some_and(is_writable);
+    let alone = histories.len() == 1;
+    let fit = |history: &History| {
+        history
+            .current()
+            .is_some_and(|answer| alone || !answer.seen.read_only)
+    };
+    let writable = |id: &ServerId| histories.get(id.0).is_some_and(fit);
     previous
         .filter(writable)
         .or_else(|| (0..histories.len()).map(ServerId).find(writable))
-}
-
-fn is_writable(history: &History) -> bool {
-    history.current().is_some_and(|answer| !answer.seen.read_only)
 }
 
 /// What the roles of the servers beside the active master are judged by.
@@ -142,7 +145,12 @@ impl Pair<'_> {
             return (Role::Down, why);
         };
         if self.active == Some(id) {
-            return (Role::Active, "writable".to_owned());
+            let why = if answer.seen.read_only {
+                "read-only, and the only server"
+            } else {
+                "writable"
+            };
+            return (Role::Active, why.to_owned());
         }
         match self.follows(id, history, answer) {
             Ok(why) if answer.seen.read_only => (Role::Standby, why),

@@ -158,6 +158,10 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::of(&["a", "b"])
+    }
+
+    fn of(names: &[&str]) -> Self {
         let server = |name: &str| config::Server {
             name: name.to_owned(),
             address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
@@ -166,8 +170,8 @@ impl Pair {
             weight: 1,
         };
         Self {
-            topology: unprobed(&[server("a"), server("b")]),
-            histories: vec![History::default(); 2],
+            topology: unprobed(&names.iter().map(|name| server(name)).collect::<Vec<_>>()),
+            histories: vec![History::default(); names.len()],
             now: Instant::now(),
         }
     }
@@ -203,8 +207,8 @@ fn check(old: &Topology, new: &Topology) {
     assert!(active.len() <= 1, "two active masters");
     assert_eq!(active.first().map(|s| s.id), new.active);
     assert!(
-        active.iter().all(|s| !s.read_only),
-        "an active master that is read-only"
+        active.iter().all(|s| !s.read_only || new.servers.len() == 1),
+        "an active master that is read-only beside another server"
     );
     let changed = u64::from(old.active != new.active);
     assert_eq!(new.epoch, old.epoch + changed);
@@ -285,6 +289,27 @@ fn stories() {
             assert_eq!(got, expected, "{name}: {line}: {whys:?}");
         }
     }
+}
+
+/// Who uses one server through Tandem sees it as it is: read-only, it answers reads and refuses writes itself.
+#[test]
+fn the_only_server_is_active_while_it_is_up() {
+    let mut alone = Pair::of(&["a"]);
+    for (what, roles) in [
+        ("rw alone", "A 1"),
+        ("ro alone", "A 1"),
+        ("ro lag 9", "A 1"),
+        ("refused", "x 2"),
+        ("ro alone", "A 3"),
+    ] {
+        alone.probe(0, what);
+        assert_eq!(
+            format!("{} {}", alone.roles(), alone.topology.epoch),
+            roles,
+            "{what}"
+        );
+    }
+    assert_eq!(&*alone.topology.servers[0].why, "read-only, and the only server");
 }
 
 #[test]
