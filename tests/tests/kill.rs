@@ -169,6 +169,42 @@ async fn only_the_owner_may_kill() {
     task.await.expect("ended");
 }
 
+/// An administrator ends other users' statements and sessions; the right is that of the session, roles included.
+#[tokio::test]
+async fn who_has_the_servers_right_may_kill_others() {
+    let cluster = cluster().await;
+    let mut root = cluster.direct(cluster.a()).await;
+    let right = match cluster.a().engine().flavor() {
+        Flavor::MariaDb => "CONNECTION ADMIN",
+        Flavor::MySql => "CONNECTION_ADMIN, SYSTEM_USER",
+    };
+    for statement in [
+        "CREATE ROLE ender",
+        &format!("GRANT {right} ON *.* TO ender"),
+        "GRANT ender TO other",
+    ] {
+        root.query_drop(statement).await.expect("a role");
+    }
+    let (id, task) = endless("anyones_7", false).await;
+    let opts = tandem_tests::pair::client(cluster.address(), "other", "other-secret", Some(SCHEMA));
+    let mut other = Conn::new(opts).await.expect("a session");
+    let kill = format!("KILL QUERY {id}");
+    assert_eq!(code(other.query_drop(&kill).await), Some(1095));
+    other.query_drop("SET ROLE ender").await.expect("the role");
+    other.query_drop(&kill).await.expect("killed");
+    let (error, mut conn) = tokio::time::timeout(SOON, task)
+        .await
+        .expect("soon")
+        .expect("a result");
+    assert_eq!(error, Some(1317));
+    other.query_drop(format!("KILL {id}")).await.expect("killed");
+    let deadline = Instant::now() + SOON;
+    while conn.ping().await.is_ok() {
+        assert!(Instant::now() < deadline, "the session goes on");
+    }
+    root.query_drop("DROP ROLE ender").await.expect("dropped");
+}
+
 #[tokio::test]
 async fn who_kills_himself_is_told_as_by_the_servers() {
     let cluster = cluster().await;

@@ -4,13 +4,16 @@
 use std::rc::Rc;
 
 use tandem_protocol::command::put_query;
-use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::frame::{self, HEADER_LEN, Header};
 use tandem_protocol::response::Expect;
+use tandem_protocol::wire::Reader;
 
 use super::complaint::Complaint;
-use super::run::Work;
+use super::relay::Carried;
+use super::run::{Ran, Work};
 use super::{Command, End, Session};
 use crate::classify::kill::{self, Kill, Victim};
+use crate::topology::Flavor;
 use crate::worker::kill::{Order, Outcome};
 
 impl Session {
@@ -62,7 +65,15 @@ impl Session {
             query_only: kill.query_only,
             by: Some(self.account.id),
         };
-        let complaint = match self.worker.order_kill(order).await {
+        let outcome = match self.worker.order_kill(order).await {
+            Outcome::NotOwner => match self.may_kill_others().await? {
+                Some(true) => self.worker.order_kill(Order { by: None, ..order }).await,
+                Some(false) => Outcome::NotOwner,
+                None => return Ok(()),
+            },
+            outcome => outcome,
+        };
+        let complaint = match outcome {
             Outcome::Done => return self.say_ok().await,
             Outcome::Unknown => return self.pass_on(session, kill.query_only).await,
             Outcome::NotOwner => Complaint::not_owner(session),
@@ -71,12 +82,33 @@ impl Session {
         self.complain(&complaint).await
     }
 
+    /// Whether the session, with its roles of now, may end what is another's. The server is asked; `None` where it could
+    /// not be, and the client was told.
+    async fn may_kill_others(&mut self) -> Result<Option<bool>, End> {
+        let mut work = self.own_question("SHOW GRANTS");
+        work.keep = true;
+        match self.run(work).await? {
+            Ran::Carried { carried, .. } => {
+                let Carried::Kept(reply) = carried else {
+                    return Ok(Some(false));
+                };
+                Ok(Some(grants_kill(&reply, self.worker.flavor())))
+            }
+            Ran::Refused => Ok(None),
+        }
+    }
+
     /// Nobody's number here: of a client that connects past Tandem, of a thread of the server, or of nobody.
     async fn pass_on(&mut self, number: u32, query_only: bool) -> Result<(), End> {
         let what = if query_only { "QUERY" } else { "CONNECTION" };
+        let work = self.own_question(&format!("KILL {what} {number}"));
+        self.run(work).await.map(drop)
+    }
+
+    /// A statement of Tandem's in the session's name, for the active master.
+    fn own_question(&self, text: &str) -> Work {
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
-        let text = format!("KILL {what} {number}");
         put_query(&mut bytes, text.as_bytes(), self.client.capabilities);
         frame::end(&mut bytes, start, 0);
         // What the client sent has been taken from the inbox already.
@@ -86,8 +118,122 @@ impl Session {
             text_at: 0,
         };
         let facts = Rc::clone(&self.worker.known_facts.ask_active);
-        let mut work = Work::new(facts, Expect::Single, nothing);
+        let mut work = Work::new(facts, Expect::Query, nothing);
         work.owned = Some(bytes);
-        self.run(work).await.map(drop)
+        work
+    }
+}
+
+/// Whether the reply to SHOW GRANTS has the right to end other users' sessions. MySQL protects accounts with SYSTEM_USER
+/// from others; who has that is not known here, so that everybody is taken for one of them.
+fn grants_kill(reply: &[u8], flavor: Flavor) -> bool {
+    let mut granted: Vec<&[u8]> = Vec::new();
+    let mut rest = reply;
+    while let Some(header) = Header::peek(rest) {
+        let Some(payload) = rest.get(HEADER_LEN..HEADER_LEN + header.len) else {
+            break;
+        };
+        rest = &rest[HEADER_LEN + header.len..];
+        granted.extend(
+            Reader::new(payload)
+                .lenenc_bytes("grant")
+                .ok()
+                .and_then(everywhere),
+        );
+    }
+    let has = |name: &[u8]| {
+        let mut names = granted.iter().flat_map(|list| list.split(|&byte| byte == b','));
+        names.any(|granted| granted.trim_ascii() == name)
+    };
+    match flavor {
+        Flavor::MariaDb => has(b"ALL PRIVILEGES") || has(b"SUPER") || has(b"CONNECTION ADMIN"),
+        Flavor::MySql => has(b"SYSTEM_USER") && (has(b"SUPER") || has(b"CONNECTION_ADMIN")),
+    }
+}
+
+/// The privileges of a line `GRANT … ON *.* TO …`. Names, of roles for example, are quoted in such lines.
+fn everywhere(line: &[u8]) -> Option<&[u8]> {
+    let list = line.strip_prefix(b"GRANT ")?;
+    let end = list.windows(ON_ALL.len()).position(|part| part == ON_ALL)?;
+    let list = &list[..end];
+    (!list.iter().any(|byte| b"`'\"".contains(byte))).then_some(list)
+}
+
+const ON_ALL: &[u8] = b" ON *.* TO ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(lines: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let column = "\x03def\0\0\0\x11Grants for a@b.cd";
+        let rows = lines
+            .iter()
+            .map(|line| format!("{}{line}", char::from(u8::try_from(line.len()).unwrap())));
+        for (seq, packet) in (1_u8..).zip(["\x01".to_owned(), column.to_owned()].into_iter().chain(rows)) {
+            out.extend_from_slice(
+                &Header {
+                    len: packet.len(),
+                    seq,
+                }
+                .encode(),
+            );
+            out.extend_from_slice(packet.as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn only_a_global_privilege_lets_kill_others() {
+        use Flavor::{MariaDb, MySql};
+        for (flavor, may, lines) in [
+            (
+                MariaDb,
+                true,
+                &["GRANT ALL PRIVILEGES ON *.* TO `a`@`%` WITH GRANT OPTION"][..],
+            ),
+            (
+                MariaDb,
+                true,
+                &[
+                    "GRANT `r` TO `a`@`%`",
+                    "GRANT SELECT, CONNECTION ADMIN ON *.* TO `a`@`%`",
+                ],
+            ),
+            (
+                MariaDb,
+                true,
+                &["GRANT USAGE ON *.* TO `a`@`%`", "GRANT SUPER ON *.* TO `r`"],
+            ),
+            (
+                MariaDb,
+                false,
+                &[
+                    "GRANT USAGE ON *.* TO `a`@`%`",
+                    "GRANT ALL PRIVILEGES ON `d`.* TO `a`@`%`",
+                ],
+            ),
+            (
+                MariaDb,
+                false,
+                &[
+                    "GRANT SELECT, PROCESS ON *.* TO `a`@`%`",
+                    "GRANT `x, SUPER, y ON *.* TO z` TO `a`@`%`",
+                ],
+            ),
+            (
+                MySql,
+                true,
+                &[
+                    "GRANT SELECT, SUPER ON *.* TO `a`@`%`",
+                    "GRANT BACKUP_ADMIN,SYSTEM_USER ON *.* TO `a`@`%`",
+                ],
+            ),
+            (MySql, false, &["GRANT CONNECTION_ADMIN ON *.* TO `a`@`%`"]),
+            (MariaDb, false, &[]),
+        ] {
+            assert_eq!(grants_kill(&reply(lines), flavor), may, "{lines:?}");
+        }
     }
 }

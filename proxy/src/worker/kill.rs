@@ -35,7 +35,7 @@ pub struct Order {
     pub session: u32,
     /// Only the running statement.
     pub query_only: bool,
-    /// Who wants it, and may end only what is his; `None` is the administrator.
+    /// Who wants it, and may end only what is his; `None` is an administrator, Tandem's or the servers'.
     pub by: Option<UserId>,
 }
 
