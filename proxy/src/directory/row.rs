@@ -68,6 +68,10 @@ impl Row {
                 ));
             }
         }
+        if methods.is_empty() {
+            // So a MariaDB that was set up without a password has its root: it is let in with an empty one.
+            methods.push(<(String, Vec<u8>)>::default());
+        }
         Some(Self {
             user,
             host,
@@ -121,3 +125,26 @@ impl Row {
 
 /// As the server calls it.
 const ED25519: &str = "ed25519";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(methods: &[Option<&str>]) -> Proofs {
+        let values = [Some("root"), Some("localhost"), None, None]
+            .iter()
+            .chain(methods);
+        let value = |text: &Option<&str>| text.map_or(Value::NULL, |text| Value::Bytes(text.into()));
+        Row::from_values(values.map(value).collect())
+            .expect("a row")
+            .proofs()
+    }
+
+    #[test]
+    fn an_account_without_a_method_is_let_in_with_an_empty_password() {
+        assert!(account(&[None; 10]).is_empty);
+        assert!(account(&[Some(native::PLUGIN), Some("")]).is_empty);
+        assert!(!account(&[Some("unix_socket"), None]).is_empty);
+        assert!(!account(&[Some("unix_socket"), None, None, None]).is_empty);
+    }
+}
