@@ -57,7 +57,7 @@ use crate::topology::reports::Reports;
 use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
 use crate::worker::accounts::Account;
-use complaint::Complaint;
+use complaint::{Complaint, takes_clients_codes};
 use hold::Ties;
 use insert_id::InsertId;
 use named::Names;
@@ -88,6 +88,9 @@ pub(crate) enum End {
     Relay(#[source] relay::Error),
     #[error("{0}")]
     Complaint(Complaint),
+    /// The server, and with it what the session had there.
+    #[error("{0}")]
+    Lost(Complaint),
     #[error("the client broke the protocol: {0}")]
     Protocol(String),
     #[error("it panicked, which is a defect of Tandem; the line with the place stands before this one")]
@@ -215,7 +218,9 @@ impl Session {
     async fn finish(&mut self, end: &End) {
         // Numbered as an answer, or as what comes without having been asked for.
         let (complaint, seq) = match end {
-            End::Complaint(complaint) => (Some(complaint.clone()), 1),
+            // Where the code can't be said, the library finds it by itself when it is hung up on.
+            End::Lost(_) if !takes_clients_codes(self.client.capabilities) => (None, 0),
+            End::Complaint(complaint) | End::Lost(complaint) => (Some(complaint.clone()), 1),
             End::Drained => (Some(Complaint::stopping()), 1),
             End::Killed => (Some(Complaint::killed(self.worker.topology.load().flavor())), 1),
             // MySQL says why from 8.0.24 on, MariaDB closes without a word.

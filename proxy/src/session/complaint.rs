@@ -225,15 +225,25 @@ impl Complaint {
         Self::new(code, "08004", message)
     }
 
-    pub(super) fn lost(server: &str, cause: impl fmt::Display, tied: bool) -> Self {
+    /// CR_SERVER_LOST; where the client's library takes no client's code from a server, ER_NET_READ_ERROR.
+    pub(super) fn lost(
+        server: &str,
+        cause: impl fmt::Display,
+        tied: bool,
+        capabilities: Capabilities,
+    ) -> Self {
         let rest = if tied {
             "the session's transaction or state is lost with it"
         } else {
             "whether the statement took effect is not known"
         };
+        let (code, state) = match takes_clients_codes(capabilities) {
+            true => (2013, "HY000"),
+            false => (1158, "08S01"),
+        };
         Self::new(
-            2013,
-            "HY000",
+            code,
+            state,
             format!("Tandem: server '{server}' was lost during the statement ({cause}); {rest}"),
         )
     }
@@ -291,6 +301,12 @@ impl Complaint {
             format!("Too many connections: Tandem serves {limit} already (listener.max_connections)");
         Self::new(1040, "08004", message)
     }
+}
+
+/// MariaDB's library calls an error packet malformed (2027) that has one of the codes 2000 to 2999, which are the clients' own.
+/// Nothing else tells which library it is: whoever speaks MariaDB's half of the flags is taken for it.
+pub(super) fn takes_clients_codes(capabilities: Capabilities) -> bool {
+    !capabilities.has_extension()
 }
 
 impl fmt::Display for Complaint {

@@ -328,9 +328,10 @@ impl Session {
         let facts = Rc::clone(&self.worker.known_facts.use_schema);
         let mut lease = self.lease_from(active, &facts).await?;
         let connection = lease.connection_mut();
+        let capabilities = self.client.capabilities;
         let failed = |failed: FailedSync| match failed {
             FailedSync::Refused(complaint) => complaint,
-            FailedSync::Lost(error) => Complaint::lost("active master", error, false),
+            FailedSync::Lost(error) => Complaint::lost("active master", error, false, capabilities),
         };
         let preamble = match self.bring_state(connection, &facts).await {
             Ok(preamble) => preamble,

@@ -302,11 +302,11 @@ impl Session {
 
     fn lost(&mut self, pool: &Pool, error: &relay::Error, may_move: bool) -> Failed {
         let tied = self.ties.is_tied();
-        let complaint = Complaint::lost(&pool.name, error, tied);
+        let complaint = Complaint::lost(&pool.name, error, tied, self.client.capabilities);
         if may_move {
             Failed::Elsewhere(complaint)
         } else if tied {
-            Failed::End(End::Complaint(complaint))
+            Failed::End(End::Lost(complaint))
         } else {
             self.written = route::Written::Somewhere(std::time::Instant::now());
             Failed::Refuse(complaint)
