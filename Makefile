@@ -35,6 +35,7 @@ soak:
 	.ci/server-root mariadb-11.8
 	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)
 	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
+	TANDEM_CONSISTENCY_SECONDS=30 $(CARGO) test --workspace --test consistency -- --nocapture
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --workspace --test crowd -- --nocapture
 	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --package tandem-tests --test mutated -- --nocapture
 	SECONDS_EACH=60 .ci/fuzz

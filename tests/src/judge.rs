@@ -62,7 +62,8 @@ impl Cluster {
         state.split(',').filter(|gtid| gtid.contains(&own)).count()
     }
 
-    async fn reasons(&self) -> String {
+    /// How often each reason sent a statement where it went.
+    pub async fn reasons(&self) -> String {
         let mut admin = self.admin().await;
         let rows: Vec<mysql_async::Row> = admin.query("SHOW COUNTERS").await.expect("counters");
         let counters = rows.into_iter().map(|row| {
