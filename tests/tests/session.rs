@@ -421,6 +421,26 @@ async fn transactions_hold_and_end() {
     assert_eq!(text(&mut two, isolation).await, "REPEATABLE-READ");
 }
 
+/// The error does not say that there is a transaction now, and the server has one, with locks.
+#[tokio::test]
+async fn what_failed_without_autocommit_holds_its_locks_as_long_as_the_session() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(&mut one, "CREATE TABLE failed (id INT PRIMARY KEY)").await;
+    run(&mut one, "INSERT INTO failed VALUES (1)").await;
+    run(&mut one, "SET lock_wait_timeout = 1").await;
+    let mut two = session().await;
+    run(&mut two, "SET autocommit = 0").await;
+    let twice = two.query_drop("INSERT INTO failed VALUES (1)").await;
+    assert!(format!("{twice:?}").contains("Duplicate entry"), "{twice:?}");
+    others_come_by().await;
+    let locked = one.query_drop("DROP TABLE failed").await;
+    assert!(format!("{locked:?}").contains("Lock wait timeout"), "{locked:?}");
+    drop(two);
+    run(&mut one, "SET lock_wait_timeout = 20").await;
+    run(&mut one, "DROP TABLE failed").await;
+}
+
 #[tokio::test]
 async fn text_prepared_statements_and_handlers_pin() {
     let _turn = TURN.lock().await;

@@ -77,9 +77,11 @@ impl Ties {
                 self.uncertain = false;
             }
             // An error packet tells no state. Plain statements are rolled back by themselves; code may
-            // have opened a transaction before it failed, but not several reads in one packet.
+            // have opened a transaction before it failed, but not several reads in one packet. Without
+            // autocommit, what failed has begun one all the same, and its locks stay.
             None => {
-                let may_open = runs_code(facts.kind) && facts.purity != Purity::Pure;
+                let code = runs_code(facts.kind) && facts.purity != Purity::Pure;
+                let may_open = code || self.autocommit_off();
                 self.uncertain |= may_open && !reply.refused;
             }
         }
@@ -213,6 +215,18 @@ mod tests {
         assert!(ties.autocommit_off() && !ties.is_tied());
         ties.note(&facts(Kind::Select, none, none), &ok(Status::IN_TRANS));
         assert_eq!(ties.firm(), Some(Reason::Transaction));
+    }
+
+    /// The status before it did not say that there is a transaction, and the server has one.
+    #[test]
+    fn what_failed_without_autocommit_holds_until_the_next_answer_tells_the_state() {
+        let mut ties = Ties::default();
+        let none = Pins::empty();
+        ties.note(&facts(Kind::Set, none, none), &ok(Status::empty()));
+        ties.note(&facts(Kind::Insert, none, none), &FAILED);
+        assert_eq!(ties.firm(), Some(Reason::Transaction));
+        ties.note(&facts(Kind::Rollback, none, none), &ok(Status::empty()));
+        assert_eq!(ties.firm(), None);
     }
 
     #[test]
