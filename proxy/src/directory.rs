@@ -138,13 +138,20 @@ impl Reader {
 
     /// Waits, within reason, for a directory that is read after now.
     pub async fn renewed(&self) {
+        self.read_since(Instant::now()).await;
+    }
+
+    /// Waits, within reason, for a directory whose reading began after `asked`.
+    pub async fn read_since(&self, asked: Instant) {
         let mut read = self.read.clone();
-        let asked = Instant::now();
-        self.want();
         let is_newer = |read: &Option<Arc<Directory>>| {
             let begun = read.as_ref().and_then(|directory| directory.begun);
             begun >= Some(asked)
         };
+        if is_newer(&read.borrow()) {
+            return;
+        }
+        self.want();
         // Without a newer one the older decides.
         let _ = timeout(PATIENCE, read.wait_for(is_newer)).await;
     }

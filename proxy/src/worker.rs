@@ -189,6 +189,7 @@ impl Worker {
     /// Something went through that whoever logs in from now on has to find.
     pub fn begin_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.accounts.changed();
     }
 
     /// Runs what must not take the worker with it if it panics; nothing comes of it then.

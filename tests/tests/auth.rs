@@ -711,6 +711,39 @@ async fn locked_accounts_and_those_that_need_tls_are_treated_as_by_the_server() 
     }
 }
 
+/// An account that is locked or dropped through Tandem is refused from then on, not only when the accounts are read again.
+#[tokio::test]
+async fn who_was_locked_out_through_tandem_is_not_let_in_afterwards() {
+    create(&[
+        "warden@'%' IDENTIFIED BY 'secret'",
+        "prisoner@'%' IDENTIFIED BY 'secret'",
+    ])
+    .await;
+    on_both(
+        pair().await,
+        &["GRANT CREATE USER ON *.* TO warden@'%'".to_owned()],
+    )
+    .await;
+    let proxy = for_all("").await;
+    let mut warden = log_in(proxy.address(), "warden", "secret")
+        .await
+        .expect("logged in");
+    for round in 0..3 {
+        assert!(gets_in(proxy.address(), "prisoner", "secret").await, "{round}");
+        for (change, is_let_in) in [("LOCK", false), ("UNLOCK", true)] {
+            let statement = format!("ALTER USER prisoner@'%' ACCOUNT {change}");
+            warden.query_drop(statement).await.expect("changed");
+            let login = log_in(proxy.address(), "prisoner", "secret").await;
+            assert_eq!(login.is_ok(), is_let_in, "{round}: {change}");
+        }
+    }
+    warden
+        .query_drop("DROP USER prisoner@'%'")
+        .await
+        .expect("dropped");
+    assert!(!gets_in(proxy.address(), "prisoner", "secret").await);
+}
+
 /// Accounts of MariaDB's own plugins get in too: they give Tandem their password once.
 #[tokio::test]
 async fn accounts_with_mariadbs_own_plugins_are_let_in_by_their_password() {

@@ -141,6 +141,7 @@ async fn examine(
         Refused::with(Complaint::access_denied(&user, &host, with_password), seq)
     };
     let (peer, has_tls) = (handle.client.get(), handle.tls.get().is_some());
+    worker.accounts.caught_up().await;
     let Some(claimed) = worker.accounts.claimed(&user, peer, has_tls) else {
         return Err(denied(!proof.is_empty(), exam.dialogue.seq));
     };

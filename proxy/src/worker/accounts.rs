@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tandem_protocol::auth::native::{self, NONCE_LEN};
 use tandem_protocol::auth::{self, ed25519, parsec, sha2, sha2_crypt};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::backend::UserId;
 use crate::config::{Password, User};
@@ -136,6 +137,8 @@ pub struct Accounts {
     hashing: Arc<Semaphore>,
     /// Only with `listener.auth = "servers"`.
     servers: Option<Reader>,
+    /// When a statement that went through Tandem may have changed them last.
+    changed: Mutex<Option<Instant>>,
     /// Accounts of the servers that sessions have.
     in_use: Mutex<HashMap<UserId, Weak<Account>>>,
 }
@@ -172,6 +175,7 @@ impl Accounts {
             decoys: RandomState::new(),
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
             servers,
+            changed: Mutex::default(),
             in_use: Mutex::default(),
         }
     }
@@ -211,6 +215,23 @@ impl Accounts {
                 true
             }
             None => false,
+        }
+    }
+
+    /// A statement may have changed the servers' accounts.
+    pub fn changed(&self) {
+        if let Some(servers) = &self.servers {
+            *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            servers.want();
+        }
+    }
+
+    /// Waits, within reason, until what is known is no older than the last change that went through Tandem: who was locked
+    /// out or dropped is not let in afterwards.
+    pub async fn caught_up(&self) {
+        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(servers), Some(changed)) = (&self.servers, changed) {
+            servers.read_since(changed).await;
         }
     }
 
