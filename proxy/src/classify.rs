@@ -34,6 +34,7 @@ use crate::topology::Flavor;
 use facts::Facts;
 
 pub use analyse::analyse;
+pub(crate) use analyse::unreadable;
 pub use cache::Classifier;
 pub use normalise::normalise;
 

@@ -94,6 +94,7 @@ pub struct Config {
     pub server_compression: ServerCompression,
     pub admin: Admin,
     pub monitor: Monitor,
+    pub consistency: Consistency,
     pub metrics: Metrics,
     pub log: Log,
     pub pool: Pool,
@@ -113,6 +114,12 @@ impl Config {
             0 => cores.min(self.pool.max_connections).max(1),
             workers => workers,
         }
+    }
+
+    /// How new what this account reads has to be; `user` is none for an account that only the servers know.
+    pub fn level(&self, user: Option<&User>) -> Level {
+        user.and_then(|user| user.consistency)
+            .unwrap_or(self.consistency.level)
     }
 
     /// Whether a server may ask clients of this account for a file.
@@ -293,6 +300,39 @@ pub struct Monitor {
     pub timeout: Duration,
     /// A standby further behind than this takes no reads.
     pub max_lag: Duration,
+    /// How often the tables' definitions are read again; those that are changed through Tandem are read at once.
+    pub definitions_interval: Duration,
+}
+
+/// `[consistency]`: how new what is read has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consistency {
+    /// Of accounts that have none of their own.
+    pub level: Level,
+    /// How long a read that the standby may not answer yet waits for it before the active master is asked.
+    pub read_wait: Duration,
+}
+
+/// What a read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Every write that was acknowledged through Tandem before the read came, whoever wrote.
+    Strict,
+    /// The session's own writes.
+    Session,
+    /// Whatever a standby within `monitor.max_lag` has.
+    Eventual,
+}
+
+impl Level {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Session => "session",
+            Self::Eventual => "eventual",
+        }
+    }
 }
 
 /// `[metrics]`: Prometheus text over HTTP; off without an address.
@@ -367,6 +407,8 @@ pub struct User {
     pub password: Password,
     /// Overrides `listener.local_infile`.
     pub local_infile: Option<bool>,
+    /// Overrides `consistency.level`.
+    pub consistency: Option<Level>,
     /// Its clients may follow the active master's binlog.
     pub replication: bool,
 }

@@ -8,16 +8,18 @@
 //! ```sql
 //! -- MariaDB 10.5 and later
 //! CREATE USER 'tandem_monitor'@'%' IDENTIFIED BY '…';
-//! GRANT SLAVE MONITOR ON *.* TO 'tandem_monitor'@'%';
+//! GRANT SLAVE MONITOR, TRIGGER, SHOW VIEW ON *.* TO 'tandem_monitor'@'%';
 //! -- MySQL 8.0.22 and later
 //! CREATE USER 'tandem_monitor'@'%' IDENTIFIED BY '…';
-//! GRANT REPLICATION CLIENT ON *.* TO 'tandem_monitor'@'%';
+//! GRANT REPLICATION CLIENT, TRIGGER, SHOW VIEW ON *.* TO 'tandem_monitor'@'%';
 //! ```
-//! `SLAVE MONITOR` is for `SHOW ALL SLAVES STATUS`; the variables that a probe reads need no privilege. Create it under
+//! `SLAVE MONITOR` is for `SHOW ALL SLAVES STATUS`; the variables that a probe reads need no privilege. `TRIGGER` and
+//! `SHOW VIEW` show it which tables have others behind them ([`definitions`]), and `SELECT` on schemas with views, which. Create it under
 //! `SET sql_log_bin = 0` on each server, or on one and let it replicate.
 
 mod announce;
 mod applied;
+mod definitions;
 pub(crate) mod door;
 pub mod health;
 pub mod observation;
@@ -34,7 +36,6 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::config::Config;
-use crate::topology::gtid::Gtid;
 use crate::topology::{ServerId, Shared, Topology, derive};
 use applied::{Follower, Wake};
 use health::{History, State};
@@ -61,6 +62,7 @@ pub struct Monitor {
 pub struct Signals {
     wakes: Arc<[Notify]>,
     followers: Arc<[Wake]>,
+    defined: Arc<Notify>,
 }
 
 /// What the data path met.
@@ -79,6 +81,7 @@ pub fn start(config: &Config) -> Monitor {
     let signals = Signals {
         wakes: config.servers.iter().map(|_| Notify::new()).collect(),
         followers: config.servers.iter().map(|_| Wake::default()).collect(),
+        defined: Arc::default(),
     };
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (completed, complete) = watch::channel(false);
@@ -97,11 +100,13 @@ pub fn start(config: &Config) -> Monitor {
         let follower = Follower::new(id, server, config, topology.clone(), signals.clone());
         tasks.spawn(follower.run());
     }
+    tasks.spawn(definitions::Reader::new(config, topology.clone(), signals.clone()).run());
     let publisher = Publisher {
         topology: topology.clone(),
         histories: vec![History::default(); config.servers.len()],
         told: vec![Vec::new(); config.servers.len()],
         max_lag: config.monitor.max_lag,
+        signals: signals.clone(),
     };
     tasks.spawn(publisher.run(observations, completed));
     Monitor {
@@ -138,15 +143,16 @@ impl Signals {
         }
     }
 
-    /// A commit that a client is told of: how far the standby has got is asked for at once.
-    pub fn committed(&self, topology: &Topology, gtid: &Gtid) {
-        if let Some(mark) = &topology.mark
-            && mark.commit(gtid)
-        {
-            for follower in self.followers.iter() {
-                follower.wake();
-            }
+    /// A commit was noted in the mark: how far the standby has got is asked for at once.
+    pub fn committed(&self) {
+        for follower in self.followers.iter() {
+            follower.wake();
         }
+    }
+
+    /// Views, triggers or foreign keys may have changed.
+    pub fn defined(&self) {
+        self.defined.notify_one();
     }
 
     async fn reported(&self, server: ServerId) {
@@ -186,6 +192,7 @@ struct Publisher {
     /// What was already logged about each server's settings.
     told: Vec<Vec<&'static str>>,
     max_lag: Duration,
+    signals: Signals,
 }
 
 impl Publisher {
@@ -202,12 +209,33 @@ impl Publisher {
         self.histories[index].record(observation);
         let old = self.topology.load();
         let new = derive::derive(&old, &self.histories, self.max_lag, Instant::now());
-        if let (Some(mark), Some(answer)) = (&new.mark, self.histories[index].current()) {
-            mark.apply_position(ServerId(index), &answer.seen.position);
-        }
+        self.raise_mark(&new);
         announce::changes(&old, &new);
         let name = &new.servers[index].name;
         announce::unfitness(name, &mut self.told[index], &self.histories[index]);
         self.topology.store(Arc::new(new));
+    }
+
+    /// Tells the mark what the servers have said of their positions, also those that answered before there was one.
+    fn raise_mark(&self, topology: &Topology) {
+        let Some(mark) = &topology.mark else { return };
+        for (index, history) in self.histories.iter().enumerate() {
+            if let Some(answer) = history.current() {
+                mark.apply_position(ServerId(index), &answer.seen.position);
+            }
+        }
+        let active = topology
+            .active
+            .and_then(|active| self.histories[active.0].current());
+        let standby = topology.standby().map(|standby| &standby.position);
+        if let Some(answer) = active
+            && mark.commit_up_to(
+                answer.seen.position.reached(&mark.stream()),
+                answer.asked_at,
+                standby,
+            )
+        {
+            self.signals.committed();
+        }
     }
 }

@@ -2,12 +2,16 @@
 
 pub mod balance;
 pub mod explain;
+pub mod freshness;
 
 use std::time::Instant;
 
 use crate::classify::facts::{Facts, Purity};
+use crate::config::Level;
 use crate::topology::gtid::Gtid;
+use crate::topology::table::NameKey;
 use crate::topology::{ServerId, Topology};
+use freshness::Stale;
 
 /// Why a statement went where it went. Metrics, `SHOW SESSIONS` and `EXPLAIN ROUTE` name it the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +23,14 @@ pub enum Reason {
     NoStandby,
     /// A pure read, but the standby has not applied this session's last write yet.
     OwnWrite,
+    /// A pure read, but a table that it reads is being written.
+    WriteInFlight,
+    /// A pure read, but the standby has not applied the newest write to a table that it reads.
+    TableHot,
+    /// A pure read, but the standby has not applied the newest write that may have changed any table.
+    StandbyLags,
+    /// A pure read of unknown tables, and the standby has not applied everything.
+    UnknownReach,
     /// Inside a transaction.
     Transaction,
     /// `autocommit=0`: every statement belongs to a transaction.
@@ -44,10 +56,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Balanced,
         Self::NoStandby,
         Self::OwnWrite,
+        Self::WriteInFlight,
+        Self::TableHot,
+        Self::StandbyLags,
+        Self::UnknownReach,
         Self::Transaction,
         Self::AutocommitOff,
         Self::Pinned,
@@ -68,8 +84,8 @@ impl Reason {
     ];
 
     /// The names in the order of the reasons, for counters.
-    pub const NAMES: [&str; 20] = {
-        let mut names = [""; 20];
+    pub const NAMES: [&str; 24] = {
+        let mut names = [""; 24];
         let mut index = 0;
         while index < names.len() {
             names[index] = Self::ALL[index].name();
@@ -84,6 +100,10 @@ impl Reason {
             Self::Balanced => "balanced",
             Self::NoStandby => "no_standby",
             Self::OwnWrite => "own_write_not_applied",
+            Self::WriteInFlight => "write_in_flight",
+            Self::TableHot => "table_hot",
+            Self::StandbyLags => "standby_lags",
+            Self::UnknownReach => "unknown_reach",
             Self::Transaction => "transaction",
             Self::AutocommitOff => "autocommit_off",
             Self::Pinned => "pinned",
@@ -102,6 +122,14 @@ impl Reason {
             Self::Disagreement => "disagreement",
             Self::Unreadable => "unreadable",
         }
+    }
+
+    /// Whether the standby may answer such a read as soon as it has applied more.
+    pub const fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::OwnWrite | Self::WriteInFlight | Self::TableHot | Self::StandbyLags | Self::UnknownReach
+        )
     }
 
     fn of(purity: Purity) -> Option<Self> {
@@ -145,6 +173,10 @@ pub struct Situation {
     pub serializable: bool,
     /// The default schema is one that each server has of its own, such as `information_schema`.
     pub system_schema: bool,
+    /// The default schema, if there is one whose name can be compared.
+    pub schema: Option<NameKey>,
+    /// How new what it reads has to be.
+    pub level: Level,
     pub written: Written,
 }
 
@@ -226,8 +258,8 @@ pub fn decide(
     let Some(standby) = topology.standby().filter(|standby| standby.weight > 0) else {
         return on_active(Reason::NoStandby);
     };
-    if !has_applied(situation.written, topology, standby.id) {
-        return on_active(Reason::OwnWrite);
+    if let Some(reason) = staleness(facts, situation, topology, standby.id) {
+        return on_active(reason);
     }
     let server = match topology.active {
         Some(active) => balance(active, standby.id),
@@ -235,6 +267,29 @@ pub fn decide(
         None => standby.id,
     };
     Ok(Decision::new(server, Reason::Balanced, topology))
+}
+
+/// Why what `standby` would answer may be older than the session's level allows.
+fn staleness(facts: &Facts, situation: &Situation, topology: &Topology, standby: ServerId) -> Option<Reason> {
+    let own = || (!has_applied(situation.written, topology, standby)).then_some(Reason::OwnWrite);
+    match situation.level {
+        Level::Eventual => None,
+        Level::Session => own(),
+        Level::Strict => match &topology.mark {
+            // With all its tables covered by the ledger, the session's own writes are too.
+            Some(mark) => freshness::check(&facts.tables, situation.schema, mark, standby)
+                .err()
+                .map(|stale| match stale {
+                    Stale::Writing => Reason::WriteInFlight,
+                    Stale::Hot => Reason::TableHot,
+                    Stale::Lagging => Reason::StandbyLags,
+                    Stale::UnknownReach => Reason::UnknownReach,
+                }),
+            // Nobody writes, and what the active master had acknowledged and not sent on when it went is known to
+            // nobody: the session's own writes are all that can be asked for.
+            None => own(),
+        },
+    }
 }
 
 /// Whether `server` is known to have applied what the session wrote.

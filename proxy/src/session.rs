@@ -33,6 +33,7 @@ pub mod statements;
 pub(crate) mod tail;
 mod text;
 pub(crate) mod upload;
+mod writes;
 
 use std::future::poll_fn;
 use std::io;
@@ -49,10 +50,12 @@ use tandem_protocol::response::Expect;
 use thiserror::Error;
 
 use crate::backend::{Connection, ConnectionId};
+use crate::config::Level;
 use crate::net::address::Accepted;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
 use crate::route::Written;
+use crate::topology::ledger::Writing;
 use crate::topology::reports::Reports;
 use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
@@ -68,6 +71,7 @@ use relay::{Client, Swallowed};
 use settings::Settings;
 use statements::Statements;
 use tail::Tail;
+use writes::WrittenTables;
 
 /// Why a session is over.
 #[derive(Debug, Error)]
@@ -139,7 +143,12 @@ pub(crate) struct Session {
     /// What follows from them.
     reading: Reading,
     ties: Ties,
+    /// How new what it reads has to be.
+    level: Level,
     written: Written,
+    /// Its writes that are under way.
+    writing: Writing,
+    written_tables: WrittenTables,
     insert_id: Rc<InsertId>,
     statements: Statements,
     /// Its statements by text.

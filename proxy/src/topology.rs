@@ -3,10 +3,13 @@
 //! The monitor publishes a new [`Topology`] after every round of probes; workers read the newest one
 //! for each statement. A decision is made on one snapshot and never on two.
 
+pub mod catalog;
 pub mod derive;
 pub mod gtid;
+pub mod ledger;
 pub mod mark;
 pub mod reports;
+pub mod table;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,8 +25,8 @@ use crate::admin::view::{Counters, LimitRow, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
-use crate::classify::Classifier;
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
+use crate::classify::{Classifier, unreadable};
 use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
@@ -39,7 +39,6 @@ use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
 use crate::session::registry::Registry;
-use crate::topology::gtid::Gtid;
 use crate::topology::{self, Flavor, ServerId, Topology};
 use accounts::{Accounts, Method};
 use failed_logins::FailedLogins;
@@ -209,9 +208,14 @@ impl Worker {
         self.signals.report(server, trouble);
     }
 
-    /// Notes a commit that a client is told of, so that it is known when the standby has it.
-    pub fn committed(&self, gtid: &Gtid) {
-        self.signals.committed(&self.topology.load(), gtid);
+    /// A commit was noted in the mark: how far the standby has got is asked for at once.
+    pub fn wake_followers(&self) {
+        self.signals.committed();
+    }
+
+    /// Definitions may have changed: they are read again.
+    pub fn wake_catalog(&self) {
+        self.signals.defined();
     }
 
     /// Shares a read between the active master and the standby.
@@ -464,7 +468,7 @@ impl KnownFacts {
             })
         };
         Self {
-            unreadable: facts(Kind::Unknown, Purity::Unreadable, Pins::UNKNOWN),
+            unreadable: Rc::new(unreadable()),
             use_schema: facts(Kind::Use, Purity::SessionState, Pins::empty()),
             ask_active: facts(Kind::Show, Purity::ServerLocal, Pins::empty()),
             replicate: facts(Kind::Show, Purity::ServerLocal, Pins::UNKNOWN),

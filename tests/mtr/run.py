@@ -300,7 +300,7 @@ class Server:
 
 
 MONITOR = ("SET SESSION sql_log_bin=0; CREATE USER tandem_monitor@localhost IDENTIFIED BY 'monitor'; "
-           "GRANT SLAVE MONITOR ON *.* TO tandem_monitor@localhost")
+           "GRANT SLAVE MONITOR, TRIGGER, SHOW VIEW ON *.* TO tandem_monitor@localhost")
 
 
 class Tandem:

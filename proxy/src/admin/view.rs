@@ -169,6 +169,8 @@ counters! {
     reads_active,
     /// Reads sent to the standby
     reads_standby,
+    /// Reads that waited for the standby to apply more (consistency.read_wait)
+    read_waits,
     /// Statements that are not pure reads, sent to the active master
     writes,
     /// Commands that Tandem answered itself

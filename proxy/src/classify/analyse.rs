@@ -34,10 +34,11 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         cut_short(&mut found);
     }
     found.links.set(Links::CALLS_UNKNOWN, found.calls_unknown);
-    let tables = match statements.as_slice() {
+    let mut tables = match statements.as_slice() {
         [one] if whole => look_closer(one, &mut found),
         _ => Tables::default(),
     };
+    tables.defines = found.defines;
     Facts {
         kind: found.kind,
         purity: found.reason.unwrap_or(Purity::Pure),
@@ -58,7 +59,10 @@ pub(crate) fn unreadable() -> Facts {
         unpins: Pins::empty(),
         links: Links::empty(),
         unreported: Vec::new(),
-        tables: Tables::default(),
+        tables: Tables {
+            defines: true,
+            ..Tables::default()
+        },
     }
 }
 
@@ -126,5 +130,7 @@ fn look_closer(one: &Statement<'_>, found: &mut Findings) -> Tables {
         complete: !found.calls_unknown && !parsed.is_some_and(|parsed| parsed.tables.iter().any(overlooked)),
         reads: named.reads,
         writes: named.writes,
+        ..Tables::default()
     }
+    .keyed()
 }

@@ -4,6 +4,8 @@
 
 use bitflags::bitflags;
 
+use crate::topology::table::Named;
+
 /// What kind of statement it is: the verb, after comments, parentheses and `WITH` are looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -169,8 +171,54 @@ pub struct Tables {
     pub reads: Vec<TableName>,
     pub writes: Vec<TableName>,
     /// False where the text names more, or may do so. What views, triggers, foreign keys and the like reach is not in
-    /// the text at all.
+    /// the text at all: see [`crate::topology::catalog`].
     pub complete: bool,
+    /// May change what tables, views, triggers and foreign keys there are.
+    pub defines: bool,
+    /// The same lists, for looking up; empty unless they are complete.
+    pub(crate) keys: Keys,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    reads: Box<[Named]>,
+    writes: Box<[Named]>,
+}
+
+impl Tables {
+    /// With the keys of the lists. Where one of the names has no key, the lists don't count as complete.
+    pub(crate) fn keyed(mut self) -> Self {
+        let keys = |tables: &[TableName]| -> Option<Box<[Named]>> {
+            tables
+                .iter()
+                .map(|table| Named::new(&table.schema, &table.name))
+                .collect()
+        };
+        match (self.complete, keys(&self.reads), keys(&self.writes)) {
+            (true, Some(reads), Some(writes)) => self.keys = Keys { reads, writes },
+            _ => self.complete = false,
+        }
+        self
+    }
+
+    /// The tables that are read, if all of them are known.
+    pub fn known_reads(&self) -> Option<&[Named]> {
+        self.complete.then_some(&*self.keys.reads)
+    }
+
+    /// The tables that are written, if all of them are known.
+    pub fn known_writes(&self) -> Option<&[Named]> {
+        self.complete.then_some(&*self.keys.writes)
+    }
+}
+
+/// What a statement may leave in tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Nothing,
+    /// Changes those of [`Tables::known_writes`], and what hangs on them.
+    Tables,
+    Everything,
 }
 
 /// Everything Tandem knows of a statement's text.
@@ -186,4 +234,49 @@ pub struct Facts {
     /// Variables set as `@@name`, without a scope: the servers' trackers don't report these (measured on MariaDB 10.11).
     pub unreported: Vec<Box<str>>,
     pub tables: Tables,
+}
+
+impl Facts {
+    pub fn effect(&self) -> Effect {
+        let calls_unknown = self.links.contains(Links::CALLS_UNKNOWN);
+        let by_function = match calls_unknown {
+            true => Effect::Everything,
+            false => Effect::Nothing,
+        };
+        match self.kind {
+            Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Load => {
+                match self.tables.complete && !calls_unknown {
+                    true => Effect::Tables,
+                    false => Effect::Everything,
+                }
+            }
+            Kind::Select | Kind::Set | Kind::Explain | Kind::Multi => match self.purity {
+                Purity::Pure => Effect::Nothing,
+                Purity::UnknownFunction
+                | Purity::Sequence
+                | Purity::Executes
+                | Purity::Disagreement
+                | Purity::Unreadable => Effect::Everything,
+                _ if self.kind == Kind::Multi => Effect::Everything,
+                _ => by_function,
+            },
+            Kind::Call | Kind::Execute | Kind::Ddl | Kind::Xa | Kind::Admin | Kind::Unknown => {
+                Effect::Everything
+            }
+            Kind::Empty
+            | Kind::Show
+            | Kind::Begin
+            | Kind::Commit
+            | Kind::Rollback
+            | Kind::Savepoint
+            | Kind::Use
+            | Kind::Prepare
+            | Kind::Deallocate
+            | Kind::Lock
+            | Kind::Handler
+            | Kind::Diagnostics
+            | Kind::Kill
+            | Kind::Control => by_function,
+        }
+    }
 }

@@ -152,6 +152,8 @@ pub(crate) struct Findings {
     pub(crate) unreported: Vec<Box<str>>,
     /// A function is called that is not built in: what it reads and writes is not in the text.
     pub(crate) calls_unknown: bool,
+    /// May change what tables, views, triggers and foreign keys there are.
+    pub(crate) defines: bool,
 }
 
 impl Findings {
@@ -164,6 +166,9 @@ impl Findings {
             links: Links::empty(),
             unreported: Vec::new(),
             calls_unknown: false,
+            // What code does is not in its text. Procedures are left out: they would have the definitions read anew
+            // after each call.
+            defines: matches!(kind, Kind::Ddl | Kind::Execute | Kind::Unknown),
         }
     }
 
@@ -198,5 +203,6 @@ impl Findings {
         self.links |= other.links;
         self.unreported.extend(other.unreported.iter().cloned());
         self.calls_unknown |= other.calls_unknown;
+        self.defines |= other.defines;
     }
 }

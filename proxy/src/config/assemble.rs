@@ -11,10 +11,10 @@ use tandem_protocol::compression::{self, Algorithm};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{ClientTlsMode, Host, Level, MaybeAlgorithm, Optional, Parsed, Scalar, Size};
+use super::scalar::{ClientTlsMode, Host, LogFilter, MaybeAlgorithm, Optional, Parsed, Scalar, Size};
 use super::{
-    Admin, Algorithms, Auth, ClientTls, Config, Limits, Listener, Log, LogFormat, Metrics, Monitor, Networks,
-    Pool, Server, ServerCompression, ServerTls, ServerTlsMode, TlsVersion, User,
+    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Level, Limits, Listener, Log, LogFormat,
+    Metrics, Monitor, Networks, Pool, Server, ServerCompression, ServerTls, ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -46,6 +46,7 @@ pub(super) fn assemble(
         server_compression: server_compression(&mut reader.section("server_compression")),
         admin: admin(&mut reader.section("admin")),
         monitor: monitor(&mut reader.section("monitor")),
+        consistency: consistency(&mut reader.section("consistency")),
         metrics: metrics(&mut reader.section("metrics")),
         log: log(&mut reader.section("log")),
         pool: pool(&mut reader.section("pool")),
@@ -175,6 +176,14 @@ fn monitor(table: &mut Table<'_>) -> Monitor {
         interval: table.or("interval", Duration::from_millis(250)),
         timeout: table.or("timeout", Duration::from_secs(1)),
         max_lag: table.or("max_lag", Duration::from_secs(1)),
+        definitions_interval: table.or("definitions_interval", Duration::from_secs(60)),
+    }
+}
+
+fn consistency(table: &mut Table<'_>) -> Consistency {
+    Consistency {
+        level: table.or("level", Level::Strict),
+        read_wait: table.or("read_wait", Duration::ZERO),
     }
 }
 
@@ -187,7 +196,7 @@ fn metrics(table: &mut Table<'_>) -> Metrics {
 fn log(table: &mut Table<'_>) -> Log {
     Log {
         format: table.or("format", LogFormat::Human),
-        level: table.or("level", Level("info".to_owned())).0,
+        level: table.or("level", LogFilter("info".to_owned())).0,
     }
 }
 
@@ -236,6 +245,7 @@ fn user(table: &mut Table<'_>) -> User {
         name: table.name("\"app\""),
         password: table.password(),
         local_infile: table.or("local_infile", Optional(None)).0,
+        consistency: table.or("consistency", Optional(None)).0,
         replication: table.or("replication", false),
     }
 }

@@ -115,6 +115,18 @@ impl Check<'_> {
             ("monitor.interval", monitor.interval, ten, MINUTE),
             ("monitor.timeout", monitor.timeout, ten, MINUTE),
             ("monitor.max_lag", monitor.max_lag, Duration::ZERO, DAY),
+            (
+                "monitor.definitions_interval",
+                monitor.definitions_interval,
+                Duration::from_secs(1),
+                DAY,
+            ),
+            (
+                "consistency.read_wait",
+                config.consistency.read_wait,
+                Duration::ZERO,
+                Duration::from_secs(1),
+            ),
             ("pool.queue_timeout", pool.queue_timeout, Duration::ZERO, DAY),
             ("pool.connect_timeout", pool.connect_timeout, ten, DAY),
             ("pool.idle_timeout", pool.idle_timeout, ten, YEAR),

@@ -12,7 +12,7 @@ use tandem_protocol::auth::{native, sha2_crypt};
 use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
-use super::{Algorithms, Auth, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
+use super::{Algorithms, Auth, Level, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
@@ -370,6 +370,19 @@ impl Scalar for Auth {
     }
 }
 
+impl Scalar for Level {
+    const EXPECTED: &'static str = "\"strict\", \"session\" or \"eventual\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "session" => Ok(Self::Session),
+            "eventual" => Ok(Self::Eventual),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
 impl Scalar for TlsVersion {
     const EXPECTED: &'static str = "\"1.2\" or \"1.3\"; older versions are broken and not supported";
 
@@ -430,9 +443,9 @@ impl Scalar for LogFormat {
 }
 
 /// A filter for tracing, checked.
-pub(super) struct Level(pub(super) String);
+pub(super) struct LogFilter(pub(super) String);
 
-impl Scalar for Level {
+impl Scalar for LogFilter {
     const EXPECTED: &'static str =
         "error, warn, info, debug, trace or off, or a list such as \"info,tandem::monitor=debug\"";
 

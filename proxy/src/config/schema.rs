@@ -72,7 +72,13 @@ pub(super) const SECTIONS: &[Section] = &[
             "interval",
             "timeout",
             "max_lag",
+            "definitions_interval",
         ],
+        repeated: false,
+    },
+    Section {
+        name: "consistency",
+        keys: &["level", "read_wait"],
         repeated: false,
     },
     Section {
@@ -122,6 +128,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "password_env",
             "password_file",
             "local_infile",
+            "consistency",
             "replication",
         ],
         repeated: true,

@@ -116,6 +116,11 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             interval: Duration::from_millis(250),
             timeout: Duration::from_secs(1),
             max_lag: Duration::from_secs(1),
+            definitions_interval: Duration::from_secs(60),
+        },
+        consistency: Consistency {
+            level: Level::Strict,
+            read_wait: Duration::ZERO,
         },
         metrics: Metrics { address: None },
         log: Log {
@@ -142,6 +147,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             name: "app".to_owned(),
             password: clear("hunter-app"),
             local_infile: None,
+            consistency: None,
             replication: false,
         }],
         panic_on: None,

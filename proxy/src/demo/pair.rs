@@ -281,11 +281,12 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 
 /// What watching a server takes, and no more. On MariaDB `SHOW ALL SLAVES STATUS` needs SLAVE MONITOR
 /// (since 10.5.9); on MySQL `SHOW REPLICA STATUS` needs REPLICATION CLIENT. Variables, global status and
-/// waiting for a position need no right at all.
+/// waiting for a position need no right at all. TRIGGER and SHOW VIEW are for knowing which tables reach further than
+/// their names say (see `monitor::definitions`).
 pub fn monitor_grant(flavor: Flavor) -> &'static str {
     match flavor {
-        Flavor::MariaDb => "GRANT SLAVE MONITOR ON *.*",
-        Flavor::MySql => "GRANT REPLICATION CLIENT ON *.*",
+        Flavor::MariaDb => "GRANT SLAVE MONITOR, TRIGGER, SHOW VIEW ON *.*",
+        Flavor::MySql => "GRANT REPLICATION CLIENT, TRIGGER, SHOW VIEW ON *.*",
     }
 }
 

@@ -1,11 +1,11 @@
 //! `EXPLAIN ROUTE`: what would happen to a statement, in words. Nothing is run.
 
-use std::time::Instant;
-
 use super::{Reason, Situation, Written, decide};
 use crate::admin::view::Explanation;
-use crate::classify::facts::{Facts, TableName};
+use crate::classify::facts::{Effect, Facts, Purity, TableName, Tables};
 use crate::classify::{Dialect, normalise};
+use crate::topology::ledger::Needed;
+use crate::topology::table::{NameKey, Named, TableKey};
 use crate::topology::{Flavor, Topology};
 use crate::worker::Worker;
 
@@ -18,11 +18,14 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
     let dialect = dialect(&topology);
     let classified = worker.classifier.borrow_mut().classify(statement, dialect);
     let facts = &classified.facts;
+    let account = worker.config.users.iter().find(|account| account.name == user);
     let fresh = Situation {
         held: None,
         autocommit_off: false,
         serializable: false,
         system_schema: false,
+        schema: NameKey::new(schema.as_bytes()).filter(|_| !schema.is_empty()),
+        level: worker.config.level(account),
         written: Written::Nothing,
     };
     let mut rows = Vec::new();
@@ -51,26 +54,12 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
             row("reason", "no active master".to_owned());
         }
     }
-    if facts.purity == crate::classify::facts::Purity::Pure {
-        let wrote = Situation {
-            written: Written::Somewhere(Instant::now()),
-            ..fresh
-        };
-        let after = decide(facts, &wrote, &topology, |active, _| active);
-        if let Ok(decision) = after {
-            let server = &topology.server(decision.server).name;
-            row(
-                "right after a write of the session",
-                format!("{server} ({})", decision.reason.name()),
-            );
-        }
+    if facts.purity == Purity::Pure {
+        row("consistency", fresh.level.name().to_owned());
     }
-    row("reads", names(&facts.tables.reads));
-    row("writes", names(&facts.tables.writes));
-    row(
-        "tables complete",
-        if facts.tables.complete { "yes" } else { "no" }.to_owned(),
-    );
+    row("reads", read(&facts.tables, fresh.schema, &topology));
+    row("writes", written(facts));
+    row("definitions", definitions(&topology).to_owned());
     row("keeps its connection", ties(facts));
     Explanation { rows }
 }
@@ -86,18 +75,67 @@ fn both(topology: &Topology) -> String {
     names.join(" or ")
 }
 
-fn names(tables: &[TableName]) -> String {
-    let names: Vec<String> = tables
+/// The tables that are read, each with what the standby lacks of it.
+fn read(tables: &Tables, schema: Option<NameKey>, topology: &Topology) -> String {
+    let mut parts: Vec<String> = tables
+        .reads
         .iter()
         .map(|table| {
-            if table.schema.is_empty() {
-                table.name.to_string()
-            } else {
-                format!("{}.{}", table.schema, table.name)
-            }
+            let key = Named::new(&table.schema, &table.name).and_then(|named| named.within(schema));
+            format!("{}{}", name(table), state(key, topology))
         })
         .collect();
-    names.join(", ")
+    if !tables.complete {
+        parts.push("others that can't be told from the text".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn state(key: Option<TableKey>, topology: &Topology) -> String {
+    let (Some(key), Some(mark), Some(standby)) = (key, &topology.mark, topology.standby()) else {
+        return String::new();
+    };
+    let applied = mark.applied(standby.id);
+    match mark.ledger().for_table(key) {
+        Needed::Unknown => " (being written)".to_owned(),
+        Needed::UpTo(0) => String::new(),
+        Needed::UpTo(number) if number > applied => {
+            let (stream, name) = (mark.stream(), &standby.name);
+            let (newest, applied) = (stream.up_to(number), stream.up_to(applied));
+            format!(" (written up to {newest}; {name} has applied {applied})")
+        }
+        Needed::UpTo(number) => format!(" (written up to {}; applied)", mark.stream().up_to(number)),
+    }
+}
+
+/// Whether it is known what is behind the names.
+fn definitions(topology: &Topology) -> &'static str {
+    match topology
+        .mark
+        .as_ref()
+        .is_some_and(|mark| mark.catalog().is_some())
+    {
+        true => "known",
+        false => "not known: reads and writes count for all tables",
+    }
+}
+
+fn written(facts: &Facts) -> String {
+    match facts.effect() {
+        Effect::Nothing => String::new(),
+        Effect::Tables => {
+            let names: Vec<String> = facts.tables.writes.iter().map(name).collect();
+            names.join(", ")
+        }
+        Effect::Everything => "any table, as far as the text tells".to_owned(),
+    }
+}
+
+fn name(table: &TableName) -> String {
+    match table.schema.is_empty() {
+        true => table.name.to_string(),
+        false => format!("{}.{}", table.schema, table.name),
+    }
 }
 
 fn ties(facts: &Facts) -> String {

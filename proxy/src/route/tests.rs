@@ -56,6 +56,8 @@ fn free() -> Situation {
         autocommit_off: false,
         serializable: false,
         system_schema: false,
+        schema: None,
+        level: Level::Session,
         written: Written::Nothing,
     }
 }
@@ -103,7 +105,7 @@ fn a_session_reads_its_own_write_on_the_active_master_until_the_standby_has_it()
         (1, Reason::Balanced)
     );
     // Known between two probes.
-    let mark = Mark::new(Stream::of_mariadb(0, 1), 2);
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default());
     let marked = Topology {
         mark: Some(Arc::clone(&mark)),
         ..behind

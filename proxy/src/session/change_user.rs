@@ -136,6 +136,8 @@ impl Session {
     fn become_account(&mut self, account: Arc<Account>) -> Arc<Account> {
         let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
+        let config = &self.worker.config;
+        self.level = config.level(config.users.get(account.id.0));
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         std::mem::replace(&mut self.account, account)
     }

@@ -168,6 +168,8 @@ impl Session {
     /// What `COM_RESET_CONNECTION` takes away: everything but the user and the schema.
     pub(super) fn forget_everything(&mut self) {
         self.let_go_dirty();
+        // What was under way is rolled back, unless it had been committed.
+        self.lose_write();
         self.statements.clear();
         self.names = Names::default();
         self.ties = Ties::default();

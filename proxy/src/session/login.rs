@@ -20,6 +20,7 @@ use super::registry::{Handle, Signal};
 use super::relay::Client;
 use super::settings::Settings;
 use super::statements::Statements;
+use super::writes::WrittenTables;
 use super::{End, Session, offer};
 use crate::config::Auth;
 use crate::net::address::Peer;
@@ -29,6 +30,7 @@ use crate::net::proxied::{self, Beginning};
 use crate::net::{self, Stream};
 use crate::route::Written;
 use crate::topology::Flavor;
+use crate::topology::ledger::Writing;
 use crate::worker::Worker;
 
 /// What the greeting offers: see [`offer`], beside TLS where Tandem has a certificate, and files where somebody may send
@@ -241,6 +243,7 @@ async fn welcome(
     *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, account.id);
     let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
+    let level = worker.config.level(worker.config.users.get(account.id.0));
     let mut session = Session {
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
@@ -253,7 +256,10 @@ async fn welcome(
         reports: None,
         warnings: 0,
         ties: Ties::default(),
+        level,
         written: Written::Nothing,
+        writing: Writing::default(),
+        written_tables: WrittenTables::new(),
         insert_id: Rc::default(),
         statements: Statements::default(),
         names: Names::default(),

@@ -6,6 +6,7 @@ use tandem_protocol::charset;
 
 use super::settings::Settings;
 use crate::classify::Dialect;
+use crate::topology::table::NameKey;
 use crate::topology::{Flavor, Topology};
 
 /// What follows from a session's settings.
@@ -17,6 +18,8 @@ pub(super) struct Reading {
     pub(super) serializable: bool,
     /// Unqualified names are of tables that each server has of its own.
     pub(super) system_schema: bool,
+    /// The default schema, if there is one and its name can be compared.
+    pub(super) schema: Option<NameKey>,
 }
 
 impl Reading {
@@ -26,6 +29,7 @@ impl Reading {
             dialect: dialect(settings, topology),
             serializable: is_serializable(settings),
             system_schema: settings.schema.as_deref().is_some_and(is_system_schema),
+            schema: settings.schema.as_deref().and_then(NameKey::new),
         }
     }
 

@@ -275,13 +275,18 @@ pub(crate) async fn swallow_watching(
         if let Poll::Ready(swallowed) = swallowing.as_mut().poll(cx) {
             return Poll::Ready(swallowed);
         }
-        if handle.signal() == Signal::Kill {
-            return Poll::Ready(Err(Error::Killed));
-        }
-        handle.watch(cx);
-        client.poll_gone(cx).map(|()| Err(Error::ClientGone))
+        poll_over(handle, client, cx).map(Err)
     })
     .await
+}
+
+/// Ready when nobody waits any more: the session is killed, or its client has gone.
+pub(crate) fn poll_over(handle: &Handle, client: &mut Client, cx: &mut Context<'_>) -> Poll<Error> {
+    if handle.signal() == Signal::Kill {
+        return Poll::Ready(Error::Killed);
+    }
+    handle.watch(cx);
+    client.poll_gone(cx).map(|()| Error::ClientGone)
 }
 
 /// Adds to a reply that is held in memory, within [`HELD_BACK`].
@@ -315,11 +320,7 @@ async fn read_watching(
             if let Poll::Ready(read) = connection.inbox.poll_fill(cx, &mut connection.stream, missing) {
                 return Poll::Ready(read.map_err(Error::Server));
             }
-            if handle.signal() == Signal::Kill {
-                return Poll::Ready(Err(Error::Killed));
-            }
-            handle.watch(cx);
-            client.poll_gone(cx).map(|()| Err(Error::ClientGone))
+            poll_over(handle, client, cx).map(Err)
         });
         if read.await? == 0 {
             return Err(Error::Server(io::ErrorKind::UnexpectedEof.into()));

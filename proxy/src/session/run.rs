@@ -126,11 +126,17 @@ impl Session {
             self.let_go_of_diagnostics();
         }
         let mut failed_on = None;
+        let mut patience = self.worker.config.consistency.read_wait;
         loop {
             let decision = match self.decide(&work.facts, failed_on) {
                 Ok(decision) => decision,
                 Err(complaint) => return self.refuse(&work, &complaint).await,
             };
+            if decision.reason.passes() && !patience.is_zero() && failed_on.is_none() {
+                self.wait_for_standby(&work.facts, patience).await?;
+                patience = Duration::ZERO;
+                continue;
+            }
             self.note_decision(decision, &work.facts);
             match self.attempt(decision, &mut work).await {
                 Ok((carried, learned)) => {
@@ -177,8 +183,47 @@ impl Session {
             autocommit_off: self.ties.autocommit_off(),
             serializable: self.reading().serializable,
             system_schema: self.reading().system_schema,
+            schema: self.reading().schema,
+            level: self.level,
             written: self.written,
         }
+    }
+
+    /// Waits, for as long as `consistency.read_wait` allows, until the standby may answer.
+    ///
+    /// # Errors
+    /// [`End`] when the client goes away or the session is killed.
+    async fn wait_for_standby(&mut self, facts: &Facts, patience: Duration) -> Result<(), End> {
+        self.worker.count(|counters| counters.read_waits += 1);
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let Some(mark) = self.worker.topology.load().mark.clone() else {
+                return Ok(());
+            };
+            // Asked for before it is looked again: what comes in between is not missed.
+            let mut progress = std::pin::pin!(mark.progress());
+            progress.as_mut().enable();
+            let passes = |decision: Decision| decision.reason.passes();
+            if !self.decide(facts, None).is_ok_and(passes) {
+                return Ok(());
+            }
+            let waited = tokio::time::timeout_at(deadline, self.while_client_is_there(progress)).await;
+            match waited {
+                Ok(over) => over?,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    async fn while_client_is_there(&mut self, event: impl Future<Output = ()>) -> Result<(), End> {
+        let mut event = std::pin::pin!(event);
+        let ended = std::future::poll_fn(|cx| {
+            if event.as_mut().poll(cx).is_ready() {
+                return std::task::Poll::Ready(Ok(()));
+            }
+            relay::poll_over(&self.handle, &mut self.client, cx).map(Err)
+        });
+        ended.await.map_err(End::from)
     }
 
     fn note_decision(&self, decision: Decision, facts: &Facts) {
@@ -238,9 +283,17 @@ impl Session {
         let busy = Busy::new(&pool);
         let mut forwarded = false;
         let mut learned = Learned::default();
+        if !work.silent {
+            self.begin_write(&work.facts);
+        }
         let result = self
             .exchange(connection, work, leeway, &mut learned, &mut forwarded)
             .await;
+        match &result {
+            Ok(_) if !work.silent => self.settle_write(&work.facts, &learned),
+            Ok(_) => {}
+            Err(_) => self.lose_write(),
+        }
         drop((busy, runs));
         if self.handle.was_shot() {
             self.handle.out_of_fire().await;

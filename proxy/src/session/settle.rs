@@ -93,7 +93,6 @@ impl Session {
             // MariaDB 11.8 reports a connection's old `last_gtid` with SET timestamp and the like.
             if !matches!(self.written, Written::At(newest) if gtid.is_before(&newest)) {
                 self.written = Written::At(gtid);
-                self.worker.committed(&gtid);
             }
         } else if may_write(facts) && !learned.reported {
             // A reply without an OK packet reports no position, so something may have been written.

@@ -72,12 +72,13 @@ pub fn derive(previous: &Topology, histories: &[History], max_lag: Duration, now
 
 /// The mark goes on while the active master and its stream stay.
 fn mark(previous: &Topology, histories: &[History], active: Option<ServerId>) -> Option<Arc<Mark>> {
-    let stream = histories[active?.0].last()?.seen.stream?;
+    let seen = &histories[active?.0].last()?.seen;
+    let stream = seen.stream?;
     let old = previous.mark.as_ref();
     let goes_on = previous.active == active && old.is_some_and(|mark| mark.stream() == stream);
     Some(match old {
         Some(mark) if goes_on => Arc::clone(mark),
-        _ => Mark::new(stream, histories.len()),
+        _ => Mark::new(stream, histories.len(), seen.position.clone()),
     })
 }
 

@@ -5,10 +5,17 @@
 //! active master; commits of another stream, which a session can choose, are known from the probes only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 
 use super::ServerId;
+use super::catalog::Catalog;
 use super::gtid::{Gtid, Position, Stream};
+use super::ledger::Ledger;
 
 /// The active master's commits by number, and how far each server has got.
 #[derive(Debug)]
@@ -18,16 +25,60 @@ pub struct Mark {
     committed: AtomicU64,
     /// By server: all commits up to this number can be read there.
     applied: Box<[AtomicU64]>,
+    /// What the active master had when the mark began. Who wrote it, and what, is not known here.
+    floor: Position,
+    /// By server: has all of `floor`.
+    reached_floor: Box<[AtomicBool]>,
+    ledger: Ledger,
+    catalog: ArcSwapOption<Catalog>,
+    /// Told whenever a server has applied more.
+    progress: Notify,
 }
 
 impl Mark {
-    /// A mark for as many servers, none of which is known to have anything.
-    pub fn new(stream: Stream, servers: usize) -> Arc<Self> {
+    /// A mark for as many servers, none of which is known to have anything. `floor` is the active master's position now.
+    pub fn new(stream: Stream, servers: usize, floor: Position) -> Arc<Self> {
+        let none = floor.is_empty();
         Arc::new(Self {
             stream,
             committed: AtomicU64::new(0),
             applied: (0..servers).map(|_| AtomicU64::new(0)).collect(),
+            floor,
+            reached_floor: (0..servers).map(|_| AtomicBool::new(none)).collect(),
+            ledger: Ledger::default(),
+            catalog: ArcSwapOption::empty(),
+            progress: Notify::new(),
         })
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What is known of the tables, if it is as new as the last change of definitions.
+    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+        let known = self.catalog.load();
+        let known = known.as_ref()?;
+        (known.definitions() == self.ledger.definitions()).then(|| Arc::clone(known))
+    }
+
+    /// The same, however old.
+    pub fn last_catalog(&self) -> Option<Arc<Catalog>> {
+        self.catalog.load_full()
+    }
+
+    pub fn set_catalog(&self, catalog: Catalog) {
+        self.catalog.store(Some(Arc::new(catalog)));
+    }
+
+    /// Whether a server has all that was committed before Tandem began to look.
+    pub fn has_floor(&self, server: ServerId) -> bool {
+        self.reached_floor[server.0].load(Ordering::Acquire)
+    }
+
+    /// Ready when a server has applied more than at the call.
+    pub fn progress(&self) -> tokio::sync::futures::Notified<'_> {
+        self.progress.notified()
     }
 
     pub fn stream(&self) -> Stream {
@@ -43,17 +94,33 @@ impl Mark {
         ours
     }
 
+    /// Notes how far the active master says it has got; what was owed until then is known with it.
+    /// False if nothing was.
+    pub fn commit_up_to(&self, number: u64, asked_at: Instant, standby: Option<&Position>) -> bool {
+        if self.ledger.debts() == 0 {
+            return false;
+        }
+        self.committed.fetch_max(number, Ordering::SeqCst);
+        self.ledger.settle(asked_at, number, standby);
+        true
+    }
+
     pub fn committed(&self) -> u64 {
         self.committed.load(Ordering::SeqCst)
     }
 
     /// Notes that a server has applied all commits up to `number`.
     pub fn apply(&self, server: ServerId, number: u64) {
-        self.applied[server.0].fetch_max(number, Ordering::AcqRel);
+        if self.applied[server.0].fetch_max(number, Ordering::AcqRel) < number {
+            self.progress.notify_waiters();
+        }
     }
 
     /// The same, from a probe's answer.
     pub fn apply_position(&self, server: ServerId, position: &Position) {
+        if !self.has_floor(server) && position.includes(&self.floor) {
+            self.reached_floor[server.0].store(true, Ordering::Release);
+        }
         self.apply(server, position.reached(&self.stream));
     }
 
@@ -79,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_covered_once_it_and_all_before_it_are_applied() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
         assert!(mark.commit(&gtid("0-1-7")));
         assert!(mark.commit(&gtid("0-1-5")), "out of order, by another session");
         assert_eq!(mark.committed(), 7);
@@ -92,7 +159,7 @@ mod tests {
 
     #[test]
     fn other_streams_are_not_counted() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
         mark.apply(STANDBY, 100);
         for other in ["1-1-7", "0-2-7"] {
             assert!(!mark.commit(&gtid(other)));
@@ -102,8 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_there_before_must_be_applied_first() {
+        let floor = Position::parse_mariadb("0-1-9,1-1-20").unwrap();
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, floor);
+        assert!(!mark.has_floor(STANDBY));
+        mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-30,1-1-19").unwrap());
+        assert!(!mark.has_floor(STANDBY), "of the other domain one is missing");
+        mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-30,1-1-20").unwrap());
+        assert!(mark.has_floor(STANDBY));
+    }
+
+    #[test]
     fn probes_raise_it_too() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
         mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-9,1-1-20").unwrap());
         assert_eq!(mark.applied(STANDBY), 9);
     }

@@ -10,6 +10,7 @@ fn user(name: &str, password: Password) -> User {
         name: name.to_owned(),
         password,
         local_infile: None,
+        consistency: None,
         replication: false,
     }
 }

@@ -1,0 +1,227 @@
+//! Reads which tables reach further than their names say, from the active master's `information_schema`.
+//!
+//! It is read when Tandem starts and when the active master changes, after each statement through Tandem that may change
+//! definitions, and every `monitor.definitions_interval` for those that came past it. Until that is done, reads and writes
+//! count for all tables.
+
+use std::time::Duration;
+
+use mysql_async::prelude::{FromRow, Queryable};
+use mysql_async::{Conn, Error};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::Signals;
+use super::door::Door;
+use crate::classify::{self, Dialect};
+use crate::config::Config;
+use crate::topology::catalog::{Catalog, Definitions};
+use crate::topology::mark::Mark;
+use crate::topology::table::TableKey;
+use crate::topology::{ServerId, Shared, Version};
+
+/// How often it is looked whether there is a new active master; and the least time between two readings.
+const LOOK: Duration = Duration::from_millis(100);
+const GAP: Duration = Duration::from_millis(20);
+
+/// Reading again takes at most a fifth of the time, however many tables there are.
+const REST: u32 = 4;
+
+/// A schema too large to be read within this time is not known.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The text is empty unless the account may also read the view (measured on MariaDB 10.11 and MySQL 9.7).
+const VIEWS: &str = "SELECT table_schema, table_name, view_definition FROM information_schema.views \
+    WHERE table_schema NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema')";
+
+const TRIGGERS: &str =
+    "SELECT DISTINCT event_object_schema, event_object_table FROM information_schema.triggers";
+
+const CASCADES: &str = "SELECT unique_constraint_schema, referenced_table_name, constraint_schema, table_name \
+    FROM information_schema.referential_constraints \
+    WHERE delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION')";
+
+/// Engines whose tables hold their own rows. All others (`MERGE`, `FEDERATED`, `CONNECT`, `SPIDER`, …) may look elsewhere.
+const ELSEWHERE: &str = "SELECT table_schema, table_name FROM information_schema.tables \
+    WHERE table_type = 'BASE TABLE' AND (engine IS NULL OR engine NOT IN ('InnoDB', 'MyISAM', 'Aria', 'MEMORY', 'CSV', \
+    'ARCHIVE', 'BLACKHOLE', 'ROCKSDB', 'Columnstore')) \
+    AND table_schema NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema')";
+
+/// What the account has on everything: without both, triggers and the texts of views are not shown to it.
+const RIGHTS: &str = "SELECT COUNT(DISTINCT privilege_type) FROM information_schema.user_privileges \
+    WHERE privilege_type IN ('TRIGGER', 'SHOW VIEW') \
+    AND REPLACE(grantee, '\\'', '') = CURRENT_USER()";
+
+/// Why the definitions are not known.
+#[derive(Debug)]
+enum Unknown {
+    NoRights,
+    Failed(String),
+}
+
+/// The task that keeps the catalog of the active master's mark new.
+pub(super) struct Reader {
+    /// By server.
+    doors: Vec<Door>,
+    interval: Duration,
+    topology: Shared,
+    signals: Signals,
+    conn: Option<(ServerId, Conn)>,
+    said: bool,
+}
+
+impl Reader {
+    pub(super) fn new(config: &Config, topology: Shared, signals: Signals) -> Self {
+        Self {
+            doors: config
+                .servers
+                .iter()
+                .map(|server| Door::new(server, config))
+                .collect(),
+            interval: config.monitor.definitions_interval,
+            topology,
+            signals,
+            conn: None,
+            said: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut read_at: Option<Instant> = None;
+        let mut rest = GAP;
+        loop {
+            let topology = self.topology.load_full();
+            let due = match (&topology.mark, read_at) {
+                (Some(mark), Some(at)) => mark.catalog().is_none() || at.elapsed() >= self.interval,
+                (mark, _) => mark.is_some(),
+            };
+            if let (true, Some(mark), Some(active), Some(version)) =
+                (due, &topology.mark, topology.active, topology.version())
+            {
+                let begun = Instant::now();
+                match self.read(active, mark, version).await {
+                    Ok(()) => read_at = Some(Instant::now()),
+                    Err(unknown) => {
+                        self.say(&unknown, &topology.server(active).name);
+                        tokio::time::sleep(LOOK * 10).await;
+                    }
+                }
+                rest = GAP.max(begun.elapsed() * REST);
+            }
+            tokio::time::sleep(rest).await;
+            let _ = tokio::time::timeout(LOOK, self.signals.defined.notified()).await;
+        }
+    }
+
+    async fn read(&mut self, active: ServerId, mark: &Mark, version: &Version) -> Result<(), Unknown> {
+        // Before the rows: what changes while they are read is a reason to read them again.
+        let definitions = mark.ledger().definitions();
+        let rows = match tokio::time::timeout(PATIENCE, self.ask(active, version)).await {
+            Ok(asked) => asked?,
+            Err(_) => return Err(Unknown::Failed(format!("no answer within {PATIENCE:?}"))),
+        };
+        let catalog = Catalog::new(definitions, rows);
+        let (views, writes) = catalog.counts();
+        debug!(views, writes, "the tables' definitions were read");
+        if std::mem::take(&mut self.said) {
+            info!("the tables' definitions are known");
+        }
+        mark.set_catalog(catalog);
+        Ok(())
+    }
+
+    /// The connection is taken out while it is used: one whose answer has not come is not used again.
+    async fn ask(&mut self, active: ServerId, version: &Version) -> Result<Definitions, Unknown> {
+        let conn = match self.conn.take() {
+            Some((server, conn)) if server == active => Ok(conn),
+            _ => self.doors[active.0].open().await,
+        };
+        let asked = async {
+            let mut conn = conn?;
+            let rights: Option<u32> = conn.query_first(RIGHTS).await?;
+            let answers = match rights {
+                Some(2) => Some(answers(&mut conn).await?),
+                _ => None,
+            };
+            Ok::<_, Error>((conn, answers))
+        };
+        let (conn, answers) = asked.await.map_err(|error| Unknown::Failed(error.to_string()))?;
+        self.conn = Some((active, conn));
+        Ok(definitions(&answers.ok_or(Unknown::NoRights)?, version))
+    }
+
+    fn say(&mut self, unknown: &Unknown, server: &str) {
+        if std::mem::replace(&mut self.said, true) {
+            return;
+        }
+        match unknown {
+            Unknown::NoRights => warn!(
+                server,
+                "the monitor's account may not see views and triggers, so every write counts for all tables and the \
+                 standby takes fewer reads: GRANT TRIGGER, SHOW VIEW ON *.* to it, on both servers"
+            ),
+            Unknown::Failed(problem) => warn!(server, "the tables' definitions can't be read: {problem}"),
+        }
+    }
+}
+
+/// Rows as the servers give them.
+#[derive(Debug, Default)]
+struct Answers {
+    views: Vec<(String, String, Option<String>)>,
+    triggers: Vec<(String, String)>,
+    cascades: Vec<(String, String, String, String)>,
+    elsewhere: Vec<(String, String)>,
+}
+
+async fn answers(conn: &mut Conn) -> Result<Answers, Error> {
+    async fn rows<T: FromRow + Send + 'static>(conn: &mut Conn, text: &str) -> Result<Vec<T>, Error> {
+        conn.query(text).await
+    }
+    Ok(Answers {
+        views: rows(conn, VIEWS).await?,
+        triggers: rows(conn, TRIGGERS).await?,
+        cascades: rows(conn, CASCADES).await?,
+        elsewhere: rows(conn, ELSEWHERE).await?,
+    })
+}
+
+/// Pure: rows to keys. Names without a key are left out, since every write that names one counts for all tables.
+fn definitions(answers: &Answers, version: &Version) -> Definitions {
+    let pair = |(schema, table): &(String, String)| TableKey::of(schema, table);
+    let views = answers.views.iter().filter_map(|(schema, view, text)| {
+        let text = text.as_deref().filter(|text| !text.is_empty());
+        let tables = text.and_then(|text| tables_of(text, version));
+        Some((TableKey::of(schema, view)?, tables))
+    });
+    let cascades = answers
+        .cascades
+        .iter()
+        .filter_map(|(parent_schema, parent, schema, child)| {
+            Some((TableKey::of(parent_schema, parent)?, TableKey::of(schema, child)?))
+        });
+    Definitions {
+        views: views.collect(),
+        triggers: answers.triggers.iter().filter_map(pair).collect(),
+        cascades: cascades.collect(),
+        elsewhere: answers.elsewhere.iter().filter_map(pair).collect(),
+    }
+}
+
+/// The tables that a view's text reads. Servers keep it with every name in backticks and every table in its schema.
+fn tables_of(text: &str, version: &Version) -> Option<Vec<TableKey>> {
+    let dialect = Dialect {
+        flavor: version.flavor,
+        version: version.number,
+        ansi_quotes: false,
+        no_backslash_escapes: false,
+        ignore_space: false,
+        multibyte: false,
+    };
+    let facts = classify::analyse(text.as_bytes(), dialect);
+    let named = facts.tables.known_reads()?;
+    named.iter().map(|table| table.within(None)).collect()
+}
+
+#[cfg(test)]
+mod tests;

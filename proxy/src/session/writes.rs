@@ -1,0 +1,89 @@
+//! What a session writes, counted for everybody's reads: see [`crate::topology::ledger`].
+
+use std::time::Instant;
+
+use super::Session;
+use super::relay::Learned;
+use crate::classify::facts::{Effect, Facts};
+use crate::topology::ledger::Reach;
+use crate::topology::table::TableKey;
+
+/// Errors of statements that were refused before they could change anything: access denied (1044, 1045, 1142, 1143),
+/// unknown database, table or column (1049, 1146, 1054), syntax (1064), and a server or transaction that is read-only
+/// (1290, 1792, 1836).
+const NOTHING_DONE: &[u16] = &[1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1290, 1792, 1836];
+
+impl Session {
+    /// Counts what a statement may write, before it is sent.
+    pub(super) fn begin_write(&mut self, facts: &Facts) {
+        let effect = facts.effect();
+        let defines = facts.tables.defines;
+        if effect == Effect::Nothing && self.writing.is_empty() && !defines {
+            return;
+        }
+        let schema = self.reading().schema;
+        let topology = self.worker.topology.load();
+        // Without one there is no active master, and what is sent goes nowhere.
+        let Some(mark) = &topology.mark else { return };
+        let definitions = mark.ledger().definitions();
+        let mut tables = std::mem::take(&mut self.written_tables);
+        tables.clear();
+        let mut known = || {
+            let named = facts.tables.known_writes()?;
+            let catalog = mark.catalog()?;
+            let mut named = named.iter().map(|table| table.within(schema));
+            named
+                .all(|key| key.is_some_and(|key| catalog.written(key, &mut tables)))
+                .then_some(())
+        };
+        let reach = match effect {
+            Effect::Nothing => Reach::Nothing,
+            Effect::Everything => Reach::Everything,
+            Effect::Tables => match known() {
+                Some(()) => Reach::Tables(&tables),
+                None => Reach::Everything,
+            },
+        };
+        self.writing.begin(mark, &reach, definitions, defines);
+        self.written_tables = tables;
+    }
+
+    /// Notes what became of it, once the reply has ended.
+    pub(super) fn settle_write(&mut self, facts: &Facts, learned: &Learned) {
+        if self.writing.is_empty() {
+            return;
+        }
+        if let Some(gtid) = &learned.gtid {
+            self.writing.note(gtid, Instant::now());
+            self.worker.wake_followers();
+        }
+        if facts.tables.defines {
+            self.worker.wake_catalog();
+        }
+        let in_transaction = match learned.outcome.status {
+            Some(status) => status.contains(tandem_protocol::flags::Status::IN_TRANS),
+            // An error does not tell that a transaction has ended.
+            None => self.ties.in_transaction(),
+        };
+        if in_transaction {
+            return;
+        }
+        let refused =
+            learned.outcome.refused || learned.error.is_some_and(|code| NOTHING_DONE.contains(&code));
+        // A final OK reports what was committed. Everything else may leave something: rows that a table without
+        // transactions keeps, or what a procedure did before it failed.
+        if learned.reported || refused {
+            self.writing.end();
+        } else {
+            self.writing.owe(Instant::now());
+        }
+    }
+
+    /// The reply did not come.
+    pub(super) fn lose_write(&mut self) {
+        self.writing.owe(Instant::now());
+    }
+}
+
+/// Keys of the tables of one statement; kept for its room.
+pub(super) type WrittenTables = Vec<TableKey>;

@@ -1,0 +1,356 @@
+//! Which tables have been written, and up to which commit: what a standby must have applied before it may answer.
+//!
+//! Shared by all workers, and nothing but atomics. It counts in the stream of its [`Mark`]: a number is a commit's place
+//! there. Tables share places by their hash; a place tells the newest commit of any of its tables.
+//!
+//! # Why no read is stale
+//! A write is counted as begun before it is sent, and as over only when its commit's number has been noted, after its OK
+//! has gone out. A reader looks first whether anything is being written, then at the newest number. So whoever reads after
+//! a client has its OK sees either the write under way or its number.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::gtid::{Gtid, Position};
+use super::mark::Mark;
+use super::table::TableKey;
+
+/// A pair with more tables has some of them share a place.
+const PLACES: usize = 8192;
+
+/// A transaction that writes more tables than this counts as one that writes all.
+const MOST_TABLES: usize = 64;
+
+/// Streams of commits beside the active master's own, which a session can choose (`gtid_domain_id`, `server_id`).
+const MOST_STREAMS: usize = 64;
+
+/// More writes of unknown outcome than this count as one that wrote all tables.
+const MOST_DEBTS: usize = 1024;
+
+#[derive(Debug, Default)]
+struct Place {
+    newest: AtomicU64,
+    /// Writes under way.
+    writing: AtomicU32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    tables: Box<[Place]>,
+    /// Writes whose tables are not known.
+    everything: Place,
+    /// Writers of any table.
+    writing: AtomicU32,
+    /// Changes whenever views, triggers or foreign keys may have changed.
+    definitions: AtomicU64,
+    debts: Mutex<Vec<Debt>>,
+}
+
+/// What a standby must have applied to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// All commits up to this one.
+    UpTo(u64),
+    /// What a write that is under way will commit.
+    Unknown,
+}
+
+/// What a statement writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    Nothing,
+    Tables(&'a [TableKey]),
+    Everything,
+}
+
+/// Tables of a write whose commit has no number yet.
+#[derive(Debug)]
+struct Debt {
+    since: Instant,
+    everything: bool,
+    places: Vec<u16>,
+    /// A commit in another stream, which is waited for by its own name.
+    foreign: Option<Gtid>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            tables: (0..PLACES).map(|_| Place::default()).collect(),
+            everything: Place::default(),
+            writing: AtomicU32::new(0),
+            definitions: AtomicU64::new(1),
+            debts: Mutex::default(),
+        }
+    }
+}
+
+impl Place {
+    fn needed(&self) -> Needed {
+        // In this order; see the module.
+        if self.writing.load(Ordering::Acquire) > 0 {
+            return Needed::Unknown;
+        }
+        Needed::UpTo(self.newest.load(Ordering::Acquire))
+    }
+
+    fn begin(&self) {
+        self.writing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn note(&self, number: u64) {
+        self.newest.fetch_max(number, Ordering::AcqRel);
+    }
+
+    fn end(&self) {
+        self.writing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Ledger {
+    /// For reading this table, beside [`Ledger::for_all`].
+    pub fn for_table(&self, table: TableKey) -> Needed {
+        self.tables[table.place(PLACES)].needed()
+    }
+
+    /// For reading any table: writes that may have changed all.
+    pub fn for_all(&self) -> Needed {
+        self.everything.needed()
+    }
+
+    /// Whether any table is being written; to be asked before [`Mark::committed`] by who reads unknown tables.
+    pub fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire) > 0
+    }
+
+    /// A number that changes before and after each change of definitions that goes through Tandem.
+    pub fn definitions(&self) -> u64 {
+        self.definitions.load(Ordering::Acquire)
+    }
+
+    /// Debts that are older than a probe of the active master's position are paid by that position: what they may have
+    /// committed is in it.
+    ///
+    /// `number` is how far `active` has got in the mark's stream; `standby` is for commits of other streams.
+    pub fn settle(&self, asked_at: Instant, number: u64, standby: Option<&Position>) {
+        let mut debts = self.lock();
+        debts.retain(|debt| {
+            let owed = match &debt.foreign {
+                Some(gtid) => !standby.is_some_and(|position| position.covers(gtid)),
+                None => debt.since >= asked_at,
+            };
+            if !owed {
+                self.finish(debt, if debt.foreign.is_some() { 0 } else { number });
+            }
+            owed
+        });
+    }
+
+    /// How many writes have an unknown outcome.
+    pub fn debts(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn finish(&self, debt: &Debt, number: u64) {
+        let places = debt.places.iter().map(|&place| &self.tables[usize::from(place)]);
+        for place in places.chain(debt.everything.then_some(&self.everything)) {
+            place.note(number);
+            place.end();
+        }
+        self.writing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn owe(&self, debt: Debt) {
+        let mut debts = self.lock();
+        if let Some(gtid) = debt.foreign {
+            return self.owe_foreign(&mut debts, debt, gtid);
+        }
+        debts.push(debt);
+        if debts.len() <= MOST_DEBTS {
+            return;
+        }
+        // One for all of them, as new as the newest. Those that wait for a commit of another stream stay.
+        let (foreign, ours): (Vec<Debt>, Vec<Debt>) =
+            debts.drain(..).partition(|debt| debt.foreign.is_some());
+        *debts = foreign;
+        if let Some(since) = ours.iter().map(|debt| debt.since).max() {
+            self.everything.begin();
+            self.writing.fetch_add(1, Ordering::AcqRel);
+            debts.push(Debt {
+                since,
+                everything: true,
+                places: Vec::new(),
+                foreign: None,
+            });
+        }
+        for debt in &ours {
+            self.finish(debt, 0);
+        }
+    }
+
+    /// One debt for each stream.
+    fn owe_foreign(&self, debts: &mut Vec<Debt>, debt: Debt, gtid: Gtid) {
+        let same = |known: &&mut Debt| known.foreign.is_some_and(|known| known.stream() == gtid.stream());
+        let streams = debts.iter().filter(|known| known.foreign.is_some()).count();
+        if let Some(known) = debts.iter_mut().find(same) {
+            if known.foreign.is_some_and(|known| known.is_before(&gtid)) {
+                known.foreign = Some(gtid);
+            }
+            self.finish(&debt, 0);
+        } else if streams < MOST_STREAMS {
+            debts.push(debt);
+        } else {
+            // It stays counted as under way: reads stay on the active master until that changes.
+            tracing::warn!(%gtid, "commits in more than {MOST_STREAMS} other GTID streams can't be followed");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Debt>> {
+        // What it guards is changed in steps that can't panic.
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session has under way: counted in the ledger from before it is sent until its commit is noted. A transaction
+/// adds to it with each statement. Dropping it with something in it leaves a debt.
+#[derive(Debug, Default)]
+pub struct Writing {
+    mark: Option<Arc<Mark>>,
+    everything: bool,
+    places: Vec<u16>,
+    /// [`Ledger::definitions`] when the tables were worked out.
+    definitions: u64,
+    defines: bool,
+}
+
+impl Writing {
+    pub fn is_empty(&self) -> bool {
+        self.mark.is_none()
+    }
+
+    /// Counts what the next statement writes. `definitions` is what the reach was worked out under; `defines` says that
+    /// it may change views, triggers or foreign keys.
+    pub fn begin(&mut self, mark: &Arc<Mark>, reach: &Reach<'_>, definitions: u64, defines: bool) {
+        let mut everything = *reach == Reach::Everything;
+        if let Some(old) = &self.mark
+            && !Arc::ptr_eq(old, mark)
+        {
+            // The active master has changed under a transaction: where its tables are counted nobody looks any more.
+            self.end();
+            everything = true;
+        }
+        if *reach == Reach::Nothing && !everything && !defines {
+            return;
+        }
+        let ledger = mark.ledger();
+        if self.mark.is_none() {
+            self.mark = Some(Arc::clone(mark));
+            self.definitions = definitions;
+            ledger.writing.fetch_add(1, Ordering::AcqRel);
+        }
+        if defines && !self.defines {
+            self.defines = true;
+            ledger.definitions.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Reach::Tables(tables) = reach {
+            for table in *tables {
+                everything |= !self.add(ledger, *table);
+            }
+        }
+        if everything && !self.everything {
+            self.everything = true;
+            ledger.everything.begin();
+        }
+    }
+
+    /// False if there are too many.
+    fn add(&mut self, ledger: &Ledger, table: TableKey) -> bool {
+        let place = table.place(PLACES);
+        // PLACES fits 16 bits.
+        let short = place as u16;
+        if !self.places.contains(&short) {
+            if self.places.len() == MOST_TABLES {
+                return false;
+            }
+            self.places.push(short);
+            ledger.tables[place].begin();
+        }
+        true
+    }
+
+    /// Notes a commit of what has been counted so far. What is counted stays counted until [`Writing::end`].
+    pub fn note(&mut self, gtid: &Gtid, now: Instant) {
+        let Some(mark) = &self.mark else { return };
+        let ledger = mark.ledger();
+        if !mark.commit(gtid) {
+            let foreign = Some(*gtid);
+            let everything = true;
+            ledger.everything.begin();
+            ledger.writing.fetch_add(1, Ordering::AcqRel);
+            return ledger.owe(Debt {
+                since: now,
+                everything,
+                places: Vec::new(),
+                foreign,
+            });
+        }
+        let number = gtid.number();
+        for &place in &self.places {
+            ledger.tables[usize::from(place)].note(number);
+        }
+        // Definitions that changed in the meantime may have widened the reach.
+        if self.everything || ledger.definitions() != self.definitions {
+            ledger.everything.note(number);
+        }
+    }
+
+    /// Nothing is under way any more.
+    pub fn end(&mut self) {
+        let Some(mark) = self.mark.take() else { return };
+        let ledger = mark.ledger();
+        self.end_definitions(ledger);
+        for place in self.places.drain(..) {
+            ledger.tables[usize::from(place)].end();
+        }
+        if std::mem::take(&mut self.everything) {
+            ledger.everything.end();
+        }
+        ledger.writing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// It may have been committed, and nobody has said as what.
+    pub fn owe(&mut self, now: Instant) {
+        let Some(mark) = self.mark.take() else { return };
+        let ledger = mark.ledger();
+        let changed = ledger.definitions() != self.definitions;
+        self.end_definitions(ledger);
+        let mut everything = std::mem::take(&mut self.everything);
+        if changed && !everything {
+            everything = true;
+            ledger.everything.begin();
+        }
+        ledger.owe(Debt {
+            since: now,
+            everything,
+            places: std::mem::take(&mut self.places),
+            foreign: None,
+        });
+    }
+
+    fn end_definitions(&mut self, ledger: &Ledger) {
+        if std::mem::take(&mut self.defines) {
+            ledger.definitions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.owe(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+use super::super::gtid::Stream;
+use super::*;
+
+fn table(name: &str) -> TableKey {
+    TableKey::of("shop", name).unwrap()
+}
+
+fn gtid(number: u64) -> Gtid {
+    Gtid::parse_mariadb(&format!("0-1-{number}")).unwrap()
+}
+
+fn mark() -> Arc<Mark> {
+    Mark::new(Stream::of_mariadb(0, 1), 2, Position::default())
+}
+
+fn begin(mark: &Arc<Mark>, tables: &[&str]) -> Writing {
+    let mut writing = Writing::default();
+    add(mark, &mut writing, tables);
+    writing
+}
+
+fn add(mark: &Arc<Mark>, writing: &mut Writing, tables: &[&str]) {
+    let keys: Vec<TableKey> = tables.iter().map(|name| table(name)).collect();
+    writing.begin(mark, &Reach::Tables(&keys), mark.ledger().definitions(), false);
+}
+
+#[test]
+fn a_write_counts_from_before_it_is_sent_until_its_number_is_known() {
+    let mark = mark();
+    let ledger = mark.ledger();
+    assert_eq!(ledger.for_table(table("t")), Needed::UpTo(0));
+    let mut writing = begin(&mark, &["t"]);
+    assert_eq!(ledger.for_table(table("t")), Needed::Unknown);
+    assert_eq!(ledger.for_table(table("u")), Needed::UpTo(0));
+    assert!(ledger.is_writing());
+    writing.note(&gtid(7), Instant::now());
+    assert_eq!(
+        ledger.for_table(table("t")),
+        Needed::Unknown,
+        "its OK is on its way"
+    );
+    writing.end();
+    assert_eq!(ledger.for_table(table("t")), Needed::UpTo(7));
+    assert!(!ledger.is_writing());
+    assert_eq!(mark.committed(), 7);
+}
+
+#[test]
+fn numbers_of_sessions_that_end_out_of_order_leave_the_newest() {
+    let mark = mark();
+    let (mut first, mut second) = (begin(&mark, &["t"]), begin(&mark, &["t"]));
+    second.note(&gtid(9), Instant::now());
+    second.end();
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::Unknown);
+    first.note(&gtid(8), Instant::now());
+    first.end();
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(9));
+}
+
+#[test]
+fn a_transaction_counts_for_all_its_tables() {
+    let mark = mark();
+    let mut writing = begin(&mark, &["t"]);
+    add(&mark, &mut writing, &["u", "t"]);
+    writing.begin(&mark, &Reach::Nothing, 1, false);
+    writing.note(&gtid(3), Instant::now());
+    writing.end();
+    for name in ["t", "u"] {
+        assert_eq!(mark.ledger().for_table(table(name)), Needed::UpTo(3));
+    }
+    assert_eq!(mark.ledger().for_all(), Needed::UpTo(0));
+}
+
+#[test]
+fn what_was_rolled_back_leaves_nothing() {
+    let mark = mark();
+    begin(&mark, &["t"]).end();
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(0));
+    assert_eq!(mark.ledger().debts(), 0);
+}
+
+#[test]
+fn an_unknown_outcome_is_owed_until_the_active_master_is_asked_after_it() {
+    let mark = mark();
+    let before = Instant::now();
+    drop(begin(&mark, &["t"]));
+    let after = Instant::now() + std::time::Duration::from_millis(1);
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::Unknown);
+    assert!(mark.commit_up_to(40, before, None));
+    assert_eq!(
+        mark.ledger().for_table(table("t")),
+        Needed::Unknown,
+        "the position is older"
+    );
+    mark.commit_up_to(42, after, None);
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(42));
+    assert!(!mark.commit_up_to(43, after, None), "nothing is owed");
+}
+
+#[test]
+fn commits_of_other_streams_are_waited_for_by_name() {
+    let mark = mark();
+    let mut writing = begin(&mark, &["t"]);
+    writing.note(&Gtid::parse_mariadb("5-1-2").unwrap(), Instant::now());
+    writing.end();
+    let later = Instant::now() + std::time::Duration::from_millis(1);
+    let without = Position::parse_mariadb("0-1-99").unwrap();
+    mark.commit_up_to(99, later, Some(&without));
+    assert_eq!(mark.ledger().for_all(), Needed::Unknown);
+    let with = Position::parse_mariadb("0-1-99,5-1-2").unwrap();
+    mark.commit_up_to(99, later, Some(&with));
+    assert_eq!(mark.ledger().for_all(), Needed::UpTo(0));
+}
+
+#[test]
+fn debts_and_streams_are_bounded_and_what_is_over_counts_for_all_tables() {
+    let mark = mark();
+    for n in 0..MOST_DEBTS + 10 {
+        drop(begin(&mark, &[&format!("t{n}")]));
+    }
+    assert!(mark.ledger().debts() <= MOST_DEBTS);
+    assert_eq!(mark.ledger().for_all(), Needed::Unknown);
+    let later = Instant::now() + std::time::Duration::from_millis(1);
+    mark.commit_up_to(5, later, None);
+    assert_eq!(mark.ledger().debts(), 0);
+    assert_eq!(mark.ledger().for_all(), Needed::UpTo(5));
+    assert!(!mark.ledger().is_writing());
+    for domain in 1..=2 * MOST_STREAMS {
+        let mut writing = begin(&mark, &["t"]);
+        let foreign = Gtid::parse_mariadb(&format!("{domain}-1-2")).unwrap();
+        writing.note(&foreign, Instant::now());
+        writing.end();
+    }
+    assert_eq!(mark.ledger().debts(), MOST_STREAMS);
+}
+
+#[test]
+fn too_many_tables_are_all_tables() {
+    let mark = mark();
+    let names: Vec<String> = (0..MOST_TABLES * 2).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut writing = begin(&mark, &names);
+    assert_eq!(mark.ledger().for_all(), Needed::Unknown);
+    writing.note(&gtid(2), Instant::now());
+    writing.end();
+    assert_eq!(mark.ledger().for_all(), Needed::UpTo(2));
+}
+
+/// A trigger that another session has made since the tables were worked out may have written others.
+#[test]
+fn definitions_that_change_under_a_write_make_it_one_of_all_tables() {
+    let mark = mark();
+    let mut writing = begin(&mark, &["t"]);
+    let mut ddl = Writing::default();
+    let definitions = mark.ledger().definitions();
+    ddl.begin(&mark, &Reach::Everything, definitions, true);
+    assert_ne!(mark.ledger().definitions(), definitions);
+    ddl.note(&gtid(1), Instant::now());
+    ddl.end();
+    writing.note(&gtid(2), Instant::now());
+    writing.end();
+    assert_eq!(mark.ledger().for_all(), Needed::UpTo(2));
+}
+
+#[test]
+fn a_transaction_over_a_change_of_the_active_master_counts_for_all_tables_of_the_new_one() {
+    let (old, new) = (mark(), mark());
+    let mut writing = begin(&old, &["t"]);
+    writing.begin(&new, &Reach::Nothing, 1, false);
+    assert!(!old.ledger().is_writing());
+    assert_eq!(new.ledger().for_all(), Needed::Unknown);
+    writing.end();
+    assert!(!new.ledger().is_writing());
+}
+
+/// Readers on other threads never see a table as older than a commit that was acknowledged before they looked.
+#[test]
+fn no_reader_overtakes_a_writer() {
+    let mark = mark();
+    let acknowledged = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=50_000 {
+                let mut writing = begin(&mark, &["t"]);
+                writing.note(&gtid(number), Instant::now());
+                acknowledged.store(number, Ordering::Release);
+                writing.end();
+            }
+        });
+        scope.spawn(|| {
+            loop {
+                let seen = acknowledged.load(Ordering::Acquire);
+                match mark.ledger().for_table(table("t")) {
+                    Needed::UpTo(number) => assert!(number >= seen, "{number} < {seen}"),
+                    Needed::Unknown => {}
+                }
+                if seen == 50_000 {
+                    break;
+                }
+            }
+        });
+    });
+}
