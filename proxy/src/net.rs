@@ -120,6 +120,14 @@ impl Stream {
         }
     }
 
+    /// Whether part of a compressed packet has arrived, of which nothing can be read yet.
+    pub fn is_midway(&self) -> bool {
+        match &self.transport {
+            Transport::Compressed(stream) => stream.is_midway(),
+            Transport::Plain(_) | Transport::Tls(_) | Transport::Lost => false,
+        }
+    }
+
     /// Takes the socket out, with the bytes that were read ahead put back.
     fn take_socket(&mut self, inbox: &mut Inbox) -> io::Result<Socket> {
         match std::mem::replace(&mut self.transport, Transport::Lost) {

@@ -11,6 +11,9 @@ use super::Stream;
 /// Size of a lent buffer. Large enough that a big result costs few reads, small enough for a core's cache.
 const BUFFER_SIZE: usize = 32 * 1024;
 
+/// A buffer that is too small grows by this at least: not by a byte for each that somebody waits for.
+const GROWTH: usize = 4 * 1024;
+
 /// Buffers kept for reuse by one worker; more than this are freed.
 const KEPT: usize = 256;
 
@@ -137,7 +140,7 @@ impl Inbox {
         self.end -= self.start;
         self.start = 0;
         if self.buffer.len() - self.end < missing {
-            self.buffer.resize(self.end + missing, 0);
+            self.buffer.resize(self.end + missing.max(GROWTH), 0);
         }
     }
 }
@@ -151,5 +154,24 @@ impl fmt::Debug for Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who sends ahead is read with `missing` 1: a full buffer must not cost a system call and a move for each byte.
+    #[test]
+    fn a_full_buffer_grows_by_more_than_a_byte() {
+        let mut inbox = Inbox::new(Rc::default());
+        inbox.make_room(1);
+        let mut grown = 0;
+        while inbox.buffer.len() < 2 * BUFFER_SIZE {
+            inbox.end = inbox.buffer.len();
+            inbox.make_room(1);
+            grown += 1;
+        }
+        assert_eq!(grown, BUFFER_SIZE / GROWTH);
     }
 }

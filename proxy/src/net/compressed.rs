@@ -1,7 +1,6 @@
 //! The compressed protocol, over whatever carries the bytes: who uses the stream sees plain packets.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -9,9 +8,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tandem_protocol::compression::{
-    Algorithm, Commands, HEADER_LEN, Header, Method, Packer, Progress, Stock, Unpacker,
+    self, Algorithm, Commands, HEADER_LEN, Header, Method, Packer, Progress, Stock, Unpacker,
 };
 use tandem_protocol::frame;
+use thiserror::Error;
 
 use super::Stream;
 use super::buffer::{Inbox, Slab};
@@ -78,7 +78,23 @@ impl Codec {
     }
 }
 
-fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+/// What a peer has sent can't be followed: nothing more is to be had from it, though it may still listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Broken {
+    #[error("compressed packet {got} where {due} was due")]
+    OutOfOrder { got: u8, due: u8 },
+    #[error("{0}")]
+    Unreadable(compression::Error),
+}
+
+impl Broken {
+    /// Whether this is why a stream failed.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
@@ -129,6 +145,8 @@ pub(super) struct Compressed {
     received: Inbox,
     /// The number of the next packet, whoever sends it.
     seq: u8,
+    /// Nothing is to be answered: a client's next packet begins a command.
+    rests: bool,
     commands: Commands,
     incoming: Frames,
     sending: Frames,
@@ -160,6 +178,7 @@ impl Compressed {
             unpacker: Unpacker::new(method.algorithm),
             received: std::mem::replace(inbox, Inbox::new(Rc::clone(&codec.slab))),
             seq: 1,
+            rests: true,
             commands: Commands::default(),
             incoming: Frames::default(),
             sending: Frames::default(),
@@ -188,6 +207,7 @@ impl Compressed {
     /// Nothing was asked: what is said now must pass for the answer to what the client will ask next.
     pub(super) fn rest(&mut self) {
         self.seq = 1;
+        self.rests = true;
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -223,7 +243,7 @@ impl Compressed {
                 let mut stock = self.codec.stock.borrow_mut();
                 self.unpacker.unpack(&mut stock, self.received.bytes(), room)
             };
-            let progress = unpacked.map_err(invalid)?;
+            let progress = unpacked.map_err(|error| invalid(Broken::Unreadable(error)))?;
             self.received.consume(progress.consumed);
             self.number(&mut target[produced..produced + progress.produced]);
             produced += progress.produced;
@@ -238,24 +258,26 @@ impl Compressed {
     }
 
     fn begin(&mut self, header: Header) -> io::Result<()> {
+        // What is said of a packet out of order continues that packet's count.
+        let due = std::mem::replace(&mut self.seq, header.seq.wrapping_add(1));
+        let rested = std::mem::take(&mut self.rests);
         match self.side {
-            Side::Client if header.seq != 0 && header.seq != self.seq => {
-                let what = format!("compressed packet {} where {} was due", header.seq, self.seq);
-                return Err(invalid(what));
+            Side::Client if header.seq != 0 && (rested || header.seq != due) => {
+                let (got, due) = (header.seq, if rested { 0 } else { due });
+                return Err(invalid(Broken::OutOfOrder { got, due }));
             }
-            Side::Client => self.answers &= header.seq != 0 || self.seq == 0,
+            Side::Client => self.answers &= !rested && (header.seq != 0 || due == 0),
             // It answers several commands that were sent at once, each beginning anew.
             Side::Server => {
                 self.commands.heard();
-                if header.seq != self.seq && !self.sent_since {
+                if header.seq != due && !self.sent_since {
                     self.last = self.last_sent;
                 }
                 self.sent_since = false;
             }
         }
-        self.seq = header.seq.wrapping_add(1);
         let begun = self.unpacker.begin(header, &mut self.codec.stock.borrow_mut());
-        begun.map_err(invalid)?;
+        begun.map_err(|error| invalid(Broken::Unreadable(error)))?;
         self.received.consume(HEADER_LEN);
         add(&self.codec.traffic(self.side).received, HEADER_LEN);
         Ok(())
@@ -354,8 +376,12 @@ impl Compressed {
         Poll::Ready(Ok(()))
     }
 
+    pub(super) fn is_midway(&self) -> bool {
+        !self.received.is_empty() || !self.unpacker.is_between()
+    }
+
     pub(super) fn is_disturbed(&mut self) -> bool {
-        !self.received.is_empty() || !self.unpacker.is_between() || self.below.is_disturbed()
+        self.is_midway() || self.below.is_disturbed()
     }
 }
 
@@ -565,6 +591,6 @@ mod tests {
             .expect("sent");
         let (stream, inbox) = &mut ends.server;
         let read = fill_some(stream, inbox).await.expect_err("out of order");
-        assert_eq!(read.to_string(), "compressed packet 2 where 1 was due");
+        assert_eq!(read.to_string(), "compressed packet 2 where 0 was due");
     }
 }

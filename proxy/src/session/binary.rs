@@ -191,6 +191,7 @@ impl Session {
         }
         let prepared = Rc::clone(&statement.prepared);
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Fetch, command);
+        work.owned = self.with_whole_id(command, FETCH_LEN);
         work.prepared = Some(prepared);
         let ran = self.run(work).await?;
         let cursor = matches!(&ran, Ran::Carried { learned, .. } if learned.cursor);
@@ -246,6 +247,7 @@ impl Session {
             Expect::Single,
             command,
         );
+        work.owned = self.with_whole_id(command, ID_LEN);
         work.prepared = Some(prepared);
         self.run(work).await?;
         self.retie(id, |statement| {
@@ -290,6 +292,20 @@ impl Session {
         let present = argument.len().min(ID_LEN);
         id[..present].copy_from_slice(&argument[..present]);
         Some(u32::from_le_bytes(id))
+    }
+
+    /// The command with as many bytes of arguments as it should have, where the id is cut short: the server's own goes
+    /// into its place.
+    fn with_whole_id(&self, command: Command, least: usize) -> Option<Vec<u8>> {
+        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.head];
+        if payload.len() > ID_LEN {
+            return None;
+        }
+        let len = 1 + least;
+        let mut whole = Header { len, seq: 0 }.encode().to_vec();
+        whole.extend_from_slice(payload);
+        whole.resize(HEADER_LEN + len, 0);
+        Some(whole)
     }
 
     /// The statement that the client means: on MariaDB, −1 is the one that was prepared last, so that a client can

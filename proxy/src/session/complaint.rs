@@ -95,7 +95,7 @@ impl Complaint {
         Self::new(1045, "28000", message)
     }
 
-    /// ER_NET_PACKETS_OUT_OF_ORDER, as the servers say it during a login, before they hang up.
+    /// ER_NET_PACKETS_OUT_OF_ORDER, as the servers say it before they hang up.
     pub(super) fn out_of_order() -> Self {
         Self::new(1156, "08S01", "Got packets out of order")
     }
@@ -195,6 +195,11 @@ impl Complaint {
              of this session's worker is used up; close some first"
         );
         Self::new(1461, "42000", message)
+    }
+
+    /// ER_NET_UNCOMPRESS_ERROR, in the servers' words.
+    pub(super) fn unreadable() -> Self {
+        Self::new(1157, "08S01", "Couldn't uncompress communication packet")
     }
 
     pub(super) fn too_long(limit: usize) -> Self {

@@ -433,7 +433,7 @@ fn learn_ok(
         learned.insert_id = ok.last_insert_id;
     }
     for change in session_track::changes(ok.session_state) {
-        learn_change(learned, change?, connection.flavor);
+        learn_change(learned, change?, connection.flavor)?;
     }
     if ok.info.is_empty() && ok.session_state.is_empty() {
         return Ok(len);
@@ -506,7 +506,10 @@ fn hide_change(eof: &mut [u8]) {
     }
 }
 
-fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
+/// What a reply may report of variables, all together: more than servers have.
+const REPORTED: usize = 1 << 20;
+
+fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) -> Result<(), DecodeError> {
     match change {
         Change::SystemVariable {
             name: b"last_gtid",
@@ -518,14 +521,7 @@ fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
         Change::SystemVariable { name, value } => {
             learned.trackers |= name.starts_with(b"session_track_");
             if Settings::is_carried(name) {
-                // A procedure may set the same ones again and again.
-                match learned.variables.iter_mut().find(|known| *known.name == *name) {
-                    Some(known) => known.value = value.into(),
-                    None => learned.variables.push(Variable {
-                        name: name.into(),
-                        value: value.into(),
-                    }),
-                }
+                note_variable(&mut learned.variables, name, value)?;
             }
         }
         Change::Schema(schema) => learned.schema = Some(schema.into()),
@@ -538,5 +534,58 @@ fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) {
         | Change::TransactionCharacteristics(_)
         | Change::TransactionState(_)
         | Change::Unknown { .. } => {}
+    }
+    Ok(())
+}
+
+/// Notes the last value that was reported: a procedure may set the same variables again and again.
+fn note_variable(variables: &mut Vec<Variable>, name: &[u8], value: &[u8]) -> Result<(), DecodeError> {
+    variables.retain(|known| *known.name != *name);
+    let held: usize = variables.iter().map(Variable::size).sum();
+    let new = Variable {
+        name: name.into(),
+        value: value.into(),
+    };
+    if held + new.size() > REPORTED {
+        return Err(DecodeError::TooLarge { limit: REPORTED });
+    }
+    variables.push(new);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_reported_again_the_last_counts() {
+        let mut variables = Vec::new();
+        for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            note_variable(&mut variables, name.as_bytes(), value.as_bytes()).expect("little");
+        }
+        let value = |name: &[u8]| {
+            let mut found = variables.iter().filter(|variable| *variable.name == *name);
+            (
+                found.next().map(|variable| variable.value.to_vec()),
+                found.count(),
+            )
+        };
+        assert_eq!(value(b"a"), (Some(b"3".to_vec()), 0));
+        assert_eq!(value(b"b"), (Some(b"2".to_vec()), 0));
+    }
+
+    /// A server could report new names in one reply for ever.
+    #[test]
+    fn what_is_reported_has_an_end() {
+        let mut variables = Vec::new();
+        let mut note = |number: usize, value: &[u8]| {
+            let name = format!("v{number}");
+            note_variable(&mut variables, name.as_bytes(), value)
+        };
+        let limit = REPORTED;
+        let most = (0..limit).position(|number| note(number, b"").is_err());
+        assert!(most.is_some_and(|most| most > 4000), "{most:?} without a value");
+        let long = vec![b'x'; REPORTED];
+        assert_eq!(note(0, &long), Err(DecodeError::TooLarge { limit }));
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tandem_protocol::command::CommandCode;
+use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::response::{Expect, Step, Walker};
 use tokio::time::{Interval, interval};
 
@@ -61,6 +62,7 @@ pub(super) async fn carry_dump(
     connection.broken = true;
     let mut walker = Walker::new(Expect::Dump, connection.capabilities);
     let mut looks = interval(LOOK_AGAIN);
+    let mut said = Said::default();
     loop {
         let mut ready = 0;
         while !walker.is_done() {
@@ -83,12 +85,36 @@ pub(super) async fn carry_dump(
             return Ok(());
         }
         poll_fn(|cx| poll_either(cx, handle, client, connection, topology, &mut looks)).await?;
-        let said = client.inbox.bytes();
-        if !said.is_empty() {
-            let sent = connection.stream.write_all(said).await;
+        let count = said.advance(client.inbox.bytes());
+        if count > 0 {
+            let sent = connection.stream.write_all(&client.inbox.bytes()[..count]).await;
             sent.map_err(Error::Server)?;
-            learned.uploaded += said.len() as u64;
-            client.inbox.consume(client.inbox.len());
+            learned.uploaded += count as u64;
+            client.inbox.consume(count);
+        }
+    }
+}
+
+/// What a replica says while it is sent events, packet by packet.
+#[derive(Debug, Default)]
+struct Said {
+    /// Bytes of the current packet that are still to come.
+    left: usize,
+}
+
+impl Said {
+    /// How many bytes at the start of `input` can be passed on: all but half a header, with which a write to a compressed
+    /// connection must not begin.
+    fn advance(&mut self, input: &[u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            let now = self.left.min(input.len() - taken);
+            taken += now;
+            self.left -= now;
+            match Header::peek(&input[taken..]) {
+                Some(header) if self.left == 0 => self.left = HEADER_LEN + header.len,
+                _ => return taken,
+            }
         }
     }
 }
@@ -135,3 +161,29 @@ fn poll_either(
 
 /// Room for what a server sends of its binlog in one read.
 const AT_ONCE: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever a replica's bytes are split, all are passed on, and no header in two pieces.
+    #[test]
+    fn headers_are_passed_on_whole() {
+        let frame = |len: usize| [&Header { len, seq: 0 }.encode()[..], &vec![b'x'; len]].concat();
+        let bytes = [frame(9), frame(0), frame(3)].concat();
+        let headers = [0, 13, 17];
+        for split in 0..=bytes.len() {
+            let mut said = Said::default();
+            let first = said.advance(&bytes[..split]);
+            let torn = headers
+                .iter()
+                .any(|at| (at + 1..at + HEADER_LEN).contains(&first));
+            assert!(!torn && split - first < HEADER_LEN, "{first} of {split}");
+            assert_eq!(
+                first + said.advance(&bytes[first..]),
+                bytes.len(),
+                "split at {split}"
+            );
+        }
+    }
+}

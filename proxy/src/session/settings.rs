@@ -58,6 +58,13 @@ pub struct Variable {
     pub value: Box<[u8]>,
 }
 
+impl Variable {
+    /// What it takes of memory, about.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.value.len()
+    }
+}
+
 /// The settings of a session, or of a server connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
