@@ -170,30 +170,41 @@ async fn a_header_that_is_broken_or_from_a_stranger_is_refused() {
 
 #[tokio::test]
 async fn a_server_is_told_where_its_clients_come_from() {
+    let flavor = pair().await.a().engine().flavor();
+    for (over_sockets, without) in [(false, "127.0.0.1"), (true, "localhost")] {
+        let proxy = telling(over_sockets).await;
+        for client in ["192.0.2.7", "192.0.2.8"] {
+            let header = format!("PROXY TCP4 {client} 127.0.0.1 50000 3306\r\n");
+            let mut raw = with_header(&proxy, header.as_bytes()).await;
+            // The answer to the login may come in two packets.
+            let (_, mut answer) = raw.packet().await.expect("an answer");
+            if answer[0] == 1 {
+                (_, answer) = raw.packet().await.expect("an answer");
+            }
+            assert_eq!(answer[0], 0, "{}", String::from_utf8_lossy(&answer));
+            let user = raw.value("SELECT USER()").await;
+            let seen = match flavor {
+                Flavor::MariaDb => client,
+                Flavor::MySql => without,
+            };
+            assert_eq!(user, format!("app@{seen}"));
+            raw.finish().await;
+        }
+    }
+}
+
+/// A Tandem that believes what it is told and tells it to the servers, which it reaches by TCP or by their Unix sockets.
+async fn telling(over_sockets: bool) -> Proxy {
     let pair = pair().await;
-    let proxy = Proxy::over(pair, "", |config| {
+    Proxy::over(pair, "", |config| {
         config.listener.proxy_protocol = networks("127.0.0.0/8");
-        for server in &mut config.servers {
+        for (server, process) in config.servers.iter_mut().zip(pair.servers()) {
             // MySQL has no PROXY header: there only that Tandem sends none can be seen.
-            server.proxy_protocol = pair.a().engine().flavor() == Flavor::MariaDb;
+            server.proxy_protocol = process.engine().flavor() == Flavor::MariaDb;
+            if over_sockets {
+                server.address = Endpoint::Unix(process.socket().into());
+            }
         }
     })
-    .await;
-    for client in ["192.0.2.7", "192.0.2.8"] {
-        let header = format!("PROXY TCP4 {client} 127.0.0.1 50000 3306\r\n");
-        let mut raw = with_header(&proxy, header.as_bytes()).await;
-        // The answer to the login may come in two packets.
-        let (_, mut answer) = raw.packet().await.expect("an answer");
-        if answer[0] == 1 {
-            (_, answer) = raw.packet().await.expect("an answer");
-        }
-        assert_eq!(answer[0], 0, "{}", String::from_utf8_lossy(&answer));
-        let user = raw.value("SELECT USER()").await;
-        let seen = match pair.a().engine().flavor() {
-            Flavor::MariaDb => client,
-            Flavor::MySql => "127.0.0.1",
-        };
-        assert_eq!(user, format!("app@{seen}"));
-        raw.finish().await;
-    }
+    .await
 }

@@ -3,7 +3,7 @@
 //! Source: HAProxy's "The PROXY protocol". The parser is the crate's; where a header ends is found here, since the
 //! crate takes a number that has arrived in part for a wrong one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ppp::v2::{Addresses, Builder, Command, Protocol, Version};
 use ppp::{HeaderResult, v1, v2};
@@ -97,8 +97,13 @@ fn source(header: &[u8]) -> Result<Option<SocketAddr>, Error> {
 pub fn header(source: Peer, server: &Endpoint) -> Vec<u8> {
     let (command, addresses) = match (source, server) {
         (Peer::Tcp(source), Endpoint::Tcp(server)) => (Command::Proxy, same_family(source, *server).into()),
+        // Through the server's socket it is told all the same; that has no address to be named as the other end.
+        (Peer::Tcp(source), Endpoint::Unix(_)) => {
+            let socket = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            (Command::Proxy, same_family(source, socket).into())
+        }
         // The server is to see its own socket, as it would without Tandem.
-        (Peer::Local, _) | (_, Endpoint::Unix(_)) => (Command::Local, Addresses::Unspecified),
+        (Peer::Local, _) => (Command::Local, Addresses::Unspecified),
     };
     let built = Builder::with_addresses(Version::Two | command, Protocol::Stream, addresses).build();
     // Fails only for more than 64 KiB.
@@ -120,6 +125,8 @@ fn same_family(source: SocketAddr, server: SocketAddr) -> (SocketAddr, SocketAdd
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const CLIENT: &str = "192.0.2.7:40000";
@@ -149,7 +156,15 @@ mod tests {
             (text("PROXY UNKNOWN whatever it is\r\n"), None),
             (header(peer(CLIENT), &endpoint("192.0.2.1:3306")), source(CLIENT)),
             (header(peer(six), &endpoint("[2001:db8::1]:3306")), source(six)),
+            (
+                header(peer(CLIENT), &Endpoint::Unix(Path::new("/run/s").into())),
+                source(CLIENT),
+            ),
             (header(Peer::Local, &endpoint("192.0.2.1:3306")), None),
+            (
+                header(Peer::Local, &Endpoint::Unix(Path::new("/run/s").into())),
+                None,
+            ),
         ]
     }
 
