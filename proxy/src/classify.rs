@@ -9,6 +9,7 @@ mod cache;
 pub mod facts;
 mod fingerprint;
 mod functions;
+pub mod hint;
 pub mod kill;
 pub(crate) mod lexer;
 pub mod named;

@@ -325,6 +325,12 @@ pub enum Level {
 }
 
 impl Level {
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        [Self::Strict, Self::Session, Self::Eventual]
+            .into_iter()
+            .find(|level| level.name().as_bytes() == name)
+    }
+
     /// As the configuration writes it.
     pub fn name(self) -> &'static str {
         match self {

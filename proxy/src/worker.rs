@@ -26,6 +26,7 @@ use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
+use crate::classify::hint::Hints;
 use crate::classify::{Classifier, unreadable};
 use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
@@ -465,6 +466,7 @@ impl KnownFacts {
                 links: Links::empty(),
                 unreported: Vec::new(),
                 tables: Tables::default(),
+                hints: Hints::default(),
             })
         };
         Self {

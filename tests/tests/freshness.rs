@@ -372,6 +372,13 @@ async fn less_than_strict_is_asked_for_by_name() {
                 old |= seen != newest;
             }
             assert_eq!(old, may_be_old, "{level}: the {who}");
+            let hint = "SELECT n FROM t /* tandem:consistency=eventual */";
+            let mut old = false;
+            for _ in 0..8 {
+                let seen: Option<i64> = conn.query_first(hint).await.expect("a read");
+                old |= seen != newest;
+            }
+            assert!(old, "{level}: the {who} has asked for no more");
         }
         standby
             .query_drop(applier(flavor, "START"))

@@ -38,12 +38,39 @@ pub fn query_text_at(payload: &[u8], caps: Capabilities) -> Result<usize, Decode
             value: count,
         })?;
     if count > 0 {
-        skip_attributes(&mut reader, count)?;
+        walk_attributes(&mut reader, count, |_, _| {})?;
     }
     Ok(payload.len() - reader.rest().len())
 }
 
-fn skip_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(), DecodeError> {
+/// The text of the attribute `name` before a COM_QUERY's text; `head` may end where that begins.
+pub fn query_attribute<'a>(head: &'a [u8], caps: Capabilities, name: &[u8]) -> Option<&'a [u8]> {
+    if !caps.contains(Capabilities::QUERY_ATTRIBUTES) || head.starts_with(&BARE) {
+        return None;
+    }
+    let mut reader = Reader::new(head);
+    reader.u8("command").ok()?;
+    let count = reader.lenenc_int("number of attributes").ok()?;
+    reader.lenenc_int("number of attribute sets").ok()?;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| (1..=head.len()).contains(count))?;
+    let mut found = None;
+    walk_attributes(&mut reader, count, |known, value| {
+        if known == name {
+            found = value;
+        }
+    })
+    .ok()?;
+    found
+}
+
+/// Calls `each` with every attribute's name, and its value where that is a text.
+fn walk_attributes<'a>(
+    reader: &mut Reader<'a>,
+    count: usize,
+    mut each: impl FnMut(&'a [u8], Option<&'a [u8]>),
+) -> Result<(), DecodeError> {
     let nulls = reader.take(count.div_ceil(8), "null bitmap")?;
     let bound = reader.u8("bound flag")?;
     if bound != 1 {
@@ -54,20 +81,18 @@ fn skip_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(), DecodeEr
     }
     let mut kinds = Vec::with_capacity(count);
     for _ in 0..count {
-        kinds.push(reader.take(2, "attribute type")?[0]);
-        reader.lenenc_bytes("attribute name")?;
+        let kind = reader.take(2, "attribute type")?[0];
+        kinds.push((kind, reader.lenenc_bytes("attribute name")?));
     }
-    for (index, kind) in kinds.into_iter().enumerate() {
+    for (index, (kind, name)) in kinds.into_iter().enumerate() {
         let is_null = nulls[index / 8] & (1 << (index % 8)) != 0;
-        if !is_null {
-            skip_value(reader, kind)?;
-        }
+        each(name, if is_null { None } else { value(reader, kind)? });
     }
     Ok(())
 }
 
-/// Steps over a value in the binary protocol's form, by its `MYSQL_TYPE_*`.
-fn skip_value(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
+/// Reads a value in the binary protocol's form, by its `MYSQL_TYPE_*`; given back if it is a text.
+fn value<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<Option<&'a [u8]>, DecodeError> {
     const VALUE: &str = "attribute value";
     match kind {
         1 => reader.take(1, VALUE)?,
@@ -79,9 +104,9 @@ fn skip_value(reader: &mut Reader<'_>, kind: u8) -> Result<(), DecodeError> {
             let len = reader.u8("length of an attribute's time")?;
             reader.take(len.into(), VALUE)?
         }
-        _ => reader.lenenc_bytes(VALUE)?,
+        _ => return reader.lenenc_bytes(VALUE).map(Some),
     };
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -106,6 +131,20 @@ mod tests {
         assert_eq!(&bytes[at..], b"SELECT 1");
         assert_eq!(query_text_at(b"\x03\0\x01SELECT 1", WITH), Ok(3));
         assert_eq!(query_text_at(b"\x03SELECT 1", Capabilities::empty()), Ok(1));
+    }
+
+    #[test]
+    fn an_attribute_is_found_by_its_name() {
+        let bytes = query();
+        let at = query_text_at(&bytes, WITH).unwrap();
+        assert_eq!(query_attribute(&bytes[..at], WITH, b"a"), Some(&b"hello"[..]));
+        for none in [&b"b"[..], b"c", b"d", b""] {
+            assert_eq!(query_attribute(&bytes[..at], WITH, none), None);
+        }
+        assert_eq!(query_attribute(b"\x03\0\x01", WITH, b"a"), None);
+        for end in 0..at {
+            assert_eq!(query_attribute(&bytes[..end], WITH, b"a"), None, "cut at {end}");
+        }
     }
 
     #[test]

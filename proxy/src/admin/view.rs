@@ -171,6 +171,8 @@ counters! {
     reads_standby,
     /// Reads that waited for the standby to apply more (consistency.read_wait)
     read_waits,
+    /// Statements with a comment that begins with tandem: and was not understood
+    wrong_hints,
     /// Statements that are not pure reads, sent to the active master
     writes,
     /// Commands that Tandem answered itself

@@ -1,6 +1,7 @@
 //! The analysis of one packet's text, made once for each shape.
 
 use super::facts::{Facts, Kind, Links, Pins, Purity, TableName, Tables};
+use super::hint::Hints;
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
 use super::{Dialect, looked_at, parsed, tables, variables, verbs};
@@ -47,6 +48,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         links: found.links,
         unreported: found.unreported,
         tables,
+        hints: lexer.hints(),
     }
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn unreadable() -> Facts {
             defines: true,
             ..Tables::default()
         },
+        hints: Hints::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use bitflags::bitflags;
 
+use super::hint::Hints;
 use crate::topology::table::Named;
 
 /// What kind of statement it is: the verb, after comments, parentheses and `WITH` are looked through.
@@ -234,6 +235,8 @@ pub struct Facts {
     /// Variables set as `@@name`, without a scope: the servers' trackers don't report these (measured on MariaDB 10.11).
     pub unreported: Vec<Box<str>>,
     pub tables: Tables,
+    /// What the application asks for in comments.
+    pub hints: Hints,
 }
 
 impl Facts {

@@ -4,6 +4,7 @@
 //! `IN (1,2,3)` is `IN (7)`, a hundred equal rows after `VALUES` are two. Names count as they are written, since
 //! [`super::facts::Tables`] keeps them so.
 
+use super::hint::Hints;
 use super::lexer::{Kind, Lexer, Token};
 use super::{Dialect, Fingerprint};
 
@@ -27,6 +28,7 @@ pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Op
     if whole && lexer.broken() {
         return None;
     }
+    builder.hints(lexer.hints());
     Some(builder.finish())
 }
 
@@ -142,6 +144,13 @@ impl Builder {
             Kind::Mark(byte) => self.mark(256 + u64::from(byte)),
         }
         self.before = token.kind;
+    }
+
+    fn hints(&mut self, hints: Hints) {
+        let code = hints.code();
+        if code != 0 {
+            self.list.done.mix(self.seed, 1 << 34 | code);
+        }
     }
 
     fn mark(&mut self, code: u64) {

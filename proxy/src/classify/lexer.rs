@@ -5,6 +5,7 @@
 //! Whatever can't be read with certainty ends the tokens and sets [`Lexer::broken`].
 
 use super::Dialect;
+use super::hint::Hints;
 use crate::topology::Flavor;
 
 /// What a token is. Keywords are [`Kind::Word`]: whether a word is a keyword depends on what is around it.
@@ -63,6 +64,7 @@ pub(crate) struct Lexer<'a> {
     before: Option<(Kind, usize)>,
     /// The rest could not be read: an unterminated string or comment, a NUL, bytes that depend on the charset.
     broken: bool,
+    hints: Hints,
 }
 
 impl<'a> Lexer<'a> {
@@ -74,7 +76,13 @@ impl<'a> Lexer<'a> {
             in_comment: false,
             before: None,
             broken: false,
+            hints: Hints::default(),
         }
+    }
+
+    /// What the comments so far ask for. Final once the tokens have ended.
+    pub(crate) fn hints(&self) -> Hints {
+        self.hints
     }
 
     /// Whether the text could not be read to its end. Final once the tokens have ended.
@@ -145,7 +153,12 @@ impl<'a> Lexer<'a> {
             (b'!', _) => 3,
             (b'M', b'!') if maria => 4,
             (b'+', _) => return self.hint(),
-            _ => return self.skip_comment(2, false),
+            _ => {
+                let start = self.at + 2;
+                self.skip_comment(2, false);
+                let inside = self.text.get(start..self.at.saturating_sub(2));
+                return self.hints.read(inside.unwrap_or_default());
+            }
         };
         let digits = (0..6)
             .take_while(|&n| self.peek(opening + n).is_ascii_digit())

@@ -374,12 +374,7 @@ impl Scalar for Level {
     const EXPECTED: &'static str = "\"strict\", \"session\" or \"eventual\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "strict" => Ok(Self::Strict),
-            "session" => Ok(Self::Session),
-            "eventual" => Ok(Self::Eventual),
-            _ => Err(must_be::<Self>()),
-        }
+        Self::from_name(text.as_bytes()).ok_or_else(must_be::<Self>)
     }
 }
 

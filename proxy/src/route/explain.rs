@@ -25,7 +25,7 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
         serializable: false,
         system_schema: false,
         schema: NameKey::new(schema.as_bytes()).filter(|_| !schema.is_empty()),
-        level: worker.config.level(account),
+        level: facts.hints.consistency.unwrap_or(worker.config.level(account)),
         written: Written::Nothing,
     };
     let mut rows = Vec::new();
@@ -56,6 +56,10 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
     }
     if facts.purity == Purity::Pure {
         row("consistency", fresh.level.name().to_owned());
+    }
+    if facts.hints.wrong {
+        let known = "not understood; known is /* tandem:consistency=strict|session|eventual */";
+        row("hint", known.to_owned());
     }
     row("reads", read(&facts.tables, fresh.schema, &topology));
     row("writes", written(facts));

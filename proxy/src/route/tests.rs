@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::classify::facts::{Kind, Links, Pins, Tables};
+use crate::classify::hint::Hints;
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::mark::Mark;
 use crate::topology::{Role, Server};
@@ -16,6 +17,7 @@ fn facts(purity: Purity) -> Facts {
         links: Links::empty(),
         unreported: Vec::new(),
         tables: Tables::default(),
+        hints: Hints::default(),
     }
 }
 

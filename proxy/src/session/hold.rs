@@ -140,6 +140,7 @@ pub fn runs_code(kind: Kind) -> bool {
 mod tests {
     use super::*;
     use crate::classify::facts::Tables;
+    use crate::classify::hint::Hints;
 
     fn facts(kind: Kind, pins: Pins, unpins: Pins) -> Facts {
         Facts {
@@ -150,6 +151,7 @@ mod tests {
             links: Links::empty(),
             unreported: Vec::new(),
             tables: Tables::default(),
+            hints: Hints::default(),
         }
     }
 

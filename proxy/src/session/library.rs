@@ -157,6 +157,7 @@ impl Library {
 pub(super) mod tests {
     use super::*;
     use crate::classify::facts::{Kind, Links, Pins, Purity, Tables};
+    use crate::classify::hint::Hints;
 
     pub(in crate::session) fn facts() -> Rc<Facts> {
         Rc::new(Facts {
@@ -167,6 +168,7 @@ pub(super) mod tests {
             links: Links::empty(),
             unreported: Vec::new(),
             tables: Tables::default(),
+            hints: Hints::default(),
         })
     }
 

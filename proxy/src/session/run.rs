@@ -18,6 +18,7 @@ use super::send::Preamble;
 use super::{Command, End, Session};
 use crate::backend::Connection;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
+use crate::config::Level;
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -53,6 +54,8 @@ pub(super) struct Work {
     pub(super) keep: bool,
     /// The command gets no reply, not even an error.
     pub(super) silent: bool,
+    /// How new what it reads has to be, where it says so itself.
+    pub(super) level: Option<Level>,
     /// If the server does not know the prepared statement any more, it can be given it again.
     pub(super) may_prepare_again: bool,
 }
@@ -60,6 +63,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(facts: Rc<Facts>, expect: Expect, command: Command) -> Self {
         Self {
+            level: facts.hints.consistency,
             facts,
             expect,
             command,
@@ -122,18 +126,25 @@ impl Session {
     /// # Errors
     /// [`End`] when the session can't go on.
     pub(super) async fn run(&mut self, mut work: Work) -> Result<Ran, End> {
+        if work.facts.hints.wrong {
+            self.worker.count(|counters| counters.wrong_hints += 1);
+            tracing::debug!(
+                session = self.handle.id,
+                "a comment that begins with tandem: was not understood"
+            );
+        }
         if self.ties.for_links(work.facts.links).is_none() {
             self.let_go_of_diagnostics();
         }
         let mut failed_on = None;
         let mut patience = self.worker.config.consistency.read_wait;
         loop {
-            let decision = match self.decide(&work.facts, failed_on) {
+            let decision = match self.decide(&work.facts, work.level, failed_on) {
                 Ok(decision) => decision,
                 Err(complaint) => return self.refuse(&work, &complaint).await,
             };
             if decision.reason.passes() && !patience.is_zero() && failed_on.is_none() {
-                self.wait_for_standby(&work.facts, patience).await?;
+                self.wait_for_standby(&work, patience).await?;
                 patience = Duration::ZERO;
                 continue;
             }
@@ -157,8 +168,16 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, facts: &Facts, failed_on: Option<ServerId>) -> Result<Decision, Complaint> {
-        let situation = self.situation(facts.links);
+    fn decide(
+        &mut self,
+        facts: &Facts,
+        level: Option<Level>,
+        failed_on: Option<ServerId>,
+    ) -> Result<Decision, Complaint> {
+        let mut situation = self.situation(facts.links);
+        if let Some(level) = level {
+            situation.level = level;
+        }
         let topology = self.worker.topology.load();
         let balance = |active: ServerId, standby: ServerId| match failed_on {
             Some(failed) if failed == standby => active,
@@ -193,7 +212,7 @@ impl Session {
     ///
     /// # Errors
     /// [`End`] when the client goes away or the session is killed.
-    async fn wait_for_standby(&mut self, facts: &Facts, patience: Duration) -> Result<(), End> {
+    async fn wait_for_standby(&mut self, work: &Work, patience: Duration) -> Result<(), End> {
         self.worker.count(|counters| counters.read_waits += 1);
         let deadline = tokio::time::Instant::now() + patience;
         loop {
@@ -204,7 +223,7 @@ impl Session {
             let mut progress = std::pin::pin!(mark.progress());
             progress.as_mut().enable();
             let passes = |decision: Decision| decision.reason.passes();
-            if !self.decide(facts, None).is_ok_and(passes) {
+            if !self.decide(&work.facts, work.level, None).is_ok_and(passes) {
                 return Ok(());
             }
             let waited = tokio::time::timeout_at(deadline, self.while_client_is_there(progress)).await;

@@ -139,5 +139,5 @@ fn may_write(facts: &Facts) -> bool {
         facts.purity,
         Purity::Pure | Purity::SessionState | Purity::PreviousStatement
     );
-    !session_only || runs_code(facts.kind) || facts.kind == Kind::Commit
+    !session_only && facts.kind != Kind::Show || runs_code(facts.kind) || facts.kind == Kind::Commit
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::query_text_at;
+use tandem_protocol::command::{query_attribute, query_text_at};
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
@@ -11,6 +11,10 @@ use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Pins};
+use crate::config::Level;
+
+/// The query attribute by which a client says how new what a statement reads has to be.
+const LEVEL_ATTRIBUTE: &[u8] = b"tandem_consistency";
 
 impl Session {
     /// `COM_QUERY`: classified by its text.
@@ -42,7 +46,19 @@ impl Session {
             _ if facts.pins.contains(Pins::TEXT_PREPARED) => self.names.lose_count(),
             _ => {}
         }
-        self.run(Work::new(facts, Expect::Query, command)).await.map(drop)
+        let mut work = Work::new(facts, Expect::Query, command);
+        work.level = self.asked_level(command).or(work.level);
+        self.run(work).await.map(drop)
+    }
+
+    /// The level that a query attribute asks for.
+    fn asked_level(&self, command: Command) -> Option<Level> {
+        let payload = &self.client.inbox.bytes()[HEADER_LEN..command.text_at];
+        Level::from_name(query_attribute(
+            payload,
+            self.client.capabilities,
+            LEVEL_ATTRIBUTE,
+        )?)
     }
 
     /// The facts of the statement in the inbox, behind its command byte.

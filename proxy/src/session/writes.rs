@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Session;
+use super::hold::runs_code;
 use super::relay::Learned;
 use crate::classify::facts::{Effect, Facts};
 use crate::topology::ledger::Reach;
@@ -68,8 +69,9 @@ impl Session {
         if in_transaction {
             return;
         }
+        // What code did before it failed is not known.
         let refused =
-            learned.outcome.refused || learned.error.is_some_and(|code| NOTHING_DONE.contains(&code));
+            !runs_code(facts.kind) && learned.error.is_some_and(|code| NOTHING_DONE.contains(&code));
         // A final OK reports what was committed. Everything else may leave something: rows that a table without
         // transactions keeps, or what a procedure did before it failed.
         if learned.reported || refused {
