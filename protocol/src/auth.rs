@@ -7,6 +7,7 @@ pub mod native;
 pub mod parsec;
 pub mod rsa;
 pub mod sha2;
+pub mod sha256;
 pub mod sha2_crypt;
 
 /// The password itself, for connections that nobody can read. The client's answer ends with a NUL.

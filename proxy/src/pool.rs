@@ -220,20 +220,36 @@ impl Pool {
                 return Some(Grant::Lease(lease));
             }
         }
+        // What is idle now belongs to other accounts, or has a schema in the way.
+        self.place_now().map(Grant::Permit)
+    }
+
+    pub fn has_idle(&self, key: Key) -> bool {
+        let state = self.state.borrow();
+        state.idle.iter().any(|idle| idle.connection.key == key)
+    }
+
+    /// The permit for one more connection, in the place of the one that has been idle longest if need be; `None` where
+    /// somebody waits, or all are in use.
+    pub fn permit_now(self: &Rc<Self>) -> Option<Permit> {
+        let nobody_waits = self.state.borrow().waiting.is_empty();
+        nobody_waits.then(|| self.place_now())?
+    }
+
+    fn place_now(self: &Rc<Self>) -> Option<Permit> {
         let victim = {
             let mut state = self.state.borrow_mut();
             if state.open < self.bounds.connections {
                 state.open += 1;
-                return Some(Grant::Permit(Permit::new(Rc::clone(self))));
+                return Some(Permit::new(Rc::clone(self)));
             }
-            // What is idle now belongs to other accounts, or has a schema in the way.
             if state.idle.is_empty() {
                 return None;
             }
             state.idle.remove(0)
         };
         drop(victim);
-        Some(Grant::Permit(Permit::new(Rc::clone(self))))
+        Some(Permit::new(Rc::clone(self)))
     }
 
     fn take_idle(

@@ -9,6 +9,7 @@ pub mod kill;
 pub mod remote;
 pub mod rsa_key;
 pub mod schemas;
+pub mod vouchers;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +48,7 @@ use kill::Gun;
 use remote::Workers;
 use rsa_key::RsaKey;
 use schemas::Schemas;
+use vouchers::Vouchers;
 
 /// How often idle things are looked at.
 const TIDY_INTERVAL: Duration = Duration::from_millis(200);
@@ -107,6 +109,7 @@ pub struct Worker {
     pub library: Library,
     pub registry: Rc<Registry>,
     pub schemas: Schemas,
+    pub vouchers: Vouchers,
     pub known_facts: KnownFacts,
     /// The collation that a `SET NAMES` text leads to.
     pub collations: RefCell<Collations>,
@@ -156,6 +159,7 @@ impl Worker {
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
             registry: Rc::default(),
             schemas: Schemas::default(),
+            vouchers: Vouchers::default(),
             known_facts: KnownFacts::new(),
             collations: RefCell::default(),
             counters: RefCell::new(Counters {

@@ -1,8 +1,10 @@
-//! What MySQL stores of a `caching_sha2_password`: SHA-256 in many rounds over password and salt.
+//! What MySQL stores of a `caching_sha2_password` or `sha256_password`: SHA-256 in many rounds over password and salt.
 //!
 //! ```text
 //! $A$005$ salt (20 bytes) digest (43 characters)
 //!    005: thousands of rounds, hexadecimal; MySQL 9.7 makes 00A
+//! $5$ salt (20 bytes) $ digest (43 characters)
+//!    of sha256_password, always 5000 rounds
 //! ```
 //!
 //! The algorithm is Drepper's "Unix crypt using SHA-256", of which MySQL changed that salts have 20 characters (the
@@ -17,6 +19,7 @@ use subtle::ConstantTimeEq;
 use super::sha2::LONGEST_PASSWORD;
 
 const PREFIX: &[u8] = b"$A$";
+const SHA256_PREFIX: &[u8] = b"$5$";
 const COST_LEN: usize = 3;
 const SALT_LEN: usize = 20;
 const DIGEST_LEN: usize = 32;
@@ -52,6 +55,19 @@ impl Stored {
         let thousands = u32::from_str_radix(std::str::from_utf8(cost).ok()?, 16).ok()?;
         (thousands >= LEAST_THOUSANDS).then_some(Self {
             rounds: thousands * 1000,
+            salt: salt.try_into().ok()?,
+            text: text.try_into().ok()?,
+        })
+    }
+
+    /// The same of an account with `sha256_password`.
+    pub fn parse_sha256(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(SHA256_PREFIX)?;
+        let (salt, text) = rest.split_at_checked(SALT_LEN)?;
+        let text = text.strip_prefix(b"$")?;
+        let is_text = text.iter().all(|byte| ALPHABET.contains(byte));
+        is_text.then_some(Self {
+            rounds: LEAST_THOUSANDS * 1000,
             salt: salt.try_into().ok()?,
             text: text.try_into().ok()?,
         })
@@ -188,5 +204,20 @@ mod tests {
         assert_eq!(with(row.len() - 1, b'!'), None, "no character of a digest");
         let weak = [&row[..3], b"004", &row[6..]].concat();
         assert_eq!(Stored::parse(&weak), None, "fewer rounds than any server makes");
+    }
+
+    /// Made by MySQL 9.7.4: `CREATE USER … IDENTIFIED WITH sha256_password BY 'x'`.
+    #[test]
+    fn what_is_stored_of_a_sha256_password_is_read() {
+        let row = bytes(
+            "243524150F570173045510352E532516496F5D010B1D0224777448704A4E3670525746492E52386E3669754F6D4C4150673245413264\
+             724C495A534776306364757339",
+        );
+        let stored = Stored::parse_sha256(&row).unwrap();
+        assert!(stored.verify(b"x") && !stored.verify(b"y") && !stored.verify(b""));
+        for cut in 0..row.len() {
+            assert_eq!(Stored::parse_sha256(&row[..cut]), None, "{cut}");
+        }
+        assert_eq!(Stored::parse(&row), None);
     }
 }

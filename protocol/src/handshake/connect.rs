@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::auth::{CLEAR_PLUGIN, ed25519, native, parsec, rsa, sha2};
+use crate::auth::{CLEAR_PLUGIN, ed25519, native, parsec, rsa, sha2, sha256};
 use crate::error::DecodeError;
 use crate::flags::{Capabilities, Status};
 use crate::frame;
@@ -134,6 +134,7 @@ enum State {
 enum Plugin {
     Native,
     Sha2,
+    Sha256,
     Clear,
     Ed25519,
     Parsec,
@@ -141,15 +142,22 @@ enum Plugin {
 
 impl Plugin {
     fn by_name(name: &[u8]) -> Option<Self> {
-        [Self::Native, Self::Sha2, Self::Clear, Self::Ed25519, Self::Parsec]
-            .into_iter()
-            .find(|plugin| plugin.name().as_bytes() == name)
+        let all = [
+            Self::Native,
+            Self::Sha2,
+            Self::Sha256,
+            Self::Clear,
+            Self::Ed25519,
+            Self::Parsec,
+        ];
+        all.into_iter().find(|plugin| plugin.name().as_bytes() == name)
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Native => native::PLUGIN,
             Self::Sha2 => sha2::PLUGIN,
+            Self::Sha256 => sha256::PLUGIN,
             Self::Clear => CLEAR_PLUGIN,
             Self::Ed25519 => ed25519::PLUGIN,
             Self::Parsec => parsec::PLUGIN,
@@ -276,6 +284,13 @@ impl<'a> Connect<'a> {
             (Plugin::Clear, Credential::Password(password)) if self.is_protected(server) => {
                 Ok(nul_terminated(password))
             }
+            // Through a Unix socket the server decrypts what it gets (measured on MySQL 9.7).
+            (Plugin::Sha256, Credential::Password(password))
+                if password.is_empty() || server.capabilities.contains(Capabilities::SSL) =>
+            {
+                Ok(nul_terminated(password))
+            }
+            (Plugin::Sha256, Credential::Password(_)) => Ok(vec![sha256::WANT_KEY]),
             (Plugin::Clear, Credential::Password(_)) => Err(ConnectError::Unprotected),
             (Plugin::Ed25519, Credential::Password(password)) => {
                 Ok(ed25519::sign(password, &self.long_nonce).to_vec())
@@ -311,7 +326,7 @@ impl<'a> Connect<'a> {
                     return Err(ConnectError::UnsupportedPlugin(name));
                 };
                 match plugin {
-                    Plugin::Native | Plugin::Sha2 => server.nonce = request.nonce()?,
+                    Plugin::Native | Plugin::Sha2 | Plugin::Sha256 => server.nonce = request.nonce()?,
                     Plugin::Ed25519 | Plugin::Parsec => self.long_nonce = request.long_nonce()?,
                     Plugin::Clear => {}
                 }
@@ -324,6 +339,15 @@ impl<'a> Connect<'a> {
                 if let Some(answer) = self.more_data(&server, &payload[1..])? {
                     frame::write_packet(out, &mut next, &answer);
                 }
+                self.state = State::AwaitResult(server, plugin);
+                Ok(Progress::Continue)
+            }
+            Some(&sha2::MORE_DATA) if plugin == Plugin::Sha256 => {
+                let Credential::Password(password) = self.options.credential else {
+                    return Err(ConnectError::PasswordNeeded(sha256::PLUGIN));
+                };
+                let answer = encrypted(password, &payload[1..], &server)?;
+                frame::write_packet(out, &mut next, &answer);
                 self.state = State::AwaitResult(server, plugin);
                 Ok(Progress::Continue)
             }
@@ -364,13 +388,16 @@ impl<'a> Connect<'a> {
             [sha2::FAST_OK] => Ok(None),
             [sha2::WANT_PASSWORD] if self.is_protected(server) => Ok(Some(nul_terminated(password))),
             [sha2::WANT_PASSWORD] => Ok(Some(vec![sha2::WANT_KEY])),
-            pem => {
-                let pem = String::from_utf8_lossy(pem);
-                let masked = sha2::mask(&nul_terminated(password), &server.nonce);
-                Ok(Some(rsa::encrypt(&pem, &masked)?))
-            }
+            pem => Ok(Some(encrypted(password, pem, server)?)),
         }
     }
+}
+
+/// The password under the server's RSA key.
+fn encrypted(password: &[u8], pem: &[u8], server: &ServerInfo) -> Result<Vec<u8>, ConnectError> {
+    let pem = String::from_utf8_lossy(pem);
+    let masked = sha2::mask(&nul_terminated(password), &server.nonce);
+    Ok(rsa::encrypt(&pem, &masked)?)
 }
 
 fn nul_terminated(password: &[u8]) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! One account as a server's table has it, and what of it can be checked.
 
 use mysql_async::Value;
-use tandem_protocol::auth::{ed25519, native, parsec, sha2, sha2_crypt};
+use tandem_protocol::auth::{ed25519, native, parsec, sha2, sha2_crypt, sha256};
 
 use crate::topology::Flavor;
 use crate::worker::accounts::{Proofs, Requires, Stored};
@@ -99,7 +99,7 @@ impl Row {
             let text = std::str::from_utf8(stored).unwrap_or_default();
             match plugin.as_str() {
                 // MariaDB's first accounts have no plugin in their rows.
-                "" | native::PLUGIN | sha2::PLUGIN if stored.is_empty() => {
+                "" | native::PLUGIN | sha2::PLUGIN | sha256::PLUGIN if stored.is_empty() => {
                     proofs.is_empty = self.methods.len() == 1;
                 }
                 "" | native::PLUGIN if self.methods.len() == 1 => proofs.native = native::parse_stored(text),
@@ -110,6 +110,9 @@ impl Row {
                 sha2::PLUGIN => proofs
                     .stored
                     .extend(sha2_crypt::Stored::parse(stored).map(Stored::Sha2)),
+                sha256::PLUGIN => proofs
+                    .stored
+                    .extend(sha2_crypt::Stored::parse_sha256(stored).map(Stored::Sha2)),
                 ED25519 => proofs
                     .stored
                     .extend(ed25519::parse_stored(text).map(Stored::Ed25519)),

@@ -19,6 +19,10 @@ use crate::backend::Connection;
 use crate::backend::sync::{self, Plan, Trackers};
 use crate::classify::facts::{Facts, Links};
 
+/// ER_MUST_CHANGE_PASSWORD: the account's password has expired, and the connection takes nothing but a new one. It is not
+/// in the state it should be, but a statement may be just that; the server refuses all others itself.
+pub(super) const MUST_CHANGE_PASSWORD: u16 = 1820;
+
 /// Why the state could not be brought along.
 pub(super) enum FailedSync {
     Refused(Complaint),
@@ -102,6 +106,10 @@ impl Session {
             let written = connection.stream.write_all(&ready.bytes).await;
             written.map_err(|error| FailedSync::Lost(relay::Error::Server(error)))?;
             if let Err(refused) = ready.replies(self, connection).await.map_err(FailedSync::Lost)? {
+                if refused.code == MUST_CHANGE_PASSWORD {
+                    connection.soiled = true;
+                    return Ok(());
+                }
                 connection.broken = true;
                 return Err(FailedSync::Refused(Complaint::of_server(refused)));
             }

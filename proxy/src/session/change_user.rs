@@ -73,7 +73,7 @@ impl Session {
         let (settings_before, flags_before) = (Rc::clone(&self.settings), self.flags);
         let account_before = self.become_account(proved.account);
         self.adopt(Rc::new(settings));
-        if let Err(complaint) = self.check_schema().await {
+        if let Err(complaint) = self.be_let_in().await {
             self.become_account(account_before);
             self.flags = flags_before;
             self.adopt(settings_before);

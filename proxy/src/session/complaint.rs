@@ -262,6 +262,17 @@ impl Complaint {
         }
     }
 
+    /// A server's refusal of an account whose password was right here. It names Tandem's address and not the client's.
+    pub(super) fn said_of_account_by(mut self, server: &str) -> Self {
+        if self.is_access_denied() {
+            self.message += &format!(
+                "; Tandem: server '{server}' says so, which must know the account with the same password, and let it in from \
+                 Tandem's address and as Tandem connects ([server_tls])"
+            );
+        }
+        self
+    }
+
     pub(super) fn no_database() -> Self {
         Self::new(1046, "3D000", "No database selected")
     }

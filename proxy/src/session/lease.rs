@@ -2,8 +2,10 @@
 //! any that fits, or a new one.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tandem_protocol::flags::Capabilities;
+use tandem_protocol::packet::err::ServerError;
 
 use super::Session;
 use super::complaint::Complaint;
@@ -15,6 +17,9 @@ use crate::monitor::Trouble;
 use crate::pool::lease::{Grant, Lease};
 use crate::pool::{self, Pool};
 use crate::topology::ServerId;
+
+/// ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+const TOO_MANY: &[u16] = &[1040, 1203, 1226];
 
 impl Session {
     fn key(&self, pool: &Pool) -> Key {
@@ -46,20 +51,78 @@ impl Session {
                 lease.into_permit()
             }
         };
-        let (collation, client) = (self.settings.collation, self.handle.client.get());
-        let opened = self.worker.open(&pool, key, collation, client).await;
-        pool.note_connect(opened.is_ok());
-        let connection = opened.map_err(|error| {
-            if matches!(error, connect::Error::Io(_) | connect::Error::Timeout(_)) {
-                self.worker.report(pool.server, Trouble::ConnectRefused);
-            }
-            if matches!(error, connect::Error::Refused { .. }) {
-                self.worker.accounts.mistrust();
-            }
+        let connection = self.open(&pool, key).await.map_err(|error| {
             let server = pool.name.to_string();
             self.no_connection(&pool, &pool::Error::Connect { server, error })
         })?;
         permit.fill(Box::new(connection)).ok_or_else(Complaint::stopping)
+    }
+
+    async fn open(&self, pool: &Pool, key: Key) -> Result<Connection, connect::Error> {
+        let (collation, client) = (self.settings.collation, self.handle.client.get());
+        let opened = self.worker.open(pool, key, collation, client).await;
+        pool.note_connect(opened.is_ok());
+        match &opened {
+            Ok(_) => self.worker.vouchers.give(key, Instant::now()),
+            Err(connect::Error::Io(_) | connect::Error::Timeout(_)) => {
+                self.worker.report(pool.server, Trouble::ConnectRefused);
+            }
+            Err(connect::Error::Refused { .. }) => {
+                self.worker.vouchers.take_back(key);
+                self.worker.accounts.mistrust();
+            }
+            Err(_) => {}
+        }
+        opened
+    }
+
+    /// Has the active master let the account in, unless it has lately: it may be locked, dropped, expired or have too many
+    /// connections there, of which Tandem knows nothing. Costs a connection every few seconds, which others use then.
+    ///
+    /// # Errors
+    /// The server's own words.
+    pub(super) async fn be_vouched_for(&self) -> Result<(), Complaint> {
+        let Some(active) = self.worker.topology.load().active else {
+            // Nobody can tell now; the first statement will.
+            return Ok(());
+        };
+        let pool = Rc::clone(&self.worker.pools[active.0]);
+        let (key, vouchers) = (self.key(&pool), &self.worker.vouchers);
+        if vouchers.is_valid(key, Instant::now()) {
+            return Ok(());
+        }
+        let _turn = vouchers.turn.lock().await;
+        if vouchers.is_valid(key, Instant::now()) {
+            return Ok(());
+        }
+        let Some(permit) = pool.permit_now() else {
+            return Ok(());
+        };
+        let had_been = vouchers.has_been(key);
+        match self.open(&pool, key).await {
+            Ok(connection) => {
+                let lease = permit
+                    .fill(Box::new(connection))
+                    .ok_or_else(Complaint::stopping)?;
+                // Closed where there is one already: else each few seconds would add one.
+                if !pool.has_idle(key) {
+                    lease.release();
+                }
+                Ok(())
+            }
+            // There may be connections left of those from before.
+            Err(connect::Error::Refused { code, .. }) if had_been && TOO_MANY.contains(&code) => Ok(()),
+            Err(connect::Error::Refused { code, state, message }) => {
+                tracing::warn!(session = self.handle.id, server = %pool.name, "the server refused the login: {message} ({code})");
+                let refusal = ServerError { code, state, message };
+                Err(Complaint::of_server(refusal).said_of_account_by(&pool.name))
+            }
+            Err(_) => {
+                // It could not be asked. Those who come next need not wait for that again.
+                vouchers.give(key, Instant::now());
+                Ok(())
+            }
+        }
     }
 
     fn no_connection(&self, pool: &Pool, error: &pool::Error) -> Complaint {

@@ -10,7 +10,7 @@ use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::reply;
 
-use super::bring::FailedSync;
+use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::hold::Ties;
 use super::named::Names;
@@ -270,7 +270,7 @@ async fn welcome(
     };
     session.wants_reports(None);
     handle.show_schema(session.settings.schema.as_deref());
-    if let Err(complaint) = session.check_schema().await {
+    if let Err(complaint) = session.be_let_in().await {
         tell(&mut session.client, out, &complaint, seq).await;
         return Err(End::Login(complaint.to_string()));
     }
@@ -318,9 +318,15 @@ impl Session {
         reply::ok_packet(out, seq, OK_HEADER, &packet, self.client.capabilities);
     }
 
+    /// What the servers have to say before the client hears OK.
+    pub(super) async fn be_let_in(&mut self) -> Result<(), Complaint> {
+        self.be_vouched_for().await?;
+        self.check_schema().await
+    }
+
     /// Has the default schema checked by the active master. A schema that a pooled connection has, or that
     /// was checked a moment ago, is taken as checked: a client that connects for each page pays for it once.
-    pub(super) async fn check_schema(&mut self) -> Result<(), Complaint> {
+    async fn check_schema(&mut self) -> Result<(), Complaint> {
         let Some(schema) = self.settings.schema.clone() else {
             return Ok(());
         };
@@ -354,6 +360,11 @@ impl Session {
             };
             match answered {
                 Ok(Ok(())) => {}
+                Ok(Err(refused)) if refused.code == MUST_CHANGE_PASSWORD => {
+                    connection.soiled = true;
+                    lease.release();
+                    return Ok(());
+                }
                 Ok(Err(refused)) => {
                     connection.broken = true;
                     return Err(Complaint::of_server(refused));

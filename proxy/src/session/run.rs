@@ -8,7 +8,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
-use super::bring::FailedSync;
+use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::library::Prepared;
 use super::registry::Running;
@@ -333,6 +333,8 @@ impl Session {
                 Ok((carried, learned))
             }
             Ok(carried) => {
+                // The password may have been changed meanwhile, which connections from before do not notice.
+                lease.connection_mut().broken |= learned.error == Some(MUST_CHANGE_PASSWORD);
                 let settings = self.read_back(lease.connection_mut(), work, &mut learned).await?;
                 self.settle(lease, &work.facts, &learned, settings);
                 Ok((carried, learned))
@@ -470,6 +472,10 @@ impl Session {
         self.panic_if_asked(work);
         let synced = preamble.replies(self, connection).await?;
         if let Err(refused) = synced {
+            if refused.code == MUST_CHANGE_PASSWORD {
+                connection.soiled = true;
+                return Ok(());
+            }
             // The statement ran without the state it needs: its reply must not pass for an answer. It may be
             // long, so the connection is closed and not read to the end.
             connection.broken = true;

@@ -354,3 +354,39 @@ fn a_hash_alone_is_too_little_for_mariadbs_own_plugins() {
         assert_eq!(progress, Err(ConnectError::PasswordNeeded(plugin)));
     }
 }
+
+/// `sha256_password`: encrypted with the server's key, through TLS as it is, and an empty one as nothing.
+#[test]
+fn sha256_password_is_sent_encrypted_or_through_tls() {
+    let switch = |connect: &mut Connect<'_>| {
+        let mut dialogue = meet_with(connect, sha2::PLUGIN).dialogue;
+        let mut request = Vec::new();
+        dialogue.switch(sha256::PLUGIN, &NONCE, &mut request);
+        let (progress, answer) = to_client(connect, &request);
+        assert_eq!(progress, Ok(Progress::Continue));
+        let (header, payload) = frame::packet(&answer).unwrap();
+        dialogue.answered(header.seq).unwrap();
+        (dialogue, payload.to_vec())
+    };
+    let mut connect = Connect::new(options());
+    let (mut dialogue, answer) = switch(&mut connect);
+    assert_eq!(answer, [sha256::WANT_KEY]);
+    let key = rsa::KeyPair::generate().unwrap();
+    let mut out = Vec::new();
+    dialogue.more_data(key.public_pem().as_bytes(), &mut out);
+    let (progress, answer) = to_client(&mut connect, &out);
+    assert_eq!(progress, Ok(Progress::Continue));
+    let (_, payload) = frame::packet(&answer).unwrap();
+    let masked = key.decrypt(payload).unwrap();
+    assert_eq!(sha2::mask(&masked, &NONCE), b"secret\0");
+    let mut connect = Connect::new(ConnectOptions {
+        protection: Protection::Required,
+        ..options()
+    });
+    assert_eq!(switch(&mut connect).1, b"secret\0");
+    let mut connect = Connect::new(ConnectOptions {
+        credential: Credential::Password(b""),
+        ..options()
+    });
+    assert_eq!(switch(&mut connect).1, b"\0");
+}
