@@ -34,7 +34,9 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
     if !whole {
         cut_short(&mut found);
     }
-    found.links.set(Links::CALLS_UNKNOWN, found.calls_unknown);
+    if found.calls_unknown {
+        found.links |= Links::CALLS_UNKNOWN;
+    }
     let mut tables = match statements.as_slice() {
         [one] if whole => look_closer(one, &mut found),
         _ => Tables::default(),
@@ -113,14 +115,13 @@ fn cut_short(found: &mut Findings) {
 
 /// Finds the tables, and asks sqlparser for a second opinion of what our rules hold for a pure read and of the tables.
 fn look_closer(one: &Statement<'_>, found: &mut Findings) -> Tables {
-    let is_change = matches!(
-        found.kind,
-        Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Load
-    );
-    if !is_change && found.kind != Kind::Select {
-        return Tables::default();
-    }
-    let parsed = parsed::parse(one);
+    let parsed = match found.kind {
+        Kind::Select | Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Load => {
+            parsed::parse(one)
+        }
+        Kind::Show | Kind::Explain => None,
+        _ => return Tables::default(),
+    };
     if found.kind == Kind::Select && parsed.as_ref().is_some_and(|parsed| !parsed.plain_query) {
         found.blame(Purity::Disagreement);
     }

@@ -36,6 +36,7 @@ fn name(part: &Statement<'_>, at: usize, found: &mut Findings) {
         if matches!(part.name(at).as_str(), "nextval" | "currval") {
             found.blame(Purity::Sequence);
             found.pins |= Pins::SEQUENCE;
+            found.links |= Links::CALLS_UNKNOWN;
         }
         return;
     }
@@ -53,6 +54,7 @@ fn keyword(part: &Statement<'_>, at: usize, found: &mut Findings) {
         "NEXT" | "PREVIOUS" if part.starts(at + 1, &["VALUE", "FOR"]) => {
             found.blame(Purity::Sequence);
             found.pins |= Pins::SEQUENCE;
+            found.links |= Links::CALLS_UNKNOWN;
         }
         "SQL_CALC_FOUND_ROWS" => found.links |= Links::LEAVES_FOUND_ROWS,
         // None of these has a place in a query, except after FOR and as the functions INSERT() and REPLACE().
@@ -86,8 +88,12 @@ fn call(part: &Statement<'_>, at: usize, found: &mut Findings) {
         Call::DrawsSequence => {
             found.blame(Purity::Sequence);
             found.pins |= Pins::SEQUENCE;
+            found.links |= Links::CALLS_UNKNOWN;
         }
-        Call::SetsSequence => found.blame(Purity::Sequence),
+        Call::SetsSequence => {
+            found.blame(Purity::Sequence);
+            found.links |= Links::CALLS_UNKNOWN;
+        }
         Call::InsertId => {
             found.blame(Purity::PreviousStatement);
             found.links |= match part.is_mark(at + 2, b')') {

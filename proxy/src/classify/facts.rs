@@ -153,7 +153,8 @@ bitflags! {
         const CHANGES_LOGINS = 1 << 6;
         /// Reads or sets `session_track_*`, by name or in a list of all variables.
         const TRACKERS = 1 << 7;
-        /// Calls a function that is not built in: what it reads and writes is not in the text.
+        /// Calls a function that is not built in, or one that writes to a sequence: what it reads and writes is not in
+        /// the lists of tables.
         const CALLS_UNKNOWN = 1 << 8;
     }
 }

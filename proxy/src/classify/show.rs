@@ -115,7 +115,7 @@ fn explained(inner: &Statement<'_>, runs: bool) -> Findings {
 }
 
 /// Where the explained statement or table begins, and whether `ANALYZE` stands before it.
-fn past_options(all: &Statement<'_>) -> (usize, bool) {
+pub(crate) fn past_options(all: &Statement<'_>) -> (usize, bool) {
     let mut at = 1;
     let mut analyzes = false;
     loop {

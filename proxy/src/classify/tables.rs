@@ -5,6 +5,7 @@
 //! expressions, in which any parenthesis may hold a query. Where one of these words stands and is not expected, and
 //! where a name can't be compared for certain, the reading gives up: the lists then count as incomplete.
 
+mod definitions;
 mod query;
 
 use super::facts::TableName;
@@ -23,7 +24,7 @@ pub(crate) struct Named {
     pub(crate) no_tables: Vec<TableName>,
 }
 
-/// The tables of a query or a change; nothing where they are not known for certain.
+/// The tables of a query, a change or a question for definitions; nothing where they are not known for certain.
 ///
 /// What views, triggers, foreign keys, sequences as defaults and functions reach is not in the text.
 pub(crate) fn named(all: &Statement<'_>) -> Option<Named> {
@@ -35,6 +36,8 @@ pub(crate) fn named(all: &Statement<'_>) -> Option<Named> {
         "REPLACE" => inserted(all, &["LOW_PRIORITY", "DELAYED", "INTO"]),
         "LOAD" => loaded(all),
         "SET" => for_statement(all),
+        "SHOW" => definitions::shown(all),
+        "DESCRIBE" | "DESC" | "EXPLAIN" => definitions::explained(all),
         _ => Reading::new(*all, 0).finish(),
     }?;
     for list in [&mut named.reads, &mut named.writes, &mut named.no_tables] {
