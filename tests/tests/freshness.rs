@@ -235,6 +235,24 @@ const WRITES: &[(&[&str], &str, bool)] = &[
     ),
 ];
 
+/// MariaDB's sequences are tables that statements write without naming them as such.
+const SEQUENCES: &[&str] = &[
+    "CREATE SEQUENCE numbers NOCACHE",
+    "CREATE TABLE numbered (id INT DEFAULT NEXTVAL(numbers), n INT)",
+];
+const DRAWS: &[(&[&str], &str, bool)] = &[
+    (
+        &["INSERT INTO numbered (n) VALUES (1)"],
+        "SELECT next_not_cached_value FROM numbers",
+        true,
+    ),
+    (
+        &["SELECT @x, NEXTVAL(numbers)"],
+        "SELECT next_not_cached_value FROM numbers",
+        false,
+    ),
+];
+
 #[tokio::test]
 async fn what_a_statement_writes_another_session_reads_at_once_however_it_is_reached() {
     let _applier = APPLIER.lock().await;
@@ -254,15 +272,19 @@ async fn what_a_statement_writes_another_session_reads_at_once_however_it_is_rea
             .expect("set");
         direct.query_drop(grant).await.expect("a grant");
     }
-    for text in DEFINITIONS {
+    let flavor = cluster.b().engine().flavor();
+    let (sequences, draws) = match flavor {
+        Flavor::MariaDb => (SEQUENCES, DRAWS),
+        Flavor::MySql => (&[][..], &[][..]),
+    };
+    for text in DEFINITIONS.iter().chain(sequences) {
         writer
             .query_drop(*text)
             .await
             .unwrap_or_else(|e| panic!("{text}: {e}"));
     }
-    let flavor = cluster.b().engine().flavor();
     let mut standby = cluster.direct(cluster.b()).await;
-    for (writes, read, others_are_shared) in WRITES {
+    for (writes, read, others_are_shared) in WRITES.iter().chain(draws) {
         wait_until("the definitions are known", INTERVAL / 3, || async {
             let rows: Vec<(String, String)> = cluster
                 .admin()

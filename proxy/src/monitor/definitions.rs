@@ -42,9 +42,10 @@ const CASCADES: &str = "SELECT unique_constraint_schema, referenced_table_name, 
     WHERE delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION')";
 
 /// Engines whose tables hold their own rows. All others (`MERGE`, `FEDERATED`, `CONNECT`, `SPIDER`, …) may look elsewhere.
+/// MariaDB's sequences are written by whoever inserts into a table that has one as a default.
 const ELSEWHERE: &str = "SELECT table_schema, table_name FROM information_schema.tables \
-    WHERE table_type = 'BASE TABLE' AND (engine IS NULL OR engine NOT IN ('InnoDB', 'MyISAM', 'Aria', 'MEMORY', 'CSV', \
-    'ARCHIVE', 'BLACKHOLE', 'ROCKSDB', 'Columnstore')) \
+    WHERE (table_type = 'SEQUENCE' OR table_type = 'BASE TABLE' AND (engine IS NULL OR engine NOT IN ('InnoDB', 'MyISAM', \
+    'Aria', 'MEMORY', 'CSV', 'ARCHIVE', 'BLACKHOLE', 'ROCKSDB', 'Columnstore'))) \
     AND table_schema NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema')";
 
 /// What the account has on everything: without both, triggers and the texts of views are not shown to it.
