@@ -2,7 +2,7 @@
 //!
 //! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
 //! `binary` (classify) → `run` (decide, lease, bring the state along, send) → `relay` (the reply) →
-//! `settle` (what it changed); `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
+//! `settle` (what it changed); `walk` is the loop over a reply, `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
 //! `statements`, `library`, `tail` — are pure.
 
 mod binary;
@@ -33,6 +33,7 @@ pub mod statements;
 pub(crate) mod tail;
 mod text;
 pub(crate) mod upload;
+mod walk;
 mod writes;
 
 use std::future::poll_fn;

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use tandem_protocol::packet::err::{ErrPacket, ServerError};
 use tandem_protocol::packet::ok::{OK_AS_EOF_HEADER, OkPacket};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::packet::session_track::{self, Change};
-use tandem_protocol::response::{Control, Expect, Step, Walker};
+use tandem_protocol::response::{Control, Expect, Walker};
 use thiserror::Error;
 
 use super::hold::Outcome;
@@ -23,6 +24,7 @@ use super::registry::{Handle, Signal};
 use super::reports::Filter;
 use super::settings::{Settings, Variable};
 use super::upload::carry_file;
+use super::walk::{Packet, Walked, walk};
 use crate::backend::Connection;
 use crate::backend::sync::Trackers;
 use crate::net::buffer::Inbox;
@@ -171,7 +173,13 @@ pub(crate) async fn carry(
     }
     let mut kept = Vec::new();
     loop {
-        let (ready, needed) = walk(&mut walker, connection, client, learned)?;
+        let Walked { ready, needed } = walk(&mut walker, connection, |connection, packet| {
+            let len = learn(connection, packet, client, learned)?;
+            Ok(match learned.wants_file {
+                Some(_) => ControlFlow::Break(len),
+                None => ControlFlow::Continue(len),
+            })
+        })?;
         if learned.wants_file.is_some() && !manner.may_ask_file {
             return Err(Error::UninvitedFile);
         }
@@ -232,27 +240,15 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
     let mut walker = Walker::new(expect, connection.capabilities);
     let mut swallowed = Swallowed::default();
     loop {
-        let mut ready = 0;
-        let mut needed = 1;
-        while !walker.is_done() {
-            let input = &connection.inbox.bytes()[ready..];
-            if input.is_empty() {
-                break;
+        let error = &mut swallowed.error;
+        let Walked { ready, needed } = walk(&mut walker, connection, |connection, packet| {
+            let Packet { at, len, kind } = packet;
+            if kind == Control::Err {
+                let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
+                *error = Some(ErrPacket::decode(payload)?.to_owned());
             }
-            match walker.step(input)? {
-                Step::Pass(count) => ready += count,
-                Step::Need(count) => {
-                    needed = count;
-                    break;
-                }
-                Step::Packet { len, kind } => {
-                    if kind == Control::Err {
-                        swallowed.error = Some(ErrPacket::decode(&input[HEADER_LEN..len])?.to_owned());
-                    }
-                    ready += len;
-                }
-            }
-        }
+            Ok(ControlFlow::Continue(len))
+        })?;
         hold_back(&mut swallowed.bytes, &connection.inbox.bytes()[..ready])?;
         connection.inbox.consume(ready);
         if walker.is_done() {
@@ -336,37 +332,10 @@ pub(crate) struct Swallowed {
     pub(crate) error: Option<ServerError>,
 }
 
-/// Walks what has arrived; returns how much of it is ready for the client and how much must be there to go on.
-fn walk(
-    walker: &mut Walker,
-    connection: &mut Connection,
-    client: &Client,
-    learned: &mut Learned,
-) -> Result<(usize, usize), Error> {
-    let mut ready = 0;
-    while !walker.is_done() {
-        let input = &connection.inbox.bytes()[ready..];
-        if input.is_empty() {
-            break;
-        }
-        match walker.step(input)? {
-            Step::Pass(count) => ready += count,
-            Step::Need(count) => return Ok((ready, count)),
-            Step::Packet { len, kind } => ready += learn(connection, ready, len, kind, client, learned)?,
-        }
-        if learned.wants_file.is_some() {
-            break;
-        }
-    }
-    Ok((ready, 1))
-}
-
 /// Learns from one packet, and takes out of it what the client did not ask for. Returns its new length.
 fn learn(
     connection: &mut Connection,
-    at: usize,
-    len: usize,
-    kind: Control,
+    Packet { at, len, kind }: Packet,
     client: &Client,
     learned: &mut Learned,
 ) -> Result<usize, Error> {

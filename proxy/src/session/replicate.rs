@@ -5,19 +5,21 @@
 //! closes, or the server is no longer the active master: then the replica has to come back and be led to the other.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame::{HEADER_LEN, Header};
-use tandem_protocol::response::{Expect, Step, Walker};
+use tandem_protocol::response::{Expect, Walker};
 use tokio::time::{Interval, interval};
 
 use super::complaint::Complaint;
 use super::registry::{Handle, Signal};
 use super::relay::{Client, Error, Learned};
 use super::run::Work;
+use super::walk::{Packet, Walked, walk};
 use super::{Command, End, Session};
 use crate::backend::Connection;
 use crate::topology;
@@ -64,18 +66,8 @@ pub(super) async fn carry_dump(
     let mut looks = interval(LOOK_AGAIN);
     let mut said = Said::default();
     loop {
-        let mut ready = 0;
-        while !walker.is_done() {
-            let input = &connection.inbox.bytes()[ready..];
-            if input.is_empty() {
-                break;
-            }
-            match walker.step(input)? {
-                Step::Pass(count) => ready += count,
-                Step::Packet { len, .. } => ready += len,
-                Step::Need(_) => break,
-            }
-        }
+        let pass = |_: &mut Connection, packet: Packet| Ok(ControlFlow::Continue(packet.len));
+        let Walked { ready, .. } = walk(&mut walker, connection, pass)?;
         if ready > 0 {
             client.write(&connection.inbox.bytes()[..ready]).await?;
             learned.bytes += ready as u64;
