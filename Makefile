@@ -37,7 +37,7 @@ soak:
 	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
 	TANDEM_CONSISTENCY_SECONDS=30 $(CARGO) test --workspace --test consistency -- --nocapture
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --workspace --test crowd -- --nocapture
-	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --package tandem-tests --test mutated -- --nocapture
+	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --workspace --test mutated -- --nocapture
 	SECONDS_EACH=60 .ci/fuzz
 	TANDEM_DUMP_MB=200 $(CARGO) test --workspace --test clients -- --nocapture dump
 
