@@ -152,7 +152,7 @@ pub struct Listener {
     pub failed_logins_window: Duration,
     /// A client that takes nothing of its reply for this time is disconnected.
     pub write_timeout: Duration,
-    /// A session that sends nothing for this time is ended, as the server's `wait_timeout` does.
+    /// A session that sends nothing for this time is ended, if the servers' `wait_timeout` doesn't end it sooner.
     pub idle_timeout: Duration,
     /// How long running statements may go on after SIGTERM.
     pub shutdown_timeout: Duration,

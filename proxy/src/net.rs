@@ -255,14 +255,23 @@ impl Stream {
 /// `UnexpectedEof` when the peer closes first.
 pub async fn fill(stream: &mut Stream, inbox: &mut Inbox, wanted: usize) -> io::Result<()> {
     while inbox.len() < wanted {
-        // Room grows with what has really arrived: a peer that only declares a large packet gets no memory.
-        let missing = (wanted - inbox.len()).min(inbox.len().max(4096));
-        let read = poll_fn(|cx| inbox.poll_fill(cx, stream, missing)).await?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        fill_towards(stream, inbox, wanted).await?;
     }
     Ok(())
+}
+
+/// Reads once of what is missing of `wanted` bytes.
+///
+/// # Errors
+/// `UnexpectedEof` when the peer has closed.
+pub async fn fill_towards(stream: &mut Stream, inbox: &mut Inbox, wanted: usize) -> io::Result<()> {
+    // Room grows with what has really arrived: a peer that only declares a large packet gets no memory.
+    let missing = wanted.saturating_sub(inbox.len()).min(inbox.len().max(4096));
+    let read = poll_fn(|cx| inbox.poll_fill(cx, stream, missing)).await?;
+    match read {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Reads once, whatever arrives.

@@ -86,7 +86,9 @@ pub(crate) enum End {
     Drained,
     #[error("ended from outside")]
     Killed,
-    #[error("it sent nothing for as long as it may (listener.idle_timeout, or its own wait_timeout)")]
+    #[error(
+        "it sent nothing for as long as it may (listener.idle_timeout, or wait_timeout, its own or the servers')"
+    )]
     Expired,
     #[error("the login failed: {0}")]
     Login(String),
@@ -304,21 +306,25 @@ impl Session {
 
     /// Reads at least `wanted` bytes of a command that has begun.
     async fn fill_client(&mut self, wanted: usize) -> Result<(), End> {
-        if self.client.inbox.len() >= wanted {
-            return Ok(());
-        }
         let bound = self.client.write_timeout;
-        let filling = net::fill(&mut self.client.stream, &mut self.client.inbox, wanted);
-        match tokio::time::timeout(bound, filling).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(End::Protocol("half a packet, then the end".to_owned()))
+        while self.client.inbox.len() < wanted {
+            let Client { stream, inbox, .. } = &mut self.client;
+            // However long the whole takes: a slow line is no reason to end it, silence is.
+            let filling = net::fill_towards(stream, inbox, wanted);
+            match tokio::time::timeout(bound, filling).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(End::Protocol("half a packet, then the end".to_owned()));
+                }
+                Ok(Err(error)) => return Err(relay::Error::Client(error).into()),
+                Err(_) => {
+                    return Err(End::Protocol(format!(
+                        "a packet that was begun, and then nothing for {bound:?} (listener.write_timeout)"
+                    )));
+                }
             }
-            Ok(Err(error)) => Err(relay::Error::Client(error).into()),
-            Err(_) => Err(End::Protocol(format!(
-                "a packet that was begun and not finished within {bound:?} (listener.write_timeout)"
-            ))),
         }
+        Ok(())
     }
 
     /// Waits for the client's next command to begin, or for a signal from outside.

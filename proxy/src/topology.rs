@@ -42,6 +42,22 @@ pub struct Version {
     pub text: Arc<str>,
 }
 
+/// How long a server lets its clients sleep: its global `wait_timeout` and `interactive_timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub wait: Duration,
+    /// For clients that negotiated `CLIENT_INTERACTIVE`.
+    pub interactive: Duration,
+}
+
+impl Timeouts {
+    /// The servers' own defaults (MariaDB 10.11, MySQL 9.7), until one was asked.
+    pub const BUILT_IN: Self = Self {
+        wait: Duration::from_secs(28_800),
+        interactive: Duration::from_secs(28_800),
+    };
+}
+
 /// What Tandem lets a server do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -82,6 +98,7 @@ pub struct Server {
     pub version: Option<Version>,
     /// What it reports to clients that have not said what they want.
     pub reports: Option<Arc<Reports>>,
+    pub timeouts: Option<Timeouts>,
     pub read_only: bool,
     pub replication: Option<Replication>,
     /// What the server has committed, of its own and of what it replicated.
@@ -134,6 +151,14 @@ impl Topology {
         let mut candidates = active.into_iter().chain(&self.servers);
         let known = candidates.find_map(|server| server.reports.as_deref().cloned());
         known.unwrap_or_else(|| Reports::built_in(self.flavor().unwrap_or(Flavor::MariaDb)))
+    }
+
+    /// How long sessions that log in now may sleep.
+    pub fn timeouts(&self) -> Timeouts {
+        let active = self.active.map(|id| self.server(id));
+        let mut candidates = active.into_iter().chain(&self.servers);
+        let known = candidates.find_map(|server| server.timeouts);
+        known.unwrap_or(Timeouts::BUILT_IN)
     }
 
     /// The server that takes reads beside the active master, where there is one.

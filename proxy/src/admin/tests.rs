@@ -74,6 +74,7 @@ fn topology() -> topology::Shared {
         why: Arc::from("the first that is writable"),
         version: None,
         reports: None,
+        timeouts: None,
         read_only: false,
         replication: None,
         position: Position::default(),

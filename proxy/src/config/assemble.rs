@@ -70,7 +70,8 @@ fn listener(table: &mut Table<'_>) -> Listener {
         failed_logins: table.or("failed_logins", 0),
         failed_logins_window: table.or("failed_logins_window", Duration::from_secs(60)),
         write_timeout: table.or("write_timeout", Duration::from_secs(60)),
-        idle_timeout: table.or("idle_timeout", Duration::from_secs(8 * 3600)),
+        // The most that it can be: the servers' own timeouts count.
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(365 * 24 * 3600)),
         shutdown_timeout: table.or("shutdown_timeout", Duration::from_secs(10)),
         local_infile: table.or("local_infile", false),
         compression: table.or("compression", Algorithms(vec![Algorithm::Zlib, Algorithm::Zstd])),

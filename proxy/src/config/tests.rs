@@ -87,7 +87,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             failed_logins: 0,
             failed_logins_window: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(28_800),
+            idle_timeout: Duration::from_secs(365 * 24 * 3600),
             shutdown_timeout: Duration::from_secs(10),
             local_infile: false,
             compression: Algorithms(vec![Algorithm::Zlib, Algorithm::Zstd]),

@@ -66,6 +66,7 @@ fn topology(role: Role) -> Topology {
         why: Arc::from("connection refused"),
         version: None,
         reports: None,
+        timeouts: None,
         read_only: false,
         replication: None,
         position: Position::default(),

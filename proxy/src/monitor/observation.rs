@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::reports::Reports;
-use crate::topology::{ServerId, Version};
+use crate::topology::{ServerId, Timeouts, Version};
 
 /// The outcome of one probe of one server.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Seen {
     pub version: Version,
     /// Its global `session_track_*`.
     pub reports: Arc<Reports>,
+    pub timeouts: Option<Timeouts>,
     pub server_id: u32,
     /// `read_only`; on MySQL also `super_read_only` or `offline_mode`.
     pub read_only: bool,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::observation::{Link, Receiver, Seen};
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::reports::{self, Reports};
-use crate::topology::{Flavor, Version};
+use crate::topology::{Flavor, Timeouts, Version};
 
 /// One row, as column name and value as text; `None` is NULL.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,8 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
              @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos, \
              @@GLOBAL.gtid_domain_id AS gtid_domain_id, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
-             @@global.session_track_state_change, @@global.session_track_transaction_info; \
+             @@global.session_track_state_change, @@global.session_track_transaction_info, \
+             @@global.wait_timeout, @@global.interactive_timeout; \
              SHOW ALL SLAVES STATUS"
         }
         Flavor::MySql => {
@@ -30,7 +31,7 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
              @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed, @@server_uuid, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
              @@global.session_track_state_change, @@global.session_track_transaction_info, \
-             @@global.session_track_gtids; \
+             @@global.session_track_gtids, @@global.wait_timeout, @@global.interactive_timeout; \
              SHOW REPLICA STATUS"
         }
     }
@@ -83,12 +84,21 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
     Ok(Seen {
         version,
         reports: Arc::new(reports(flavor, state)),
+        timeouts: timeouts(state),
         server_id,
         read_only,
         position,
         stream,
         links: links.into_iter().map(|(link, _)| link).collect(),
         unfit,
+    })
+}
+
+fn timeouts(state: &Fields) -> Option<Timeouts> {
+    let seconds = |name| state.number(name).ok().map(u64::from).map(Duration::from_secs);
+    Some(Timeouts {
+        wait: seconds("@@global.wait_timeout")?,
+        interactive: seconds("@@global.interactive_timeout")?,
     })
 }
 
@@ -254,6 +264,11 @@ mod tests {
         assert_eq!(seen.links[0].receiver, Receiver::Connected);
         assert!(seen.links[0].applying && seen.links[0].error.is_none());
         assert!(seen.unfit.is_empty());
+        assert_eq!(seen.timeouts, None);
+        let state = format!("{STATE}; @@global.wait_timeout=600; @@global.interactive_timeout=7200");
+        let timeouts = read(&state, LINK).unwrap().timeouts.unwrap();
+        assert_eq!(timeouts.wait, Duration::from_secs(600));
+        assert_eq!(timeouts.interactive, Duration::from_secs(7200));
     }
 
     #[test]

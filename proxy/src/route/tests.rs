@@ -31,6 +31,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
         why: Arc::from(""),
         version: None,
         reports: None,
+        timeouts: None,
         read_only: role != Role::Active,
         replication: None,
         position: Position::parse_mariadb(position).expect("a position"),

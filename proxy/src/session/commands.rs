@@ -182,6 +182,9 @@ impl Session {
         // On the server a reset takes the global values of now (measured on MariaDB 10.11), and a change of user the
         // rights.
         self.epoch = self.worker.epoch();
+        // MariaDB forgets in a reset that the client is interactive (measured).
+        let is_mysql = self.worker.flavor() == Flavor::MySql;
+        self.note_server_timeout(is_mysql && self.flags.contains(Capabilities::INTERACTIVE));
         let collation = collation_after_reset(self.settings.collation, self.worker.flavor());
         self.adopt(Rc::new(self.settings.after_reset(collation)));
         self.wants_reports(None);

@@ -269,6 +269,7 @@ async fn welcome(
         failed_changes: 0,
     };
     session.wants_reports(None);
+    session.note_server_timeout(session.flags.contains(Capabilities::INTERACTIVE));
     handle.show_schema(session.settings.schema.as_deref());
     if let Err(complaint) = session.be_let_in().await {
         tell(&mut session.client, out, &complaint, seq).await;

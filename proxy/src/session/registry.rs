@@ -13,7 +13,7 @@ use crate::backend::UserId;
 use crate::classify::facts::Pins;
 use crate::net::address::Peer;
 use crate::route::Reason;
-use crate::topology::ServerId;
+use crate::topology::{ServerId, Timeouts};
 
 /// What a session was told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ pub struct Handle {
     pub since: Cell<Instant>,
     /// How long it may sleep by its own `wait_timeout`.
     pub wait_timeout: Cell<Option<Duration>>,
+    /// How long by the servers' global one.
+    pub server_timeout: Cell<Duration>,
     pub statements: Cell<u64>,
     pub reason: Cell<Option<Reason>>,
     /// What a `KILL` would have to stop.
@@ -87,6 +89,7 @@ impl Handle {
             transaction: Cell::new(false),
             since: Cell::new(Instant::now()),
             wait_timeout: Cell::new(None),
+            server_timeout: Cell::new(Timeouts::BUILT_IN.wait),
             statements: Cell::new(0),
             reason: Cell::new(None),
             running: Cell::new(None),
@@ -295,7 +298,8 @@ impl Registry {
                 continue;
             }
             let asleep = now.saturating_duration_since(handle.since.get());
-            let own = handle.wait_timeout.get().unwrap_or(idle_timeout);
+            let own = handle.wait_timeout.get();
+            let own = own.unwrap_or_else(|| handle.server_timeout.get());
             if asleep > idle_timeout.min(own) {
                 handle.send(Signal::Expire);
             } else if handle.may_let_go.get() && asleep > keep_diagnostics {

@@ -73,6 +73,15 @@ impl Session {
         self.settings = settings;
     }
 
+    /// Takes over how long the servers let clients sleep that log in now.
+    pub(super) fn note_server_timeout(&self, is_interactive: bool) {
+        let timeouts = self.worker.topology.load().timeouts();
+        self.handle.server_timeout.set(match is_interactive {
+            true => timeouts.interactive,
+            false => timeouts.wait,
+        });
+    }
+
     /// Keeps the connection while something ties the session to it.
     pub(super) fn keep_or_release(&mut self, mut lease: Lease) {
         let tied = self.ties.is_tied();

@@ -31,6 +31,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         why: "not probed yet".into(),
         version: None,
         reports: None,
+        timeouts: None,
         read_only: true,
         replication: None,
         position: super::gtid::Position::default(),
@@ -123,6 +124,7 @@ impl Pair<'_> {
             why: why.into(),
             version: last.map(|answer| answer.seen.version.clone()),
             reports: last.map(|answer| Arc::clone(&answer.seen.reports)),
+            timeouts: last.and_then(|answer| answer.seen.timeouts),
             read_only: last.is_none_or(|answer| answer.seen.read_only),
             replication: link.map(replication),
             position: last

@@ -19,6 +19,7 @@ fn server(id: usize, role: Role) -> Server {
             text: Arc::from("10.11.14-MariaDB-log"),
         }),
         reports: None,
+        timeouts: None,
         read_only: role == Role::Standby,
         replication: None,
         position: Position::default(),

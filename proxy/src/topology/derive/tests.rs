@@ -252,6 +252,7 @@ fn seen(server: usize, what: &str) -> Seen {
             text: "10.11.14-MariaDB".into(),
         },
         reports: Arc::new(Reports::built_in(Flavor::MariaDb)),
+        timeouts: None,
         server_id: id,
         read_only: match &what[..2] {
             "rw" => false,
