@@ -300,6 +300,8 @@ pub struct Monitor {
     pub timeout: Duration,
     /// A standby further behind than this takes no reads.
     pub max_lag: Duration,
+    /// In what time a standby that has taken no reads gets all its share back.
+    pub slow_start: Duration,
     /// How often the tables' definitions are read again; those that are changed through Tandem are read at once.
     pub definitions_interval: Duration,
 }

@@ -23,6 +23,7 @@ mod definitions;
 pub(crate) mod door;
 pub mod health;
 pub mod observation;
+pub mod positions;
 mod probe;
 mod reading;
 
@@ -36,6 +37,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::config::Config;
+use crate::topology::derive::Bounds;
 use crate::topology::{ServerId, Shared, Topology, derive};
 use applied::{Follower, Wake};
 use health::{History, State};
@@ -105,7 +107,10 @@ pub fn start(config: &Config) -> Monitor {
         topology: topology.clone(),
         histories: vec![History::default(); config.servers.len()],
         told: vec![Vec::new(); config.servers.len()],
-        max_lag: config.monitor.max_lag,
+        bounds: Bounds {
+            max_lag: config.monitor.max_lag,
+            slow_start: config.monitor.slow_start,
+        },
         signals: signals.clone(),
     };
     tasks.spawn(publisher.run(observations, completed));
@@ -191,7 +196,7 @@ struct Publisher {
     histories: Vec<History>,
     /// What was already logged about each server's settings.
     told: Vec<Vec<&'static str>>,
-    max_lag: Duration,
+    bounds: Bounds,
     signals: Signals,
 }
 
@@ -208,7 +213,7 @@ impl Publisher {
         let index = observation.server.0;
         self.histories[index].record(observation);
         let old = self.topology.load();
-        let new = derive::derive(&old, &self.histories, self.max_lag, Instant::now());
+        let new = derive::derive(&old, &self.histories, self.bounds, Instant::now());
         self.raise_mark(&new);
         announce::changes(&old, &new);
         let name = &new.servers[index].name;

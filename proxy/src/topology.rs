@@ -93,6 +93,10 @@ pub struct Server {
     /// Share of the reads relative to the other server's; 0 takes none.
     pub weight: u32,
     pub role: Role,
+    /// Since when it takes reads again after it took none; `None` if it never had to stop, or is no standby.
+    pub standby_since: Option<Instant>,
+    /// How much of its share of the reads it gets, in percent: less for a while after it comes back.
+    pub share: u32,
     /// Why it has this role, in words for an operator.
     pub why: Arc<str>,
     pub version: Option<Version>,

@@ -226,7 +226,11 @@ impl Worker {
     /// Shares a read between the active master and the standby.
     pub fn balance(&self, topology: &Topology, active: ServerId, standby: ServerId) -> ServerId {
         let candidate = |id: ServerId| Candidate {
-            weight: topology.server(id).weight,
+            // In percent; weights are bounded far below what this can't hold.
+            weight: topology
+                .server(id)
+                .weight
+                .saturating_mul(topology.server(id).share),
             outstanding: self.pools[id.0].outstanding.get(),
         };
         // In the configuration's order, so that the turns do not depend on who is active.

@@ -71,6 +71,8 @@ fn topology() -> topology::Shared {
         address: SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role: Role::Active,
+        standby_since: None,
+        share: 100,
         why: Arc::from("the first that is writable"),
         version: None,
         reports: None,

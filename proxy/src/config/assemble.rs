@@ -177,6 +177,7 @@ fn monitor(table: &mut Table<'_>) -> Monitor {
         interval: table.or("interval", Duration::from_millis(250)),
         timeout: table.or("timeout", Duration::from_secs(1)),
         max_lag: table.or("max_lag", Duration::from_secs(1)),
+        slow_start: table.or("slow_start", Duration::from_secs(10)),
         definitions_interval: table.or("definitions_interval", Duration::from_secs(60)),
     }
 }

@@ -115,6 +115,7 @@ impl Check<'_> {
             ("monitor.interval", monitor.interval, ten, MINUTE),
             ("monitor.timeout", monitor.timeout, ten, MINUTE),
             ("monitor.max_lag", monitor.max_lag, Duration::ZERO, DAY),
+            ("monitor.slow_start", monitor.slow_start, Duration::ZERO, DAY),
             (
                 "monitor.definitions_interval",
                 monitor.definitions_interval,

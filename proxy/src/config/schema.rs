@@ -72,6 +72,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "interval",
             "timeout",
             "max_lag",
+            "slow_start",
             "definitions_interval",
         ],
         repeated: false,

@@ -116,6 +116,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             interval: Duration::from_millis(250),
             timeout: Duration::from_secs(1),
             max_lag: Duration::from_secs(1),
+            slow_start: Duration::from_secs(10),
             definitions_interval: Duration::from_secs(60),
         },
         consistency: Consistency {

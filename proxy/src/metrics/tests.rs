@@ -63,6 +63,8 @@ fn topology(role: Role) -> Topology {
         address: SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role,
+        standby_since: None,
+        share: 100,
         why: Arc::from("connection refused"),
         version: None,
         reports: None,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::observation::{Observation, ProbeError, Seen};
+use super::positions::Positions;
 
 /// So many probes in a row must time out before a server that was up is down. One can be a lost packet (the
 /// kernel sends a SYN again after 1 s) or a stall of Tandem's own machine.
@@ -19,6 +20,8 @@ pub struct History {
     answer: Option<Answer>,
     /// The last lag the server knew, for each source.
     lags: Vec<KnownLag>,
+    /// Where it stood when, since it came up.
+    positions: Positions,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,7 @@ impl History {
         match result {
             Ok(seen) => {
                 self.record_lag(&seen, asked_at);
+                self.positions.note(asked_at, &seen.position);
                 self.answer = Some(Answer { asked_at, took, seen });
                 self.state = State::Up;
                 self.failure = None;
@@ -74,6 +78,7 @@ impl History {
                 if self.state == State::Down {
                     // What comes back may have been restored from a backup: nothing known of before counts.
                     self.lags.clear();
+                    self.positions.clear();
                 }
                 self.failure = Some(error);
             }
@@ -104,6 +109,11 @@ impl History {
     pub fn lag_at_most(&self, source: u32, until: Instant) -> Option<Duration> {
         let known = self.lags.iter().find(|known| known.source == source)?;
         Some(known.lag + until.saturating_duration_since(known.asked_at))
+    }
+
+    /// Where the server stood when.
+    pub fn positions(&self) -> &Positions {
+        &self.positions
     }
 
     fn after(&mut self, error: &ProbeError) -> State {

@@ -28,6 +28,8 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
         address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306)).into(),
         weight: 1,
         role,
+        standby_since: None,
+        share: 100,
         why: Arc::from(""),
         version: None,
         reports: None,

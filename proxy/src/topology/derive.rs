@@ -8,6 +8,7 @@
 //!    file is active whatever it says: nobody else could be, and it refuses writes itself, in its own words.
 //! 3. A server beside it takes reads while it replicates from the active master and its lag is known and small:
 //!    unknown lag is infinite lag (FIELD §2.14).
+//!    One that comes back gets its reads back gradually: its caches are cold, and what made it late may be still there.
 //! 4. While the master is down the receiver has nobody to receive from; that alone does not stop reads
 //!    (FIELD §2.11: never judge by the I/O thread when the primary is down).
 
@@ -20,6 +21,15 @@ use crate::config;
 use crate::monitor::health::{Answer, History, State};
 use crate::monitor::observation::{Link, Receiver};
 
+/// What an operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A standby further behind takes no reads.
+    pub max_lag: Duration,
+    /// In what time a standby that has taken none gets all its reads back.
+    pub slow_start: Duration,
+}
+
 /// The topology before anything is known.
 pub fn unprobed(servers: &[config::Server]) -> Topology {
     let server = |(index, server): (usize, &config::Server)| Server {
@@ -28,6 +38,8 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         address: server.address.clone(),
         weight: server.weight,
         role: Role::Down,
+        standby_since: None,
+        share: 100,
         why: "not probed yet".into(),
         version: None,
         reports: None,
@@ -48,13 +60,14 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
 }
 
 /// The next topology, from the one before and what is known of each server (`histories` in the servers' order).
-pub fn derive(previous: &Topology, histories: &[History], max_lag: Duration, now: Instant) -> Topology {
+pub fn derive(previous: &Topology, histories: &[History], bounds: Bounds, now: Instant) -> Topology {
     let active = choose_active(previous.active, histories);
     let pair = Pair {
         names: previous.servers.iter().map(|s| s.name.as_ref()).collect(),
         histories,
         active,
-        max_lag,
+        first: previous.active.is_none(),
+        bounds,
         now,
     };
     let servers = previous
@@ -106,27 +119,39 @@ struct Pair<'a> {
     names: Vec<&'a str>,
     histories: &'a [History],
     active: Option<ServerId>,
-    max_lag: Duration,
+    /// Nobody was active before: nobody has stopped taking reads.
+    first: bool,
+    bounds: Bounds,
     now: Instant,
 }
 
 impl Pair<'_> {
     fn server(&self, server: &Server, history: &History) -> Server {
         let (role, why) = self.role(server.id, history);
+        let standby_since = match (role, server.role) {
+            (Role::Standby, Role::Standby) => server.standby_since,
+            (Role::Standby, _) if !self.first => Some(self.now),
+            _ => None,
+        };
         let last = history.last();
-        let link = history.current().and_then(|answer| self.link(server.id, answer));
+        let answer = history.current();
+        let link = answer.and_then(|answer| self.link(server.id, answer));
         Server {
             id: server.id,
             name: server.name.clone(),
             address: server.address.clone(),
             weight: server.weight,
             role,
+            standby_since,
+            share: self.share(standby_since),
             why: why.into(),
             version: last.map(|answer| answer.seen.version.clone()),
             reports: last.map(|answer| Arc::clone(&answer.seen.reports)),
             timeouts: last.and_then(|answer| answer.seen.timeouts),
             read_only: last.is_none_or(|answer| answer.seen.read_only),
-            replication: link.map(replication),
+            replication: answer
+                .zip(link)
+                .map(|(answer, link)| replication(link, self.shown_lag(server.id, answer, link))),
             position: last
                 .map(|answer| answer.seen.position.clone())
                 .unwrap_or_default(),
@@ -179,15 +204,43 @@ impl Pair<'_> {
         if link.receiver == Receiver::Stopped && !source_down {
             return Err(stopped("the receiver has stopped", link));
         }
-        match self.lag(history, link, source) {
+        match self.lag(history, answer, link, source) {
             None => Err(format!("its lag behind {name} is unknown")),
-            Some(lag) if lag > self.max_lag => {
-                Err(format!("more than max_lag ({:?}) behind {name}", self.max_lag))
-            }
+            Some(lag) if lag > self.bounds.max_lag => Err(format!(
+                "more than max_lag ({:?}) behind {name}",
+                self.bounds.max_lag
+            )),
             Some(_) if link.receiver == Receiver::Connected => Ok(format!("replicates from {name}")),
             Some(_) if source_down => Ok(format!("followed {name} until that went down")),
             Some(_) => Ok(format!("replicates from {name}, reconnecting")),
         }
+    }
+
+    /// What the server says itself (in seconds, and 0 for what it has not received yet), and what the positions say
+    /// (where they are known): the larger one.
+    fn measured(&self, answer: &Answer, link: &Link, source: ServerId) -> Option<Duration> {
+        let said = link.lag?;
+        let positions = self.histories[source.0].positions();
+        let by_position = positions.lag(&answer.seen.position, answer.asked_at);
+        Some(by_position.map_or(said, |lag| lag.max(said)))
+    }
+
+    fn shown_lag(&self, id: ServerId, answer: &Answer, link: &Link) -> Option<Duration> {
+        let others = (0..self.names.len()).map(ServerId).find(|&other| other != id);
+        match self.source(id).or(others) {
+            Some(source) => self.measured(answer, link, source),
+            None => link.lag,
+        }
+    }
+
+    /// In percent, growing from a twentieth to all within `slow_start`.
+    fn share(&self, since: Option<Instant>) -> u32 {
+        let Some(since) = since.filter(|_| !self.bounds.slow_start.is_zero()) else {
+            return 100;
+        };
+        let passed = self.now.saturating_duration_since(since).as_millis() * 100;
+        let share = passed / self.bounds.slow_start.as_millis().max(1);
+        u32::try_from(share).unwrap_or(100).clamp(5, 100)
     }
 
     /// Whom a server should replicate from: the active master, or, where nobody is active, the other server.
@@ -216,8 +269,8 @@ impl Pair<'_> {
 
     /// The lag, or the most that it can be while nobody can tell: the receiver notices its master's death some
     /// milliseconds before or after our probe does, and from then on the server answers NULL.
-    fn lag(&self, history: &History, link: &Link, source: ServerId) -> Option<Duration> {
-        if let (Some(lag), None) = (link.lag, history.failure()) {
+    fn lag(&self, history: &History, answer: &Answer, link: &Link, source: ServerId) -> Option<Duration> {
+        if let (Some(lag), None) = (self.measured(answer, link, source), history.failure()) {
             return Some(lag);
         }
         let source = &self.histories[source.0];
@@ -236,11 +289,11 @@ fn stopped(what: &str, link: &Link) -> String {
     }
 }
 
-fn replication(link: &Link) -> Replication {
+fn replication(link: &Link, lag: Option<Duration>) -> Replication {
     Replication {
         receiving: link.receiver == Receiver::Connected,
         applying: link.applying,
-        lag: link.lag,
+        lag,
         error: link.error.clone(),
     }
 }

@@ -12,6 +12,8 @@ fn server(id: usize, role: Role) -> Server {
         address: std::net::SocketAddr::from(([127, 0, 0, 1], 3306 + id as u16)).into(),
         weight: 1,
         role,
+        standby_since: None,
+        share: 100,
         why: Arc::from("writable"),
         version: Some(Version {
             flavor: Flavor::MariaDb,

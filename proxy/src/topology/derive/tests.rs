@@ -11,7 +11,10 @@ use crate::topology::gtid::{Position, Stream};
 use crate::topology::reports::Reports;
 use crate::topology::{Flavor, Version};
 
-const MAX_LAG: Duration = Duration::from_secs(5);
+const BOUNDS: Bounds = Bounds {
+    max_lag: Duration::from_secs(5),
+    slow_start: Duration::from_secs(10),
+};
 
 const STORIES: &[(&str, &str)] = &[
     (
@@ -177,15 +180,19 @@ impl Pair {
     }
 
     fn probe(&mut self, server: usize, what: &str) {
+        self.take(server, result(server, what));
+    }
+
+    fn take(&mut self, server: usize, result: Result<Seen, ProbeError>) {
         self.now += Duration::from_millis(125);
         let observation = Observation {
             server: ServerId(server),
             asked_at: self.now,
             took: Duration::from_millis(1),
-            result: result(server, what),
+            result,
         };
         self.histories[server].record(observation);
-        let next = derive(&self.topology, &self.histories, MAX_LAG, self.now);
+        let next = derive(&self.topology, &self.histories, BOUNDS, self.now);
         check(&self.topology, &next);
         self.topology = next;
     }
@@ -220,7 +227,7 @@ fn result(server: usize, what: &str) -> Result<Seen, ProbeError> {
     Err(match what {
         "refused" => ProbeError::Refused(text),
         "lost" => ProbeError::Lost(text),
-        "timeout" => ProbeError::Timeout(MAX_LAG),
+        "timeout" => ProbeError::Timeout(BOUNDS.max_lag),
         "full" => ProbeError::Full(text),
         "denied" => ProbeError::Denied {
             message: text,
@@ -394,4 +401,47 @@ fn the_mark_goes_on_while_the_active_master_stays() {
     pair.probe(1, "rw lag ? connecting");
     let second = pair.topology.mark.clone().unwrap();
     assert_eq!(second.stream(), Stream::of_mariadb(0, 2));
+}
+
+#[test]
+fn a_standby_that_comes_back_gets_its_reads_back_gradually() {
+    let mut pair = Pair::new();
+    pair.probe(0, "rw lag 0");
+    pair.probe(1, "ro lag 0");
+    assert_eq!(pair.topology.servers[1].share, 100, "it never had to stop");
+    pair.probe(1, "ro lag 6");
+    let shares: Vec<u32> = [0, 1, 4, 4, 4]
+        .into_iter()
+        .map(|seconds| {
+            pair.now += Duration::from_secs(seconds);
+            pair.probe(1, "ro lag 0");
+            pair.topology.servers[1].share
+        })
+        .collect();
+    assert_eq!(shares, [5, 11, 52, 93, 100]);
+}
+
+/// The servers' own word is 0 as long as the receiver has not received what is missing.
+#[test]
+fn what_a_standby_lacks_counts_as_lag_whatever_it_says_itself() {
+    let mut pair = Pair::new();
+    let at = |server: usize, position: &str| {
+        Ok(Seen {
+            position: Position::parse_mariadb(position).unwrap(),
+            ..seen(server, ["rw lag 0", "ro lag 0"][server])
+        })
+    };
+    for server in [0, 1, 0, 1] {
+        pair.take(server, at(server, "0-1-10"));
+    }
+    for _ in 0..30 {
+        pair.take(0, at(0, "0-1-20"));
+        pair.take(1, at(1, "0-1-10"));
+    }
+    let standby = &pair.topology.servers[1];
+    assert_eq!(standby.role, Role::Detached, "{}", standby.why);
+    let lag = standby.replication.as_ref().and_then(|link| link.lag);
+    assert!(lag > Some(BOUNDS.max_lag), "{lag:?}");
+    pair.take(1, at(1, "0-1-20"));
+    assert_eq!(pair.topology.servers[1].role, Role::Standby);
 }
