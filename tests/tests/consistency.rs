@@ -19,47 +19,43 @@ use tandem_tests::history::record::History;
 use tandem_tests::history::world::{World, initial};
 use tandem_tests::history::{brake, ground};
 use tandem_tests::{Cluster, Setup};
+use tokio::sync::Mutex;
 
 const SESSIONS: usize = 16;
 const SECONDS: u64 = 6;
 
-/// What Tandem promises, and by which rule it is judged.
-const LEVEL: Level = Level {
-    toml: "",
-    rule: Rule::Session,
-};
-
 /// The standby must have had a real share, or nothing would have been shown: of a hundred reads so many.
-const LEAST_SHARE: usize = 8;
+const LEAST_SHARE: usize = 10;
 
-struct Level {
-    toml: &'static str,
-    rule: Rule,
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_read_is_older_than_anybody_was_told() {
+    let _turn = TURN.lock().await;
+    let run = run("strict").await;
+    run.assert_right(Rule::Strict);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_read_is_older_than_the_level_allows() {
-    let seed = number("TANDEM_SEED").unwrap_or(1);
-    let run = run(&LEVEL, seed).await;
-    let violations = judge(&run.history, LEVEL.rule);
-    println!("{}", run.summary());
-    assert!(violations.is_empty(), "{}", report(seed, &violations));
-    assert!(
-        run.share() >= LEAST_SHARE,
-        "{} % of the reads on the standby",
-        run.share()
-    );
-    // The same judge finds what a stricter rule forbids: it would find it where it matters.
-    let stricter = judge(&run.history, Rule::Strict);
-    println!("by the strict rule: {} violations", stricter.len());
-    assert!(
-        !stricter.is_empty(),
-        "nothing was stale: the standby was not slow enough"
-    );
+async fn at_level_session_no_read_is_older_than_the_session_was_told() {
+    let _turn = TURN.lock().await;
+    let run = run("session").await;
+    run.assert_right(Rule::Session);
+    run.assert_stale();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_level_eventual_reads_are_older_and_never_wrong() {
+    let _turn = TURN.lock().await;
+    let run = run("eventual").await;
+    run.assert_right(Rule::Eventual);
+    run.assert_stale();
+}
+
+/// A run needs the machine for itself.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// One run: everything that was done, and how.
 struct Run {
+    seed: u64,
     history: History,
     logs: Vec<Log>,
     brakes: BTreeMap<brake::Brake, usize>,
@@ -67,13 +63,17 @@ struct Run {
     reasons: String,
 }
 
-async fn run(level: &Level, seed: u64) -> Run {
+async fn run(level: &str) -> Run {
+    let seed = number("TANDEM_SEED").unwrap_or(1);
     let seconds = number("TANDEM_CONSISTENCY_SECONDS").unwrap_or(SECONDS);
+    let mut pair = Setup::default().pair;
+    // The application's account makes triggers.
+    pair.extra = vec!["log_bin_trust_function_creators=1".into()];
     let cluster = Cluster::start(Setup {
-        toml: level.toml.to_owned(),
+        pair,
+        toml: format!("[consistency]\nlevel = \"{level}\"\n"),
         // What one worker is told must be known to the other.
         change: |config| config.listener.workers = 2,
-        ..Setup::default()
     })
     .await;
     ground::prepare(&cluster).await;
@@ -111,34 +111,77 @@ async fn run(level: &Level, seed: u64) -> Run {
     }
     let reasons = cluster.reasons().await;
     ground::assert_holds(&cluster, &world.values()).await;
-    cluster.assert_logs_clean();
+    assert_no_errors(&cluster);
     cluster.stop().await;
-    Run {
+    let run = Run {
+        seed,
         history,
         logs,
         brakes,
         reasons,
+    };
+    println!("{level}, seed {seed}: {}", run.summary());
+    run
+}
+
+/// The servers have logged no error, but that of an applier that was stopped in the middle of a statement, which MySQL says
+/// so; if it had not gone on, the servers would not hold the same.
+fn assert_no_errors(cluster: &Cluster) {
+    for server in cluster.pair().servers() {
+        let log = server.error_log();
+        let errors = log.lines().filter(|line| line.contains("[ERROR]"));
+        let errors: Vec<&str> = errors
+            .filter(|line| !line.contains("SQL thread aborted"))
+            .collect();
+        assert!(errors.is_empty(), "server {}: {errors:#?}", server.name());
     }
 }
 
 /// Each form of read is one that both servers may answer, with the mark that tells which did.
 async fn assert_balanced(cluster: &Cluster) {
-    let mut admin: Conn = cluster.admin().await;
+    let mut admin = cluster.admin().await;
     let mut dice = Dice::new(0);
+    // The standby has just been given all the tables, and what it has is known with the next probe.
+    let deadline = Instant::now() + Duration::from_secs(20);
     for form in Form::ALL {
         for _ in 0..8 {
             let text = Question::of(form, true, &mut dice).step.text;
-            let rows: Vec<Row> = admin
-                .query(format!("EXPLAIN ROUTE {text}"))
-                .await
-                .expect("a route");
-            let rows: BTreeMap<String, String> = rows.into_iter().map(mysql_async::from_row).collect();
-            assert_eq!(rows["reason"], "balanced", "{text}");
+            while reason(&mut admin, &text).await != "balanced" {
+                assert!(Instant::now() < deadline, "not balanced: {text}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }
 
+async fn reason(admin: &mut Conn, text: &str) -> String {
+    let rows: Vec<Row> = admin
+        .query(format!("EXPLAIN ROUTE {text}"))
+        .await
+        .expect("a route");
+    let mut rows: BTreeMap<String, String> = rows.into_iter().map(mysql_async::from_row).collect();
+    rows.remove("reason").expect("a reason")
+}
+
 impl Run {
+    /// By the rule of its level nothing was wrong, and the standby took part.
+    fn assert_right(&self, rule: Rule) {
+        let violations = judge(&self.history, rule);
+        assert!(violations.is_empty(), "{}", report(self.seed, &violations));
+        let share = self.share();
+        assert!(share >= LEAST_SHARE, "{share} % of the reads on the standby");
+    }
+
+    /// The same judge finds what the strict rule forbids where it is allowed: it would find it where it is not.
+    fn assert_stale(&self) {
+        let violations = judge(&self.history, Rule::Strict);
+        println!("older than by the strict rule: {} values", violations.len());
+        assert!(
+            !violations.is_empty(),
+            "nothing was stale: the standby was not slow enough"
+        );
+    }
+
     /// Of a hundred reads whose answer tells it, how many the standby has answered.
     fn share(&self) -> usize {
         let on = |name: &str| {

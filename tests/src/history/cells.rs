@@ -35,16 +35,29 @@ pub enum Table {
     Cleared,
     /// In another schema.
     Far,
+    /// Without transactions.
+    Loose,
+    /// Its place is taken by a new table of its name now and then.
+    Made,
+    /// Written by themselves, and read through a view, `Either`, that is now of one and now of the other.
+    East,
+    West,
+    Either,
+    /// A trigger writes the same into `LogOne` or `LogTwo`, and is made anew now and then.
+    Watched,
+    LogOne,
+    LogTwo,
 }
 
 use Table::{
-    Altered, Audit, Audited, Called, Child, Cleared, Far, First, Left, Parent, Right, Second, Third, Viewed,
+    Altered, Audit, Audited, Called, Child, Cleared, East, Either, Far, First, Left, LogOne, LogTwo, Loose,
+    Made, Parent, Right, Second, Third, Viewed, Watched, West,
 };
 
 impl Table {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         First, Second, Third, Parent, Child, Audited, Audit, Called, Viewed, Left, Right, Altered, Cleared,
-        Far,
+        Far, Loose, Made, East, West, Either, Watched, LogOne, LogTwo,
     ];
 
     /// Those that any statement may write: nothing else depends on their rows.
@@ -68,6 +81,14 @@ impl Table {
             Altered => "altered",
             Cleared => "cleared",
             Far => "far",
+            Loose => "loose",
+            Made => "made",
+            East => "east",
+            West => "west",
+            Either => "either_v",
+            Watched => "watched",
+            LogOne => "log_one",
+            LogTwo => "log_two",
         }
     }
 
@@ -82,6 +103,11 @@ impl Table {
         Cell { table: self, row }
     }
 
+    /// A cell that no table has: it tells which of two tables `Either` is of now, or `Watched`'s trigger writes: 0 or 1.
+    pub fn switch(self) -> Cell {
+        self.cell(0)
+    }
+
     pub fn cells(self) -> impl Iterator<Item = Cell> {
         (1..=ROWS).map(move |row| self.cell(row))
     }
@@ -91,6 +117,13 @@ impl Table {
 pub struct Cell {
     pub table: Table,
     pub row: u64,
+}
+
+impl Cell {
+    /// Whether a table has it.
+    pub fn is_real(self) -> bool {
+        self.row > 0
+    }
 }
 
 impl fmt::Display for Cell {

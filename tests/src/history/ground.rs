@@ -20,6 +20,11 @@ const OBJECTS: &[&str] = &[
     "CREATE PROCEDURE put(row_id INT, new BIGINT) REPLACE INTO called VALUES (row_id, new)",
     "CREATE FUNCTION poke(row_id INT, new BIGINT) RETURNS BIGINT DETERMINISTIC MODIFIES SQL DATA \
      BEGIN UPDATE called SET n = new WHERE id = row_id; RETURN new; END",
+    "CREATE TRIGGER watched_updated AFTER UPDATE ON watched FOR EACH ROW REPLACE INTO log_one VALUES (NEW.id, NEW.n)",
+    "CREATE PROCEDURE put_and_fail(row_id INT, new BIGINT) \
+     BEGIN REPLACE INTO called VALUES (row_id, new); SIGNAL SQLSTATE '45000'; END",
+    "CREATE PROCEDURE put_and_miss(row_id INT, new BIGINT) \
+     BEGIN REPLACE INTO called VALUES (row_id, new); SELECT n FROM missing; END",
     "CREATE VIEW viewed_v AS SELECT id, n FROM viewed",
     "CREATE VIEW viewed_vv AS SELECT id, n FROM viewed_v",
     "CREATE VIEW test_judged_far.third_v AS SELECT id, n FROM test_judged.third",
@@ -43,7 +48,8 @@ pub async fn prepare(cluster: &Cluster) {
             run(&mut conn, statement).await;
         }
     }
-    let mut conn = cluster.direct(cluster.a()).await;
+    // Through Tandem, which would learn of what is made past it only by and by.
+    let mut conn = cluster.client().await;
     for schema in [SCHEMA, FAR_SCHEMA] {
         run(&mut conn, &format!("CREATE DATABASE {schema}")).await;
     }
@@ -68,6 +74,14 @@ pub async fn prepare(cluster: &Cluster) {
 
 fn definition(table: Table) -> String {
     let (schema, name) = (table.schema(), table.name());
+    if table == Table::Either {
+        return format!("CREATE VIEW {name} AS SELECT id, n FROM east");
+    }
+    let engine = if table == Table::Loose {
+        " ENGINE=MyISAM"
+    } else {
+        ""
+    };
     let more = match table {
         Table::Parent => ", UNIQUE (n)",
         Table::Child => ", FOREIGN KEY (n) REFERENCES parent (n) ON UPDATE CASCADE ON DELETE CASCADE",
@@ -76,7 +90,7 @@ fn definition(table: Table) -> String {
     // Its rows are there before those of `child`, and the trigger's copies with those of `audited`.
     let rows = super::statement::list(table.cells().map(|cell| format!("({0},{0})", cell.row)));
     format!(
-        "CREATE TABLE {schema}.{name} (id INT PRIMARY KEY, n BIGINT NOT NULL{more}); \
+        "CREATE TABLE {schema}.{name} (id INT PRIMARY KEY, n BIGINT NOT NULL{more}){engine}; \
          INSERT INTO {schema}.{name} VALUES {rows}"
     )
 }
@@ -93,7 +107,10 @@ pub async fn assert_holds(cluster: &Cluster, values: &BTreeMap<Cell, Value>) {
             let rows: Vec<(u64, u64)> = conn.query(text).await.expect("rows");
             held.extend(rows.into_iter().map(|(row, n)| (table.cell(row), Some(n))));
         }
-        assert_eq!(&held, values, "server {}", server.name());
+        held.retain(|cell, _| cell.is_real());
+        let values = values.iter().filter(|(cell, _)| cell.is_real());
+        let values: BTreeMap<Cell, Value> = values.map(|(cell, value)| (*cell, *value)).collect();
+        assert_eq!(held, values, "server {}", server.name());
     }
 }
 

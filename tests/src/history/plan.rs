@@ -1,127 +1,12 @@
-//! Draws writes from a seed: which cells, by what means, and what is in them afterwards.
+//! Makes the statements that write claimed cells by some means, and tells what is in the cells afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::cells::{Cell, ROWS, SCHEMA, Table, Value};
+use super::cells::{Cell, SCHEMA, Table, Value};
+use super::means::Means;
 use super::statement::{Changes, Step, list, plain, spell};
 use crate::Flavor;
 use crate::differential::dice::Dice;
-
-/// The means of writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Means {
-    /// One statement of the common sort.
-    Plain,
-    /// Several tables; committed, rolled back, or committed by what commits implicitly.
-    Transaction,
-    AutocommitOff,
-    Savepoint,
-    /// The same statement reads one table and writes another.
-    InsertSelect,
-    /// One statement that updates two tables.
-    TwoTables,
-    DeleteFromTwo,
-    /// Foreign keys change what the text does not name.
-    Cascade,
-    Trigger,
-    Procedure,
-    /// A function that writes, in a SELECT or DO.
-    Function,
-    /// Two tables change names.
-    Rename,
-    Truncate,
-    /// Several statements in one packet.
-    Several,
-    /// `PREPARE` and `EXECUTE` as text.
-    TextPrepared,
-    Locked,
-    Xa,
-    /// MariaDB: `EXECUTE IMMEDIATE`, `BEGIN NOT ATOMIC`.
-    Code,
-    /// MariaDB: `INSERT … RETURNING`, whose reply is rows.
-    Returning,
-}
-
-impl Means {
-    /// Each as often as it stands here.
-    const DRAWN: &[Self] = &[
-        Self::Plain,
-        Self::Plain,
-        Self::Plain,
-        Self::Plain,
-        Self::Plain,
-        Self::Plain,
-        Self::Transaction,
-        Self::Transaction,
-        Self::Transaction,
-        Self::AutocommitOff,
-        Self::Savepoint,
-        Self::InsertSelect,
-        Self::TwoTables,
-        Self::DeleteFromTwo,
-        Self::Cascade,
-        Self::Cascade,
-        Self::Trigger,
-        Self::Trigger,
-        Self::Procedure,
-        Self::Function,
-        Self::Rename,
-        Self::Truncate,
-        Self::Several,
-        Self::TextPrepared,
-        Self::Locked,
-        Self::Xa,
-        Self::Code,
-        Self::Returning,
-    ];
-
-    pub fn draw(flavor: Flavor, dice: &mut Dice) -> Self {
-        match Self::DRAWN[dice.below(Self::DRAWN.len())] {
-            Self::Code | Self::Returning if flavor == Flavor::MySql => Self::Plain,
-            // Files are created and removed, which is slow.
-            Self::Rename | Self::Truncate if !dice.once_in(3) => Self::Plain,
-            means => means,
-        }
-    }
-
-    /// It keeps the session on its connection, where it would read from the active master only: nobody knows what such
-    /// code leaves behind.
-    pub fn ties(self) -> bool {
-        matches!(
-            self,
-            Self::Procedure | Self::Function | Self::Code | Self::Xa | Self::TextPrepared
-        )
-    }
-
-    /// The cells that a write by this means needs for itself.
-    pub fn cells(self, dice: &mut Dice) -> BTreeSet<Cell> {
-        use Table::{Audit, Audited, Called, Child, Cleared, First, Left, Parent, Right, Second};
-        let row = |dice: &mut Dice| 1 + dice.below(ROWS as usize) as u64;
-        let pairs = |tables: [Table; 2], rows: &[u64]| {
-            let cells = rows.iter().flat_map(|row| tables.map(|table| table.cell(*row)));
-            cells.collect()
-        };
-        match self {
-            Self::InsertSelect | Self::TwoTables | Self::DeleteFromTwo => {
-                pairs([First, Second], &[row(dice), row(dice)])
-            }
-            Self::Cascade => pairs([Parent, Child], &[row(dice)]),
-            Self::Trigger => pairs([Audited, Audit], &[row(dice), row(dice)]),
-            Self::Procedure | Self::Function => [Called.cell(row(dice))].into(),
-            Self::Rename => Left.cells().chain(Right.cells()).collect(),
-            Self::Truncate => Cleared.cells().collect(),
-            Self::Plain | Self::Returning | Self::Locked | Self::TextPrepared | Self::Code => {
-                let table = Table::FREE[dice.below(Table::FREE.len())];
-                (0..=dice.below(2)).map(|_| table.cell(row(dice))).collect()
-            }
-            Self::Transaction | Self::AutocommitOff | Self::Savepoint | Self::Several | Self::Xa => {
-                let count = 2 + dice.below(2);
-                let table = |dice: &mut Dice| Table::FREE[dice.below(Table::FREE.len())];
-                (0..count).map(|_| table(dice).cell(row(dice))).collect()
-            }
-        }
-    }
-}
 
 /// A write that is still to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +18,8 @@ pub struct Plan {
     /// The step that makes the changes visible to others, and whose reply acknowledges them.
     pub commit: usize,
     pub rolled_back: bool,
+    /// The error that is the reply to the step that commits.
+    pub error: Option<u16>,
     /// What undoes everything if a step is refused; `None` where a part may have been committed by then.
     pub undo: Option<&'static str>,
 }
@@ -145,6 +32,7 @@ impl Plan {
             changes,
             commit: 0,
             rolled_back: false,
+            error: None,
             undo: Some("ROLLBACK"),
         }
     }
@@ -164,7 +52,7 @@ impl Plan {
 type Values = BTreeMap<Cell, Value>;
 
 /// Plans a write by `means` of the claimed cells; `new` is a value that no write has made yet.
-pub fn plan(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
+pub fn plan(means: Means, values: &Values, new: u64, flavor: Flavor, dice: &mut Dice) -> Plan {
     match means {
         Means::Plain => one(means, values, new, dice, |step| vec![step]),
         Means::Locked => {
@@ -176,7 +64,7 @@ pub fn plan(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
         Means::TextPrepared => text_prepared(means, values, new, dice),
         Means::Code => code(means, values, new, dice),
         Means::Returning => returning(means, values, new, dice),
-        Means::Transaction => transaction(means, values, new, dice),
+        Means::Transaction | Means::Definition => transaction(means, values, new, dice),
         Means::AutocommitOff => {
             let (steps, changes) = several(values, new, dice);
             let end = ["SET autocommit=1", "set @@session.autocommit = 1"];
@@ -208,6 +96,57 @@ pub fn plan(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
             };
             let changes = values.keys().map(|cell| (*cell, values[&other(cell)])).collect();
             Plan::new(means, vec![Step::text(text)], changes)
+        }
+        Means::Loose => loose(means, values, new, dice),
+        Means::Failing => failing(means, values, new, flavor, dice),
+        Means::Shadow => shadow(means, values, new, dice),
+        Means::Redirect => {
+            let (now, other) = sides(values);
+            let name = other.name();
+            let text = format!("CREATE OR REPLACE VIEW either_v AS SELECT id, n FROM {name}");
+            let view = other
+                .cells()
+                .map(|cell| (Table::Either.cell(cell.row), values[&cell]));
+            let turned = (Table::Either.switch(), Some(u64::from(now == Table::East)));
+            Plan::new(means, vec![Step::text(text)], view.chain([turned]).collect())
+        }
+        Means::Side => {
+            let (now, other) = sides(values);
+            let side = if dice.once_in(3) { other } else { now };
+            let rows: Changes = values
+                .iter()
+                .filter(|(cell, _)| cell.table == side)
+                .map(|(c, v)| (*c, *v))
+                .collect();
+            let (step, mut changes) = plain(side, &rows, new, dice);
+            if side == now {
+                let seen = |(cell, value): &(Cell, Value)| (Table::Either.cell(cell.row), *value);
+                changes.extend(changes.iter().map(seen).collect::<Changes>());
+            }
+            Plan::new(means, vec![step], changes)
+        }
+        Means::Retrigger => {
+            let (_, other) = logs(values);
+            let steps = [
+                "DROP TRIGGER watched_updated".to_owned(),
+                format!(
+                    "CREATE TRIGGER watched_updated AFTER UPDATE ON watched FOR EACH ROW \
+                     REPLACE INTO {} VALUES (NEW.id, NEW.n)",
+                    other.name()
+                ),
+            ];
+            let turned = (Table::Watched.switch(), Some(u64::from(other == Table::LogTwo)));
+            let mut plan = Plan::new(means, steps.into_iter().map(Step::text).collect(), vec![turned]);
+            plan.undo = None;
+            plan
+        }
+        Means::Watched => {
+            let (now, _) = logs(values);
+            let cell = *values.keys().find(|cell| cell.is_real()).expect("a claimed cell");
+            let name = spell(Table::Watched, dice);
+            let text = format!("UPDATE {name} SET n = {new} WHERE id = {}", cell.row);
+            let changes = [Table::Watched, now].map(|table| (table.cell(cell.row), Some(new)));
+            Plan::new(means, vec![Step::text(text)], changes.into())
         }
         Means::Truncate => {
             let name = spell(Table::Cleared, dice);
@@ -270,19 +209,12 @@ fn transaction(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan
     let mut all = vec![Step::text(begin[dice.below(3)])];
     all.extend(steps);
     let rolled_back = dice.once_in(5);
-    // The last two commit implicitly.
-    let ends = [
-        "COMMIT",
-        "COMMIT",
-        "commit work",
-        "COMMIT AND CHAIN",
-        "BEGIN",
-        "ALTER TABLE idle COMMENT = ''",
-    ];
-    let end = if rolled_back {
-        "ROLLBACK"
-    } else {
-        ends[dice.below(ends.len())]
+    // The last one commits implicitly.
+    let ends = ["COMMIT", "COMMIT", "commit work", "COMMIT AND CHAIN", "BEGIN"];
+    let end = match rolled_back {
+        true => "ROLLBACK",
+        false if means == Means::Definition => "ALTER TABLE idle COMMENT = ''",
+        false => dice.pick(&ends),
     };
     all.push(Step::text(end));
     let mut plan = Plan::new(means, all, changes).at_its_end();
@@ -502,22 +434,116 @@ fn routine(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
     Plan::new(means, vec![Step::text(fill(&text))], changes)
 }
 
+/// The table that `Either` is of, and the other one.
+fn sides(values: &Values) -> (Table, Table) {
+    match values[&Table::Either.switch()] {
+        Some(0) => (Table::East, Table::West),
+        _ => (Table::West, Table::East),
+    }
+}
+
+/// The table that `Watched`'s trigger writes, and the other one.
+fn logs(values: &Values) -> (Table, Table) {
+    match values[&Table::Watched.switch()] {
+        Some(0) => (Table::LogOne, Table::LogTwo),
+        _ => (Table::LogTwo, Table::LogOne),
+    }
+}
+
+fn loose(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
+    let rows: Changes = values.iter().map(|(cell, value)| (*cell, *value)).collect();
+    let (present, absent): (Changes, Changes) = rows.iter().copied().partition(|(_, value)| value.is_some());
+    if let (Some((there, _)), false) = (present.first(), absent.is_empty()) {
+        // All before the row that is there already are inserted, and stay.
+        let tuple = |(cell, _): &(Cell, Value)| format!("({},{new})", cell.row);
+        let tuples = list(absent.iter().map(tuple).chain([format!("({},{new})", there.row)]));
+        let text = format!("INSERT INTO loose (id, n) VALUES {tuples}");
+        let changes = absent.iter().map(|(cell, _)| (*cell, Some(new))).collect();
+        let mut plan = Plan::new(means, vec![Step::text(text)], changes);
+        plan.error = Some(DUPLICATE);
+        plan.undo = None;
+        return plan;
+    }
+    let (step, changes) = plain(Table::Loose, &rows, new, dice);
+    let mut plan = Plan::new(means, vec![step], changes);
+    if dice.once_in(3) {
+        plan.steps.insert(0, Step::text("BEGIN"));
+        plan.steps.push(Step::text("ROLLBACK"));
+        plan.commit = 1;
+    }
+    plan.undo = None;
+    plan
+}
+
+fn failing(means: Means, values: &Values, new: u64, flavor: Flavor, dice: &mut Dice) -> Plan {
+    let cell = *values.keys().next().expect("a claimed cell");
+    let row = cell.row;
+    let count = if flavor == Flavor::MariaDb { 4 } else { 3 };
+    let (text, error) = match dice.below(count) {
+        0 => (format!("CALL put_and_fail({row}, {new})"), SIGNALLED),
+        1 => (format!("CALL put_and_miss({row}, {new})"), NO_SUCH_TABLE),
+        2 => (
+            format!("REPLACE INTO called VALUES ({row}, {new}); SELECT n FROM missing"),
+            NO_SUCH_TABLE,
+        ),
+        _ => {
+            let text = format!(
+                "BEGIN NOT ATOMIC REPLACE INTO called VALUES ({row}, {new}); SIGNAL SQLSTATE '45000'; END"
+            );
+            (text, SIGNALLED)
+        }
+    };
+    let mut plan = Plan::new(means, vec![Step::text(text)], vec![(cell, Some(new))]);
+    plan.error = Some(error);
+    plan.undo = None;
+    plan
+}
+
+fn shadow(means: Means, values: &Values, new: u64, dice: &mut Dice) -> Plan {
+    let steps: &[&str] = match dice.once_in(2) {
+        true => &[
+            "CREATE TABLE shadow (id INT PRIMARY KEY, n BIGINT NOT NULL) AS SELECT id, {new} AS n FROM row_keys",
+        ],
+        false => &[
+            "CREATE TABLE shadow LIKE made",
+            "INSERT INTO shadow SELECT id, {new} FROM row_keys",
+        ],
+    };
+    let fill = |step: &&str| Step::text(step.replace("{new}", &new.to_string()));
+    let mut all: Vec<Step> = steps.iter().map(fill).collect();
+    let commit = all.len();
+    all.push(Step::text("RENAME TABLE made TO old_made, shadow TO made"));
+    all.push(Step::text("DROP TABLE old_made"));
+    let changes = values.keys().map(|cell| (*cell, Some(new))).collect();
+    let mut plan = Plan::new(means, all, changes);
+    plan.commit = commit;
+    plan.undo = None;
+    plan
+}
+
+/// ER_DUP_ENTRY, ER_SIGNAL_EXCEPTION, ER_NO_SUCH_TABLE.
+const DUPLICATE: u16 = 1062;
+const SIGNALLED: u16 = 1644;
+const NO_SUCH_TABLE: u16 = 1146;
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::history::world;
 
     fn plans(seed: u64) -> Vec<Plan> {
         let mut dice = Dice::new(seed);
         let mut draw = |new: u64| {
-            let means = Means::draw(Flavor::MariaDb, &mut dice);
+            let means = Means::draw(Flavor::MariaDb, true, &mut dice);
             let all = world::initial();
             let values = means
                 .cells(&mut dice)
                 .into_iter()
                 .map(|cell| (cell, all[&cell]))
                 .collect();
-            plan(means, &values, new * 1000, &mut dice)
+            plan(means, &values, new * 1000, Flavor::MariaDb, &mut dice)
         };
         (1..=2000).map(&mut draw).collect()
     }
@@ -535,6 +561,7 @@ mod tests {
             .flat_map(|plan| &plan.changes)
             .map(|(cell, _)| cell.table)
             .collect();
-        assert_eq!(tables.len(), Table::ALL.len());
+        // All but the one that the trigger writes only after it was made anew: here nothing is carried out.
+        assert_eq!(tables.len(), Table::ALL.len() - 1);
     }
 }

@@ -32,7 +32,8 @@ pub struct Claim<'a> {
 /// What is in a cell before anybody writes: its row's number.
 pub fn initial() -> BTreeMap<Cell, Value> {
     let cells = Table::ALL.into_iter().flat_map(Table::cells);
-    cells.map(|cell| (cell, Some(cell.row))).collect()
+    let switches = [Table::Either, Table::Watched].map(Table::switch);
+    cells.chain(switches).map(|cell| (cell, Some(cell.row))).collect()
 }
 
 impl World {
