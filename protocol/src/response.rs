@@ -154,6 +154,12 @@ impl Walker {
         self.state == State::Done && self.skip == 0 && !self.continued
     }
 
+    /// What comes next is the head of a result: nothing has come, or another result is complete.
+    #[must_use]
+    pub fn is_at_head(&self) -> bool {
+        self.state == State::Head && self.skip == 0 && !self.continued
+    }
+
     /// Rows begun so far, of all results of the reply.
     pub fn rows(&self) -> u64 {
         self.rows

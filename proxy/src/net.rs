@@ -128,6 +128,13 @@ impl Stream {
         }
     }
 
+    /// Says that a result is complete and another one of the same reply follows.
+    pub fn end_result(&mut self) {
+        if let Transport::Compressed(stream) = &mut self.transport {
+            stream.end_result();
+        }
+    }
+
     /// Takes the socket out, with the bytes that were read ahead put back.
     fn take_socket(&mut self, inbox: &mut Inbox) -> io::Result<Socket> {
         match std::mem::replace(&mut self.transport, Transport::Lost) {

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Compression, Conn, OptsBuilder, Row};
 use tandem::demo::pair::{APP, Options};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::handshake::greeting::Greeting;
@@ -200,6 +200,36 @@ async fn php_compresses() {
         ]);
         let out = run(command, proxy.address(), "").await;
         assert_eq!(out.clean(), "same\n200000\ntest_compression\n", "{leg}");
+    }
+}
+
+/// mysql_async refuses a plain packet whose number the server would not have given it: behind each result servers go on
+/// from the number of the compressed packet.
+#[tokio::test]
+async fn mysql_async_compresses_and_reads_several_results() {
+    for (leg, proxy) in proxies().await {
+        let (address, compression) = (proxy.address(), Compression::default());
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(address.ip().to_string())
+            .tcp_port(address.port())
+            .user(Some(APP.user))
+            .pass(Some(APP.password))
+            .prefer_socket(false)
+            .compression(compression);
+        let mut session = Conn::new(opts).await.expect("logged in");
+        for sleep in ["0", "0.2"] {
+            let text = format!(
+                "SELECT 1 UNION SELECT 2; DO SLEEP({sleep}); SELECT 3; SELECT 4, SLEEP({sleep}); SELECT 5"
+            );
+            let mut reply = session.query_iter(text).await.expect("a first result");
+            let mut seen = Vec::new();
+            while !reply.is_empty() {
+                let rows: Vec<Row> = reply.collect().await.expect(leg);
+                seen.extend(rows.iter().map(|row| row.get::<u8, _>(0).expect("a number")));
+            }
+            assert_eq!(seen, [1, 2, 3, 4, 5], "{leg}");
+        }
+        session.disconnect().await.expect("gone");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The compressed protocol, over whatever carries the bytes: who uses the stream sees plain packets.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
@@ -99,7 +100,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 }
 
 /// Finds the numbers of plain packets in a stream of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frames {
     /// Bytes of the header that were seen.
     have: u32,
@@ -156,6 +157,9 @@ pub(super) struct Compressed {
     /// What comes answers what was sent, and is no new command.
     answers: bool,
     sent_since: bool,
+    /// What is added to the numbers of plain packets on their way to a client, and whether that begins anew.
+    shift: u8,
+    aligns: bool,
     /// Packets on their way out, and how much of them has gone.
     outgoing: Vec<u8>,
     gone: usize,
@@ -186,6 +190,8 @@ impl Compressed {
             last_sent: 0,
             answers: side == Side::Server,
             sent_since: false,
+            shift: 0,
+            aligns: false,
             outgoing: Vec::new(),
             gone: 0,
         }
@@ -208,6 +214,12 @@ impl Compressed {
     pub(super) fn rest(&mut self) {
         self.seq = 1;
         self.rests = true;
+    }
+
+    /// The next plain packet gets the number of the compressed one that carries it: servers do so whenever they have sent
+    /// what they had, which they do behind each result, and mysql_async counts on it.
+    pub(super) fn end_result(&mut self) {
+        self.aligns = self.side == Side::Client;
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -266,7 +278,12 @@ impl Compressed {
                 let (got, due) = (header.seq, if rested { 0 } else { due });
                 return Err(invalid(Broken::OutOfOrder { got, due }));
             }
-            Side::Client => self.answers &= !rested && (header.seq != 0 || due == 0),
+            Side::Client => {
+                self.answers &= !rested && (header.seq != 0 || due == 0);
+                // What it sends within a reply is counted by both sides.
+                self.aligns = self.answers;
+                self.shift = 0;
+            }
             // It answers several commands that were sent at once, each beginning anew.
             Side::Server => {
                 self.commands.heard();
@@ -347,15 +364,33 @@ impl Compressed {
             self.outgoing = self.codec.outgoing.take();
         }
         let (now, after) = plain.split_at(count);
+        let shifted = match self.aligns || self.shift != 0 {
+            true => Cow::Owned(self.shifted(now)),
+            false => Cow::Borrowed(now),
+        };
         self.note_numbers(now);
         let before = self.outgoing.len();
         let mut packer = self.codec.packer.borrow_mut();
-        packer.pack(self.method, self.seq, now, &mut self.outgoing);
+        packer.pack(self.method, self.seq, &shifted, &mut self.outgoing);
         self.seq = self.seq.wrapping_add(1);
         let traffic = self.codec.traffic(self.side);
         add(&traffic.sent, self.outgoing.len() - before);
         add(&traffic.sent_plain, count);
         Ok(after)
+    }
+
+    /// The same packets with the numbers that a client expects in the next compressed one.
+    fn shifted(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut shifted = plain.to_vec();
+        let mut frames = self.sending;
+        let mut at = 0;
+        while let Some((index, continued)) = frames.next(plain, &mut at) {
+            if std::mem::take(&mut self.aligns) && !continued {
+                self.shift = self.seq.wrapping_sub(plain[index]);
+            }
+            shifted[index] = plain[index].wrapping_add(self.shift);
+        }
+        shifted
     }
 
     /// Sends what is packed.
@@ -499,6 +534,42 @@ mod tests {
             numbers.push(header.seq);
         }
         assert_eq!(numbers, [1, 2, 1, 2]);
+    }
+
+    /// As both servers do it behind each result of several; mysql_async refuses anything else.
+    #[tokio::test]
+    async fn behind_a_result_plain_packets_go_on_from_the_number_of_the_compressed_one() {
+        let mut ends = Ends::connected().await;
+        ends.compress_client();
+        ends.compress_server();
+        let command = packet(0, b"\x03ask");
+        ends.client.0.write_all(&command).await.expect("sent");
+        let (stream, inbox) = &mut ends.server;
+        fill(stream, inbox, command.len()).await.expect("a command");
+        let one = [packet(1, b"head"), packet(2, b"row"), packet(3, b"end")].concat();
+        stream.write_all(&one).await.expect("sent");
+        stream.end_result();
+        let another = [packet(4, b"head"), packet(5, b"row")].concat();
+        stream.write_all(&another).await.expect("sent");
+        stream.write_all(&packet(6, b"row")).await.expect("sent");
+        let (stream, inbox) = below(&mut ends.client.0);
+        let mut numbers = Vec::new();
+        while numbers.len() < 3 {
+            fill(stream, inbox, HEADER_LEN).await.expect("a header");
+            let header = Header::peek(inbox.bytes()).expect("a header");
+            fill(stream, inbox, HEADER_LEN + header.len)
+                .await
+                .expect("a packet");
+            // So short that it is not packed.
+            let plain = &inbox.bytes()[HEADER_LEN..HEADER_LEN + header.len];
+            let (mut frames, mut at, mut within) = (Frames::default(), 0, Vec::new());
+            while let Some((index, _)) = frames.next(plain, &mut at) {
+                within.push(plain[index]);
+            }
+            numbers.push((header.seq, within));
+            inbox.consume(HEADER_LEN + header.len);
+        }
+        assert_eq!(numbers, [(1, vec![1, 2, 3]), (2, vec![2, 3]), (3, vec![4])]);
     }
 
     #[tokio::test]

@@ -201,6 +201,9 @@ pub(crate) async fn carry(
                 *forwarded = true;
                 learned.bytes += ready as u64;
                 write_bounded(&mut client.stream, bytes, client.write_timeout).await?;
+                if walker.is_at_head() {
+                    client.stream.end_result();
+                }
             }
             connection.inbox.consume(ready);
         }
