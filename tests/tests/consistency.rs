@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
+use mysql_async::{Conn, Opts, Row};
 use tandem_tests::differential::dice::Dice;
 use tandem_tests::history::cells::SCHEMA;
 use tandem_tests::history::judge::{Rule, Violation, judge};
@@ -48,6 +48,83 @@ async fn at_level_eventual_reads_are_older_and_never_wrong() {
     let run = run("eventual").await;
     run.assert_right(Rule::Eventual);
     run.assert_stale();
+}
+
+/// Of ten tables one is written as fast as it goes: the reads of the other nine are still shared, by text and prepared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_always_written_keeps_no_read_of_another_from_the_standby() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::start(Setup {
+        change: |config| config.listener.workers = 2,
+        ..Setup::default()
+    })
+    .await;
+    ground::mark(&cluster).await;
+    cluster.create_database("test_hot").await;
+    let mut conn = cluster.client_in("test_hot").await;
+    for table in 0..TABLES {
+        let text =
+            format!("CREATE TABLE t{table} (id INT PRIMARY KEY, n INT); INSERT INTO t{table} VALUES (1, 0)");
+        conn.query_drop(text).await.expect("a table");
+    }
+    cluster.wait_replicated().await;
+    let until = Instant::now() + Duration::from_secs(number("TANDEM_CONSISTENCY_SECONDS").unwrap_or(SECONDS));
+    let opts = cluster.opts(Some("test_hot"));
+    let writers: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(write_hot(opts.clone(), until)))
+        .collect();
+    let readers: Vec<_> = (1..TABLES)
+        .map(|table| tokio::spawn(read_cold(opts.clone(), table, until)))
+        .collect();
+    let (mut writes, mut on_b, mut reads) = (0, 0, 0);
+    for writer in writers {
+        writes += writer.await.expect("a writer");
+    }
+    for reader in readers {
+        let (all, b) = reader.await.expect("a reader");
+        reads += all;
+        on_b += b;
+    }
+    let share = 100 * on_b / reads.max(1);
+    println!(
+        "{writes} writes of one table, {reads} reads of {} others, {share} % of them on the standby; {}",
+        TABLES - 1,
+        cluster.reasons().await
+    );
+    assert!(writes > 100 && reads > 1000, "{writes} writes, {reads} reads");
+    assert!(share >= 40, "{share} % of the reads on the standby");
+    cluster.stop().await;
+}
+
+const TABLES: usize = 10;
+
+async fn write_hot(opts: Opts, until: Instant) -> usize {
+    let mut conn = Conn::new(opts).await.expect("a connection");
+    let mut writes = 0;
+    while Instant::now() < until {
+        conn.query_drop("UPDATE t0 SET n = n + 1").await.expect("a write");
+        writes += 1;
+    }
+    writes
+}
+
+/// How many reads, and how many of them the standby has answered.
+async fn read_cold(opts: Opts, table: usize, until: Instant) -> (usize, usize) {
+    let mut conn = Conn::new(opts).await.expect("a connection");
+    let text = format!("SELECT n, (SELECT name FROM test_here.here) FROM t{table} WHERE id = 1");
+    let prepared = conn.prep(&text).await.expect("a statement");
+    let (mut reads, mut on_b) = (0, 0);
+    while Instant::now() < until {
+        let row: Option<(i32, String)> = match reads % 2 {
+            0 => conn.query_first(&text).await.expect("a read"),
+            _ => conn.exec_first(&prepared, ()).await.expect("a read"),
+        };
+        let (n, server) = row.expect("a row");
+        assert_eq!(n, 0);
+        reads += 1;
+        on_b += usize::from(server == "b");
+    }
+    (reads, on_b)
 }
 
 /// A run needs the machine for itself.

@@ -33,12 +33,11 @@ const OBJECTS: &[&str] = &[
      LEFT JOIN audit c ON c.id = k.id LEFT JOIN child d ON d.id = k.id",
 ];
 
-/// Makes everything on both servers, and fills the tables with what the world begins with.
-pub async fn prepare(cluster: &Cluster) {
+/// Each server gets a row of its own in a table of the same name: `SELECT name FROM test_here.here` says who has answered.
+pub async fn mark(cluster: &Cluster) {
     for server in cluster.pair().servers() {
         let mut conn = cluster.direct(server).await;
         let name = server.name();
-        // Each server has its own row: it says who has answered.
         for statement in [
             "SET sql_log_bin = 0",
             "CREATE DATABASE test_here",
@@ -48,6 +47,11 @@ pub async fn prepare(cluster: &Cluster) {
             run(&mut conn, statement).await;
         }
     }
+}
+
+/// Makes everything on both servers, and fills the tables with what the world begins with.
+pub async fn prepare(cluster: &Cluster) {
+    mark(cluster).await;
     // Through Tandem, which would learn of what is made past it only by and by.
     let mut conn = cluster.client().await;
     for schema in [SCHEMA, FAR_SCHEMA] {
