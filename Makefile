@@ -52,9 +52,8 @@ fuzz:
 drivers:
 	@$(INSTALL) build server client php python drivers
 	$(CARGO) build --package tandem --package tandem-tests --bins
-	tests/drivers/run
 	.ci/server-root mysql-9.7
-	TANDEM_SERVER=mysql-9.7 tests/drivers/run
+	tests/drivers/run
 
 build:
 	@$(INSTALL) build
