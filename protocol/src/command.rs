@@ -173,7 +173,8 @@ pub fn execute_params<'a>(
     let counted = execute.flags & StmtExecute::PARAMETER_COUNT_AVAILABLE != 0;
     let mut params = usize::from(params);
     let mut count: &[u8] = &[];
-    if named && counted {
+    // As the servers: a statement with parameters has the count without the flag, too (mysql-connector-python leaves it out).
+    if named && (counted || params > 0) {
         let declared = reader.lenenc_int("number of parameters")?;
         count = &execute.params[..execute.params.len() - reader.clone().rest().len()];
         params = usize::try_from(declared)

@@ -408,6 +408,9 @@ async fn query_attributes_reach_the_server() {
     ] {
         twins.same_execution(ids, &execute(rest)).await;
     }
+    // Counted without the flag that says so, as mysql-connector-python does it.
+    let unflagged = b"\0\x01\0\0\0\x01\0\x01\x08\0\0\x05\0\0\0\0\0\0\0";
+    twins.same_execution(ids, unflagged).await;
     // Another connection, which has not seen the types: the session changes what it is known by.
     twins.same(0x1b, &[0, 0], Expect::Single).await;
     let alone = execute(b"\x01\0\0\x07\0\0\0\0\0\0\0");

@@ -113,6 +113,15 @@ fn execute_params_with_attributes_have_names() {
         params.earlier_types(params.types, Capabilities::QUERY_ATTRIBUTES),
         Some(params.types)
     );
+    // Where the statement has parameters they are counted without the flag, too: mysql-connector-python sets it only when
+    // there are attributes, and MySQL 9.7 takes that.
+    let few = b"\x01\0\x01\x03\0\0\x05\0\0\0";
+    let params = read(0, few, Capabilities::QUERY_ATTRIBUTES).unwrap();
+    assert_eq!((params.count, params.params), (&[1][..], 1));
+    assert_eq!(
+        (params.types, params.values),
+        (&b"\x03\0\0"[..], &b"\x05\0\0\0"[..])
+    );
     // Without the capability the flag means nothing.
     let plain = read(counted, b"\0\x01\x03\0\x05\0\0\0", Capabilities::empty()).unwrap();
     assert_eq!((plain.types, plain.values), (&[3, 0][..], &[5, 0, 0, 0][..]));
