@@ -313,6 +313,17 @@ pub struct Consistency {
     pub level: Level,
     /// How long a read that the standby may not answer yet waits for it before the active master is asked.
     pub read_wait: Duration,
+    /// Strict reads see what is committed on the active master past Tandem too.
+    pub track_external: bool,
+    /// How often it is asked for that.
+    pub track_interval: Duration,
+}
+
+impl Consistency {
+    /// How old what is known of others' commits may be: an interval, and one for the question.
+    pub fn track_limit(&self) -> Option<Duration> {
+        self.track_external.then_some(2 * self.track_interval)
+    }
 }
 
 /// What a read must see.

@@ -21,6 +21,7 @@ mod announce;
 mod applied;
 mod definitions;
 pub(crate) mod door;
+mod external;
 pub mod health;
 pub mod observation;
 pub mod positions;
@@ -103,6 +104,9 @@ pub fn start(config: &Config) -> Monitor {
         tasks.spawn(follower.run());
     }
     tasks.spawn(definitions::Reader::new(config, topology.clone(), signals.clone()).run());
+    if config.consistency.track_external {
+        tasks.spawn(external::Watcher::new(config, topology.clone(), signals.clone()).run());
+    }
     let publisher = Publisher {
         topology: topology.clone(),
         histories: vec![History::default(); config.servers.len()],
@@ -110,6 +114,7 @@ pub fn start(config: &Config) -> Monitor {
         bounds: Bounds {
             max_lag: config.monitor.max_lag,
             slow_start: config.monitor.slow_start,
+            track: config.consistency.track_limit(),
         },
         signals: signals.clone(),
     };

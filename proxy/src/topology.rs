@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod derive;
+pub mod external;
 pub mod gtid;
 pub mod ledger;
 pub mod mark;

@@ -409,3 +409,57 @@ async fn less_than_strict_is_asked_for_by_name() {
         cluster.wait_replicated().await;
     }
 }
+
+/// What others write past Tandem is seen by whoever reads two intervals later, if that is asked for.
+#[tokio::test]
+async fn what_others_write_on_the_active_master_is_seen_when_it_is_tracked() {
+    let _applier = APPLIER.lock().await;
+    let cluster = cluster().await;
+    let schema = "test_others";
+    cluster.create_database(schema).await;
+    let mut other = cluster.direct(cluster.a()).await;
+    other.query_drop(format!("USE {schema}")).await.expect("used");
+    for text in [
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT)",
+        "INSERT INTO t VALUES (1, 0)",
+    ] {
+        other.query_drop(text).await.expect("done past Tandem");
+    }
+    cluster.wait_replicated().await;
+    let flavor = cluster.b().engine().flavor();
+    let mut standby = cluster.direct(cluster.b()).await;
+    for (tracks, interval) in [(true, 200), (false, 200)] {
+        let toml = format!("[consistency]\ntrack_external = {tracks}\ntrack_interval = \"{interval}ms\"");
+        let proxy = Proxy::over(cluster.pair(), &toml, |config| {
+            config.listener.workers = 1;
+            config.monitor.interval = INTERVAL;
+            config.servers[1].weight = 100;
+        })
+        .await;
+        wait_until("the standby takes reads", INTERVAL / 3, || async {
+            let mut conn = Conn::new(proxy.opts(Some(schema))).await.expect("a session");
+            reads_on(&mut conn, cluster).await == "b"
+        })
+        .await;
+        standby
+            .query_drop(applier(flavor, "STOP"))
+            .await
+            .expect("stopped");
+        other.query_drop("UPDATE t SET n = n + 1").await.expect("a write");
+        let newest: Option<i64> = other.query_first("SELECT n FROM t").await.expect("a read");
+        let mut reader = Conn::new(proxy.opts(Some(schema))).await.expect("a session");
+        let wrote = std::time::Instant::now();
+        let mut old = false;
+        while wrote.elapsed() < Duration::from_millis(4 * interval) {
+            let late = wrote.elapsed() > Duration::from_millis(2 * interval);
+            let seen: Option<i64> = reader.query_first("SELECT n FROM t").await.expect("a read");
+            old |= late && seen != newest;
+        }
+        assert_eq!(old, !tracks);
+        standby
+            .query_drop(applier(flavor, "START"))
+            .await
+            .expect("started");
+        cluster.wait_replicated().await;
+    }
+}

@@ -186,6 +186,8 @@ fn consistency(table: &mut Table<'_>) -> Consistency {
     Consistency {
         level: table.or("level", Level::Strict),
         read_wait: table.or("read_wait", Duration::ZERO),
+        track_external: table.or("track_external", false),
+        track_interval: table.or("track_interval", Duration::from_millis(10)),
     }
 }
 

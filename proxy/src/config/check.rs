@@ -123,6 +123,12 @@ impl Check<'_> {
                 DAY,
             ),
             (
+                "consistency.track_interval",
+                config.consistency.track_interval,
+                MILLISECOND,
+                Duration::from_secs(1),
+            ),
+            (
                 "consistency.read_wait",
                 config.consistency.read_wait,
                 Duration::ZERO,

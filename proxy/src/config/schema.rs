@@ -79,7 +79,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "consistency",
-        keys: &["level", "read_wait"],
+        keys: &["level", "read_wait", "track_external", "track_interval"],
         repeated: false,
     },
     Section {

@@ -122,6 +122,8 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         consistency: Consistency {
             level: Level::Strict,
             read_wait: Duration::ZERO,
+            track_external: false,
+            track_interval: Duration::from_millis(10),
         },
         metrics: Metrics { address: None },
         log: Log {

@@ -31,7 +31,7 @@ pub fn check(tables: &Tables, schema: Option<NameKey>, mark: &Mark, standby: Ser
         // `SELECT 1` reads nothing that anybody could have written.
         return Ok(());
     }
-    if !mark.has_floor(standby) {
+    if !mark.has_floor(standby) || !mark.knows_others() {
         return Err(Stale::Lagging);
     }
     let applied = mark.applied(standby);

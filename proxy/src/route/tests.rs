@@ -110,7 +110,7 @@ fn a_session_reads_its_own_write_on_the_active_master_until_the_standby_has_it()
         (1, Reason::Balanced)
     );
     // Known between two probes.
-    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default());
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None);
     let marked = Topology {
         mark: Some(Arc::clone(&mark)),
         ..behind

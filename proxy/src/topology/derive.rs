@@ -28,6 +28,8 @@ pub struct Bounds {
     pub max_lag: Duration,
     /// In what time a standby that has taken none gets all its reads back.
     pub slow_start: Duration,
+    /// How long it is good to know what others have committed past Tandem, if that is looked for.
+    pub track: Option<Duration>,
 }
 
 /// The topology before anything is known.
@@ -80,19 +82,24 @@ pub fn derive(previous: &Topology, histories: &[History], bounds: Bounds, now: I
         epoch: previous.epoch + u64::from(active != previous.active),
         servers: servers.collect(),
         active,
-        mark: mark(previous, histories, active),
+        mark: mark(previous, histories, active, bounds),
     }
 }
 
 /// The mark goes on while the active master and its stream stay.
-fn mark(previous: &Topology, histories: &[History], active: Option<ServerId>) -> Option<Arc<Mark>> {
+fn mark(
+    previous: &Topology,
+    histories: &[History],
+    active: Option<ServerId>,
+    bounds: Bounds,
+) -> Option<Arc<Mark>> {
     let seen = &histories[active?.0].last()?.seen;
     let stream = seen.stream?;
     let old = previous.mark.as_ref();
     let goes_on = previous.active == active && old.is_some_and(|mark| mark.stream() == stream);
     Some(match old {
         Some(mark) if goes_on => Arc::clone(mark),
-        _ => Mark::new(stream, histories.len(), seen.position.clone()),
+        _ => Mark::new(stream, histories.len(), seen.position.clone(), bounds.track),
     })
 }
 

@@ -125,6 +125,11 @@ impl Ledger {
         self.writing.load(Ordering::Acquire) > 0
     }
 
+    /// A commit that may have changed any table, already done.
+    pub(super) fn note_for_all(&self, number: u64) {
+        self.everything.note(number);
+    }
+
     /// A number that changes before and after each change of definitions that goes through Tandem.
     pub fn definitions(&self) -> u64 {
         self.definitions.load(Ordering::Acquire)

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 use super::ServerId;
 use super::catalog::Catalog;
+use super::external::External;
 use super::gtid::{Gtid, Position, Stream};
 use super::ledger::Ledger;
 
@@ -30,15 +31,19 @@ pub struct Mark {
     /// By server: has all of `floor`.
     reached_floor: Box<[AtomicBool]>,
     ledger: Ledger,
+    /// With `consistency.track_external`.
+    external: Option<External>,
     catalog: ArcSwapOption<Catalog>,
     /// Told whenever a server has applied more.
     progress: Notify,
 }
 
 impl Mark {
-    /// A mark for as many servers, none of which is known to have anything. `floor` is the active master's position now.
-    pub fn new(stream: Stream, servers: usize, floor: Position) -> Arc<Self> {
+    /// A mark for as many servers, none of which is known to have anything. `floor` is the active master's position now;
+    /// `track` is how long it is good to know what others have committed, if that is looked for.
+    pub fn new(stream: Stream, servers: usize, floor: Position, track: Option<Duration>) -> Arc<Self> {
         let none = floor.is_empty();
+        let external = track.map(|limit| External::new(limit, floor.reached(&stream)));
         Arc::new(Self {
             stream,
             committed: AtomicU64::new(0),
@@ -46,9 +51,31 @@ impl Mark {
             floor,
             reached_floor: (0..servers).map(|_| AtomicBool::new(none)).collect(),
             ledger: Ledger::default(),
+            external,
             catalog: ArcSwapOption::empty(),
             progress: Notify::new(),
         })
+    }
+
+    /// The active master, asked at `asked_at`, has got to `position`; true if it has commits that no session knows of.
+    pub fn look_for_others(&self, asked_at: Instant, position: &Position) -> bool {
+        let Some(external) = &self.external else {
+            return false;
+        };
+        let found = external.look(position.reached(&self.stream));
+        if let Some(number) = found {
+            self.committed.fetch_max(number, Ordering::SeqCst);
+            self.ledger.note_for_all(number);
+        }
+        external.looked(asked_at);
+        found.is_some()
+    }
+
+    /// Whether what others commit is known as of a moment ago, or need not be.
+    pub fn knows_others(&self) -> bool {
+        self.external
+            .as_ref()
+            .is_none_or(|external| external.is_recent(Instant::now()))
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -89,6 +116,9 @@ impl Mark {
     pub fn commit(&self, gtid: &Gtid) -> bool {
         let ours = gtid.stream() == self.stream;
         if ours {
+            if let Some(external) = &self.external {
+                external.note(gtid.number());
+            }
             self.committed.fetch_max(gtid.number(), Ordering::SeqCst);
         }
         ours
@@ -146,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_covered_once_it_and_all_before_it_are_applied() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
         assert!(mark.commit(&gtid("0-1-7")));
         assert!(mark.commit(&gtid("0-1-5")), "out of order, by another session");
         assert_eq!(mark.committed(), 7);
@@ -159,7 +189,7 @@ mod tests {
 
     #[test]
     fn other_streams_are_not_counted() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
         mark.apply(STANDBY, 100);
         for other in ["1-1-7", "0-2-7"] {
             assert!(!mark.commit(&gtid(other)));
@@ -171,7 +201,7 @@ mod tests {
     #[test]
     fn what_was_there_before_must_be_applied_first() {
         let floor = Position::parse_mariadb("0-1-9,1-1-20").unwrap();
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, floor);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, floor, None);
         assert!(!mark.has_floor(STANDBY));
         mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-30,1-1-19").unwrap());
         assert!(!mark.has_floor(STANDBY), "of the other domain one is missing");
@@ -181,7 +211,7 @@ mod tests {
 
     #[test]
     fn probes_raise_it_too() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default());
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
         mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-9,1-1-20").unwrap());
         assert_eq!(mark.applied(STANDBY), 9);
     }

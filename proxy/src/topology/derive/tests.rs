@@ -14,6 +14,7 @@ use crate::topology::{Flavor, Version};
 const BOUNDS: Bounds = Bounds {
     max_lag: Duration::from_secs(5),
     slow_start: Duration::from_secs(10),
+    track: None,
 };
 
 const STORIES: &[(&str, &str)] = &[

@@ -10,7 +10,7 @@ fn gtid(number: u64) -> Gtid {
 }
 
 fn mark() -> Arc<Mark> {
-    Mark::new(Stream::of_mariadb(0, 1), 2, Position::default())
+    Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None)
 }
 
 fn begin(mark: &Arc<Mark>, tables: &[&str]) -> Writing {
