@@ -238,9 +238,10 @@ impl Publisher {
             .active
             .and_then(|active| self.histories[active.0].current());
         let standby = topology.standby().map(|standby| &standby.position);
+        // What is owed may be behind a gap: its commit is not below the newest.
         if let Some(answer) = active
             && mark.commit_up_to(
-                answer.seen.position.reached(&mark.stream()),
+                answer.seen.position.newest(&mark.stream()),
                 answer.asked_at,
                 standby,
             )

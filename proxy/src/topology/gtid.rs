@@ -271,6 +271,18 @@ impl Position {
         }
     }
 
+    /// The number of the newest commit of `stream` in the position; 0 is none. On MySQL older ones may be missing still:
+    /// commits that go on side by side need not come into `gtid_executed` in their order.
+    pub fn newest(&self, stream: &Stream) -> u64 {
+        match *stream {
+            Stream::MariaDb { .. } => self.reached(stream),
+            Stream::MySql { source } => self
+                .intervals(&source)
+                .and_then(<[_]>::last)
+                .map_or(0, |&(_, last)| last),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.mariadb.is_empty() && self.mysql.is_empty()
     }

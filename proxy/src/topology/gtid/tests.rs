@@ -210,11 +210,14 @@ fn a_position_says_how_far_a_stream_has_come_without_a_gap() {
     assert_eq!(reached(1, 1), 3);
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
     let stream = Stream::of_mysql(uuid).unwrap();
-    for (set, number) in [("1-7:9-12", 7), ("1", 1), ("2-7", 0)] {
+    for (set, number, newest) in [("1-7:9-12", 7, 12), ("1", 1, 1), ("2-7", 0, 7)] {
         let position = Position::parse_mysql(&format!("{uuid}:{set}")).unwrap();
         assert_eq!(position.reached(&stream), number, "{set}");
+        assert_eq!(position.newest(&stream), newest, "{set}");
     }
     assert_eq!(Position::default().reached(&stream), 0);
+    assert_eq!(Position::default().newest(&stream), 0);
+    assert_eq!(mariadb.newest(&Stream::of_mariadb(0, 1)), 9);
 }
 
 #[test]
