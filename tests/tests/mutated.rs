@@ -35,8 +35,9 @@ const QUIET: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(30);
 /// What the process may grow by: the harness is in it, and memory comes in lumps.
 const GROWTH_MIB: usize = 48;
-/// Open files may differ by the connections that the pools keep, of which a relay has two more each.
-const FILES: usize = 3 * 2 * CONNECTIONS + 20;
+/// Open files may differ by the connections that the pools keep, of which a relay has four more each: two sockets, for
+/// each of its two threads.
+const FILES: usize = 5 * 2 * CONNECTIONS + 20;
 const CONNECTIONS: usize = 60;
 /// The words that Tandem's own statements begin with.
 const OWN: &[&str] = &[
