@@ -246,6 +246,26 @@ async fn kill_takes_the_servers_own_numbers_too() {
     assert_eq!(code(other.query_drop(format!("KILL {id}")).await), Some(1095));
 }
 
+/// What Tandem runs itself or refuses can be prepared as on the server; only its execution is refused.
+#[tokio::test]
+async fn a_kill_can_be_prepared_and_not_executed() {
+    let mut conn = cluster().await.client().await;
+    for statement in ["KILL 0", "SHUTDOWN"] {
+        let prepare = format!("PREPARE s FROM '{statement}'");
+        let ours = code(conn.query_drop(&prepare).await);
+        let mut root = cluster().await.direct(cluster().await.a()).await;
+        assert_eq!(ours, code(root.query_drop(&prepare).await), "{statement}");
+        if ours.is_none() {
+            assert_eq!(
+                code(conn.query_drop("EXECUTE s").await),
+                Some(1047),
+                "{statement}"
+            );
+        }
+    }
+    conn.ping().await.expect("the session goes on");
+}
+
 async fn own_number(conn: &mut Conn) -> u32 {
     let id = conn.query_first("SELECT CONNECTION_ID()").await;
     id.expect("an answer").expect("a number")

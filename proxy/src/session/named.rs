@@ -71,10 +71,13 @@ impl Session {
             }
             _ => None,
         };
-        if inner
-            .as_ref()
-            .is_some_and(|inner| matches!(inner.kind, Kind::Control | Kind::Kill))
-        {
+        // To prepare one of these is no harm, to run it is.
+        let runs = match &named {
+            Some(Named::Execute { name }) => self.names.find(name).flatten(),
+            Some(Named::Immediate { .. }) => inner.clone(),
+            _ => None,
+        };
+        if runs.is_some_and(|inner| matches!(inner.kind, Kind::Control | Kind::Kill)) {
             self.skip(command).await?;
             let what = "KILL, replication control and SHUTDOWN as a prepared statement";
             return self.complain(&Complaint::unsupported(what)).await;
