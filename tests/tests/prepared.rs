@@ -363,6 +363,26 @@ async fn several_results_are_the_servers() {
     compare("several results", flags | Capabilities::DEPRECATE_EOF, steps).await;
 }
 
+/// To prepare the question how many rows the statement before had found does not lose the answer.
+#[tokio::test]
+async fn a_question_about_the_statement_before_can_be_prepared() {
+    on_both_kinds_of_end("found rows", async |walk: &mut Walk| {
+        for _ in 0..3 {
+            let finds = walk
+                .prepare("SELECT SQL_CALC_FOUND_ROWS n FROM numbers LIMIT 2")
+                .await;
+            walk.execute(finds, 0, &[]).await;
+            let asks = walk.prepare("SELECT FOUND_ROWS()").await;
+            walk.execute(asks, 0, &[]).await;
+            let warns = walk.prepare("SELECT CAST('x' AS SIGNED)").await;
+            walk.execute(warns, 0, &[]).await;
+            let shows = walk.prepare("SHOW WARNINGS").await;
+            walk.execute(shows, 0, &[]).await;
+        }
+    })
+    .await;
+}
+
 /// A statement longer than Tandem remembers can't be prepared, which is said, and the session goes on.
 #[tokio::test]
 async fn a_statement_too_long_to_be_prepared_is_refused() {

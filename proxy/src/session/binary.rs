@@ -10,6 +10,7 @@ use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
 use super::complaint::Complaint;
+use super::hold::READS;
 use super::library::Prepared;
 use super::relay::Carried;
 use super::run::{Ran, Work};
@@ -53,11 +54,13 @@ impl Session {
         let facts = self.classify(command);
         let text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
         let settings = Rc::clone(&self.settings);
-        let mut work = Work::new(
-            Rc::clone(&self.worker.known_facts.ask_active),
-            Expect::Prepare,
-            command,
-        );
+        let mut asks = Rc::clone(&self.worker.known_facts.ask_active);
+        // What asks about the statement before is prepared where that ran, and leaves its answer there.
+        let reads = facts.links & READS;
+        if !reads.is_empty() {
+            Rc::make_mut(&mut asks).links |= reads;
+        }
+        let mut work = Work::new(asks, Expect::Prepare, command);
         work.keep = true;
         let Ran::Carried { carried, learned } = self.run(work).await? else {
             return Ok(());
