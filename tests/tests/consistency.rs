@@ -24,8 +24,9 @@ use tokio::sync::Mutex;
 const SESSIONS: usize = 16;
 const SECONDS: u64 = 6;
 
-/// The standby must have had a real share, or nothing would have been shown: of a hundred reads so many.
-const LEAST_SHARE: usize = 10;
+/// The standby must have had a real share, or nothing would have been shown: of a hundred reads so many. Usual are 15 to 20 by
+/// the strict rule, and 12 on a machine that does ten other things; how large it can be is shown below.
+const LEAST_SHARE: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_read_is_older_than_anybody_was_told() {
