@@ -14,6 +14,7 @@ use tandem_protocol::frame;
 use crate::net::Stream;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
+use crate::session::aftermath::Marks;
 use crate::session::insert_id::InsertId;
 use crate::session::settings::Settings;
 use crate::topology::{Flavor, ServerId};
@@ -88,6 +89,8 @@ pub struct Connection {
     pub last_session: u32,
     /// The session whose `LAST_INSERT_ID()` this connection holds.
     pub insert_id_of: Option<Rc<InsertId>>,
+    /// What `last_session` may still ask here.
+    pub left: Marks,
 }
 
 impl Connection {

@@ -5,6 +5,7 @@
 //! `settle` (what it changed); `walk` is the loop over a reply, `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
 //! `statements`, `library`, `tail` — are pure.
 
+pub mod aftermath;
 mod binary;
 mod bring;
 mod change_user;
@@ -19,6 +20,7 @@ mod login;
 mod named;
 mod offer;
 mod prove;
+mod questions;
 mod read_back;
 mod reading;
 pub mod registry;
@@ -62,6 +64,7 @@ use crate::topology::reports::Reports;
 use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
 use crate::worker::accounts::Account;
+use aftermath::Aftermath;
 use complaint::{Complaint, takes_clients_codes};
 use hold::Ties;
 use insert_id::InsertId;
@@ -148,6 +151,8 @@ pub(crate) struct Session {
     warnings: u16,
     /// What follows from them.
     reading: Reading,
+    /// What its last statements left to be asked for.
+    aftermath: Aftermath,
     ties: Ties,
     /// How new what it reads has to be.
     level: Level,
@@ -361,7 +366,14 @@ impl Session {
             .await;
             match event {
                 Event::Bytes => return Ok(()),
-                Event::LetGo => self.let_go_of_diagnostics(),
+                Event::LetGo => {
+                    Box::pin(self.save_aftermath(true)).await;
+                    self.let_go_of_diagnostics();
+                    // What the client has sent meanwhile was read while the server was asked.
+                    if !self.client.inbox.is_empty() {
+                        return Ok(());
+                    }
+                }
                 Event::End(end) => return Err(end),
             }
         }
@@ -378,6 +390,7 @@ impl Session {
 
     /// Answers OK in the session's own name.
     async fn say_ok(&mut self) -> Result<(), End> {
+        self.aftermath.answered(true);
         let mut out = Vec::new();
         let state = self.ties.state();
         reply::ok(&mut out, self.client.seq, state, self.client.capabilities);
@@ -388,6 +401,7 @@ impl Session {
     async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
         self.worker.count(|counters| counters.own_errors += 1);
         self.warnings = 1;
+        self.aftermath.complained();
         tracing::debug!(session = self.handle.id, "{complaint}");
         let mut out = Vec::new();
         complaint.write(&mut out, self.client.seq, self.client.capabilities);

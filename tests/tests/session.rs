@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};
 use tandem::demo::pair::{APP, client};
 use tandem_protocol::flags::Capabilities;
+use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw};
 use tandem_tests::{Cluster, Flavor, Setup, engine};
 use tokio::sync::{Mutex, OnceCell};
@@ -367,6 +368,237 @@ async fn diagnostics_are_the_sessions_own() {
     assert!(found > 10, "{found}");
     run(&mut one, "INSERT INTO t (v) VALUES ('x'), ('y')").await;
     assert_eq!(text(&mut one, "SELECT ROW_COUNT()").await, "2");
+}
+
+/// What the statement before left is answered wherever the question runs, under the name and type that the server gives.
+#[tokio::test]
+async fn questions_are_answered_on_any_connection() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    run(
+        &mut one,
+        "CREATE TABLE asked (id INT PRIMARY KEY, n BIGINT, m BIGINT)",
+    )
+    .await;
+    cluster().await.wait_replicated().await;
+    for (statements, question, expected) in [
+        (
+            &["INSERT INTO asked (id) VALUES (1), (2), (3)"][..],
+            "SELECT ROW_COUNT()",
+            "3",
+        ),
+        (&["SELECT id FROM asked"], "SELECT ROW_COUNT() + 1", "0"),
+        (
+            &[
+                "SELECT id FROM asked LIMIT 2",
+                "UPDATE asked SET n = 0 WHERE id = 1",
+            ],
+            "SELECT ROW_COUNT()",
+            "1",
+        ),
+        (
+            &[
+                "SELECT id FROM asked LIMIT 2",
+                "INSERT INTO asked (id) VALUES (4)",
+            ],
+            "SELECT FOUND_ROWS()",
+            "2",
+        ),
+        (
+            &["SELECT id FROM asked LIMIT 2, 1"],
+            "SELECT FOUND_ROWS() AS n",
+            "3",
+        ),
+        (
+            &["SELECT id FROM asked WHERE id < 0"],
+            "SELECT FOUND_ROWS(), ROW_COUNT()",
+            "0|-1",
+        ),
+        (
+            &[
+                "SELECT SQL_CALC_FOUND_ROWS id FROM asked LIMIT 1",
+                "REPLACE INTO asked (id) VALUES (5)",
+            ],
+            "SELECT FOUND_ROWS()",
+            "4",
+        ),
+        (
+            &[
+                "UPDATE asked SET n = 7",
+                "INSERT INTO asked VALUES (6, ROW_COUNT(), FOUND_ROWS() * 0)",
+            ],
+            "SELECT n, m FROM asked WHERE id = 6",
+            "5|0",
+        ),
+        (
+            &["DELETE FROM asked WHERE id > 3"],
+            "SELECT (SELECT row_count( )) `n`, 'ROW_COUNT()'",
+            "3|ROW_COUNT()",
+        ),
+    ] {
+        for statement in statements {
+            run(&mut one, statement).await;
+            others_come_by().await;
+        }
+        assert_eq!(
+            text(&mut one, question).await,
+            expected,
+            "{question} after {statements:?}"
+        );
+    }
+    let prepared = one
+        .prep("SELECT ROW_COUNT(), FOUND_ROWS()")
+        .await
+        .expect("a statement");
+    for limit in 1..3 {
+        run(
+            &mut one,
+            &format!("SELECT id FROM asked ORDER BY id LIMIT {limit}"),
+        )
+        .await;
+        run(
+            &mut one,
+            &format!("UPDATE asked SET m = 900 + {limit} ORDER BY id LIMIT {limit}"),
+        )
+        .await;
+        others_come_by().await;
+        let counts: Option<(i64, i64)> = one.exec_first(&prepared, ()).await.expect("an answer");
+        assert_eq!(counts, Some((limit, limit)));
+    }
+    run(&mut one, "DROP TABLE asked").await;
+}
+
+/// A session that sleeps gives its connection back and still knows the warnings of its last statement.
+#[tokio::test]
+async fn warnings_are_told_after_the_connection_has_gone_to_others() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let mut one = session().await;
+    run(
+        &mut one,
+        "INSERT IGNORE INTO test_other.t VALUES (1, 'x'), (1, REPEAT('x', 30)), (1, 'y')",
+    )
+    .await;
+    let mut direct = cluster.direct(cluster.a()).await;
+    run(
+        &mut direct,
+        "INSERT IGNORE INTO test_other.t VALUES (1, 'x'), (1, REPEAT('x', 30)), (1, 'y')",
+    )
+    .await;
+    let expected = all(&mut direct, "SHOW WARNINGS").await;
+    assert!(expected.len() >= 3, "{expected:?}");
+    cluster.wait_nothing_leased().await;
+    for _ in 0..2 {
+        others_come_by().await;
+        assert_eq!(all(&mut one, "SHOW WARNINGS").await, expected);
+        assert_eq!(
+            text(&mut one, "SHOW COUNT(*) WARNINGS").await,
+            expected.len().to_string()
+        );
+        assert_eq!(text(&mut one, "SHOW ERRORS").await, "nothing");
+    }
+    assert_eq!(code(&mut one, "SELECT * FROM no_such_table").await, 1146);
+    cluster.wait_nothing_leased().await;
+    others_come_by().await;
+    assert!(text(&mut one, "SHOW ERRORS").await.starts_with("Error|1146"));
+    run(&mut one, "INSERT INTO t (v) VALUES ('no warning')").await;
+    others_come_by().await;
+    assert_eq!(text(&mut one, "SHOW WARNINGS").await, "nothing");
+    assert_eq!(text(&mut one, "SELECT @@warning_count").await, "0");
+}
+
+async fn all(conn: &mut Conn, query: &str) -> Vec<(String, u16, String)> {
+    conn.query(query)
+        .await
+        .unwrap_or_else(|error| panic!("{query}: {error}"))
+}
+
+/// `CONNECTION_ID()` is the number of the greeting, which `KILL` takes, on whichever connection it is asked.
+#[tokio::test]
+async fn a_session_has_one_number() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let id = one.id().to_string();
+    let prepared = one
+        .prep("SELECT CONNECTION_ID(), @@pseudo_thread_id")
+        .await
+        .expect("a statement");
+    for _ in 0..3 {
+        assert_eq!(text(&mut one, "SELECT CONNECTION_ID()").await, id);
+        assert_eq!(
+            text(&mut one, "SELECT @@pseudo_thread_id, connection_id( ) AS me").await,
+            format!("{id}|{id}")
+        );
+        let numbers: Option<(u32, u32)> = one.exec_first(&prepared, ()).await.expect("an answer");
+        assert_eq!(numbers, Some((one.id(), one.id())));
+        others_come_by().await;
+    }
+    run(
+        &mut one,
+        "INSERT INTO t (v, n) VALUES ('me', 50000000 + CONNECTION_ID())",
+    )
+    .await;
+    assert_eq!(
+        text(&mut one, "SELECT n - 50000000 FROM t WHERE v = 'me'").await,
+        id
+    );
+    // The server tells who holds a lock by its own numbers.
+    assert_eq!(text(&mut one, "SELECT GET_LOCK('numbered', 1)").await, "1");
+    assert_eq!(
+        text(&mut one, "SELECT IS_USED_LOCK('numbered') = CONNECTION_ID()").await,
+        "1"
+    );
+    let mut two = session().await;
+    assert_eq!(
+        text(&mut two, "SELECT IS_USED_LOCK('numbered') = CONNECTION_ID()").await,
+        "0"
+    );
+}
+
+/// The replies to questions are those of the server, byte for byte, names and types included.
+#[tokio::test]
+async fn answers_look_like_the_servers() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    // With the flags of a connection that nobody else uses, so that strangers can be made for it.
+    let mut direct = Raw::log_in(cluster.a().address(), "test_session").await;
+    let mut through = Raw::log_in(cluster.address(), "test_session").await;
+    let mut stranger = Raw::log_in(cluster.address(), "test_session").await;
+    for question in [
+        "SELECT ROW_COUNT()",
+        "SELECT FOUND_ROWS()",
+        "SELECT ROW_COUNT() + 1, (SELECT found_rows( )), CONCAT('x', ROW_COUNT()) /* y */ ",
+        "SELECT * FROM (SELECT ROW_COUNT(), FOUND_ROWS()) AS x",
+        "SELECT FOUND_ROWS( /* x */\n\t) UNION SELECT ROW_COUNT()",
+        "SELECT CASE ROW_COUNT() WHEN 3 THEN 'three' END, ROW_COUNT() IS NULL, `v` FROM t LIMIT 0",
+        "SELECT @@warning_count, @@session.error_count AS e",
+        "SHOW COUNT(*) WARNINGS",
+        "SELECT ROW_COUNT() FROM no_such_table",
+        "SELECT LENGTH(CONNECTION_ID()) > 0, LENGTH(@@pseudo_thread_id) > 0",
+    ] {
+        let mut replies = Vec::new();
+        for raw in [&mut direct, &mut through] {
+            raw.ask(
+                3,
+                b"SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3",
+                Expect::Query,
+            )
+            .await;
+            raw.ask(3, b"UPDATE test_other.t SET v = 'x' WHERE id < 0", Expect::Query)
+                .await;
+            for _ in 0..4 {
+                stranger
+                    .ask(3, b"SET max_heap_table_size = 100000", Expect::Query)
+                    .await;
+                stranger
+                    .ask(3, b"SELECT 1 UNION ALL SELECT 2", Expect::Query)
+                    .await;
+                stranger.ask(0x1f, b"", Expect::Single).await;
+            }
+            replies.push(raw.ask(3, question.as_bytes(), Expect::Query).await);
+        }
+        assert_eq!(replies[0], replies[1], "{question}");
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::net::buffer::{Inbox, Slab};
 use crate::net::compressed::{Codec, Side};
 use crate::net::tls::{self, Connector, ServerName};
 use crate::net::{self, Stream, proxied};
+use crate::session::aftermath::Marks;
 use crate::session::settings::{self, Settings};
 use crate::topology::{Flavor, ServerId};
 use crate::worker::accounts;
@@ -170,6 +171,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         farewells: Vec::new(),
         last_session: 0,
         insert_id_of: None,
+        left: Marks::default(),
     })
 }
 

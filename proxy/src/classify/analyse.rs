@@ -4,7 +4,7 @@ use super::facts::{Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::hint::Hints;
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
-use super::{Dialect, looked_at, parsed, tables, variables, verbs};
+use super::{Dialect, leaves, looked_at, parsed, tables, variables, verbs};
 
 /// Everything the text says. Uncached: [`super::Classifier`] is filled with this.
 pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
@@ -21,7 +21,11 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
     });
     let mut found = match statements.as_slice() {
         [] => Findings::new(Kind::Empty),
-        [one] => verbs::read(one),
+        [one] => {
+            let mut found = verbs::read(one);
+            found.links |= leaves::links(one, &found);
+            found
+        }
         many => several(many),
     };
     if statements.iter().any(variables::concerns_trackers) {

@@ -109,7 +109,12 @@ fn call(part: &Statement<'_>, at: usize, found: &mut Findings) {
             found.blame(Purity::PreviousStatement);
             found.links |= Links::READS_ROW_COUNT;
         }
-        Call::ServerLocal => found.blame(Purity::ServerLocal),
+        Call::ServerLocal => {
+            found.blame(Purity::ServerLocal);
+            if part.is(at, "CONNECTION_ID") {
+                found.links |= Links::READS_CONNECTION_ID;
+            }
+        }
         Call::Unknown => {
             found.blame(Purity::UnknownFunction);
             found.calls_unknown = true;

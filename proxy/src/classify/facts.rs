@@ -156,6 +156,16 @@ bitflags! {
         /// Calls a function that is not built in, or one that writes to a sequence: what it reads and writes is not in
         /// the lists of tables.
         const CALLS_UNKNOWN = 1 << 8;
+        /// A change, definition or `SET` with a query or a join in it: that may set `FOUND_ROWS()`.
+        const HOLDS_QUERY = 1 << 9;
+        /// A query whose `FOUND_ROWS()` is perhaps not the number of the rows it sends.
+        const UNSURE_FOUND_ROWS = 1 << 10;
+        /// It is that because of an `OFFSET`.
+        const SKIPS_ROWS = 1 << 11;
+        /// Names no table: MariaDB keeps the warnings of the statement before.
+        const KEEPS_WARNINGS = 1 << 12;
+        /// Reads `CONNECTION_ID()` or `@@pseudo_thread_id`.
+        const READS_CONNECTION_ID = 1 << 13;
     }
 }
 

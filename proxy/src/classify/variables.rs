@@ -10,6 +10,7 @@ pub(crate) fn reading(name: &str) -> (Option<Purity>, Links) {
             (Some(Purity::PreviousStatement), Links::READS_INSERT_ID)
         }
         "warning_count" | "error_count" => (Some(Purity::PreviousStatement), Links::READS_DIAGNOSTICS),
+        "pseudo_thread_id" => (Some(Purity::ServerLocal), Links::READS_CONNECTION_ID),
         "in_transaction" => (Some(Purity::SessionState), Links::empty()),
         _ if FOLLOWING.binary_search(&name).is_ok() => (None, Links::empty()),
         _ => (Some(Purity::ServerLocal), Links::empty()),

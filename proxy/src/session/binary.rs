@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::{StmtBulkExecute, StmtExecute, execute_params};
+use tandem_protocol::command::{CommandCode, StmtBulkExecute, StmtExecute, execute_params};
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
+use tandem_protocol::frame::{self, HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
@@ -52,7 +52,8 @@ impl Session {
             return self.complain(&Complaint::too_many_prepared(limit)).await;
         }
         let facts = self.classify(command);
-        let text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
+        let mut text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
+        let filled = self.with_own_number(&text, &facts);
         let settings = Rc::clone(&self.settings);
         let mut asks = Rc::clone(&self.worker.known_facts.ask_active);
         // What asks about the statement before is prepared where that ran, and leaves its answer there.
@@ -62,6 +63,16 @@ impl Session {
         }
         let mut work = Work::new(asks, Expect::Prepare, command);
         work.keep = true;
+        if let Some(filled) = filled {
+            let mut owned = Vec::with_capacity(HEADER_LEN + 1 + filled.len());
+            frame::write_packet(
+                &mut owned,
+                &mut 0,
+                &[&[CommandCode::StmtPrepare as u8], &*filled].concat(),
+            );
+            work.owned = Some(owned);
+            text = filled;
+        }
         let Ran::Carried { carried, learned } = self.run(work).await? else {
             return Ok(());
         };

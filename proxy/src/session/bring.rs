@@ -7,8 +7,8 @@ use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
 use super::Session;
+use super::aftermath::Marks;
 use super::complaint::Complaint;
-use super::hold::READS;
 use super::insert_id::{self, Place};
 use super::library::Prepared;
 use super::relay;
@@ -48,7 +48,12 @@ impl Session {
         }
         // What the statement asks for is not here: nor must it find what another session left.
         let foreign = connection.last_session != self.handle.id;
-        let clear = foreign && (connection.ran_code || facts.links.intersects(READS));
+        if foreign {
+            connection.left = Marks::default();
+        }
+        let missing = self.aftermath.missing(facts.links, &connection.left);
+        let lost_warnings = missing.contains(Links::READS_DIAGNOSTICS) && !self.ties.is_tied();
+        let clear = (foreign && connection.ran_code) || lost_warnings;
         let wanted = Rc::clone(&self.settings);
         let trackers = self.trackers_for(facts);
         self.sync(connection, &wanted, trackers, clear, &mut preamble)
@@ -61,6 +66,7 @@ impl Session {
                 Place::On(_) | Place::OnItsWay => self.insert_id.guess(),
             };
             preamble.give_insert_id(value, connection.capabilities);
+            connection.left.set_by_tandem(connection.flavor);
             self.insert_id.made_on(connection.id, value);
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
@@ -98,6 +104,10 @@ impl Session {
         let replies = plan.write(&mut preamble.bytes, connection.capabilities);
         preamble.expect_sync(replies);
         connection.assume(&plan, wanted, trackers);
+        connection.left.set_by_tandem(connection.flavor);
+        if plan.reset || plan.schema.is_some() {
+            connection.left.warnings = 0;
+        }
         if plan.reset {
             connection.insert_id_of = None;
         }

@@ -144,6 +144,7 @@ impl Session {
 
     /// An OK or EOF with the number of the last statement's warnings, where the servers repeat it (measured).
     async fn say(&mut self, header: u8) -> Result<(), End> {
+        self.aftermath.answered(header == OK_HEADER);
         let warnings = match self.worker.flavor() {
             Flavor::MySql => self.warnings,
             Flavor::MariaDb => 0,
@@ -177,6 +178,7 @@ impl Session {
         self.handle.transaction.set(false);
         // A new one: the old value stays with the connection that made it, and nobody asks for it.
         self.insert_id = Rc::new(InsertId::default());
+        self.aftermath.reset();
         self.last = [None; 2];
         self.last_server = None;
         // On the server a reset takes the global values of now (measured on MariaDB 10.11), and a change of user the

@@ -107,6 +107,14 @@ impl Ties {
     }
 }
 
+/// The links of a statement that does nothing but ask what the one before it left: it may run wherever that is.
+pub fn asks(facts: &Facts) -> Links {
+    match facts.purity {
+        Purity::PreviousStatement => facts.links,
+        _ => facts.links - READS,
+    }
+}
+
 /// Links that are answered by the connection of the statement before.
 pub const READS: Links = Links::READS_FOUND_ROWS
     .union(Links::READS_ROW_COUNT)

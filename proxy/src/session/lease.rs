@@ -9,7 +9,7 @@ use tandem_protocol::packet::err::ServerError;
 
 use super::Session;
 use super::complaint::Complaint;
-use super::hold::READS;
+use super::hold::{self, READS};
 use super::insert_id::{self, Place};
 use crate::backend::{Connection, Key, connect};
 use crate::classify::facts::{Facts, Kind};
@@ -132,9 +132,8 @@ impl Session {
 
     /// The very connection that holds what the statement asks for, if nobody has taken it over.
     fn wanted_back(&self, facts: &Facts) -> Option<Lease> {
-        let (server, connection) = if facts.links.intersects(READS) {
-            let server = self.last_server?;
-            (server, self.last[server.0]?)
+        let (server, connection) = if hold::asks(facts).intersects(READS) {
+            self.aftermath.place(facts.links)?
         } else if insert_id::is_wanted(facts) {
             let active = self.worker.topology.load().active?;
             match self.insert_id.place() {

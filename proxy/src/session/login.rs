@@ -10,6 +10,7 @@ use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::reply;
 
+use super::aftermath::Aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::hold::Ties;
@@ -252,6 +253,7 @@ async fn welcome(
         flags,
         epoch: worker.epoch(),
         reading: Reading::new(&settings, &worker.topology.load()),
+        aftermath: Aftermath::default(),
         settings,
         reports: None,
         warnings: 0,

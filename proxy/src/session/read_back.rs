@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// The text of a statement, where it is still at hand.
-    fn text_of<'a>(&'a self, work: &'a Work) -> &'a [u8] {
+    pub(super) fn text_of<'a>(&'a self, work: &'a Work) -> &'a [u8] {
         match &work.prepared {
             Some(prepared) => &prepared.text,
             None => {
@@ -216,6 +216,8 @@ impl Session {
                 )
             })
             .collect();
+        self.aftermath.disturb();
+        connection.left.asked_by_tandem(connection.flavor);
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
         let question = format!("SELECT {}", names.join(","));

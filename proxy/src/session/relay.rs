@@ -119,6 +119,12 @@ pub(crate) struct Learned {
     /// A final OK packet came, so what it does not report did not happen.
     pub(crate) reported: bool,
     pub(crate) insert_id: u64,
+    /// The count of the last packet, if that was an OK of a statement without rows.
+    pub(crate) affected: Option<u64>,
+    /// The number in front of that OK's text: `Records: 3`, `Rows matched: 3`.
+    pub(crate) records: Option<u64>,
+    /// The rows that the query skipped, where its text says so.
+    pub(crate) offset: Option<u64>,
     pub(crate) cursor: bool,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
@@ -348,6 +354,7 @@ fn learn(
         Control::Eof => {
             let eof = EofPacket::decode(payload)?;
             learn_status(learned, eof.status, eof.warnings);
+            learned.affected = None;
             // What changed is reported with some later OK packet; that something did is said here.
             learned.outcome.state_changed |= eof.status.contains(Status::SESSION_STATE_CHANGED);
             learned.reported = false;
@@ -398,6 +405,8 @@ fn learn_ok(
     let payload = &bytes[at + HEADER_LEN..at + len];
     let ok = OkPacket::decode(payload, connection.capabilities)?;
     learn_status(learned, ok.status, ok.warnings);
+    learned.affected = (payload.first() != Some(&OK_AS_EOF_HEADER)).then_some(ok.affected_rows);
+    learned.records = first_number(ok.info);
     // Behind a procedure that used a cursor itself, MySQL 9.7.4 still says in the last OK that there is one.
     learned.cursor &= payload.first() == Some(&OK_AS_EOF_HEADER);
     learned.reported = true;
@@ -439,6 +448,15 @@ fn learn_ok(
     target[HEADER_LEN..shorter].copy_from_slice(&rewritten);
     connection.inbox.cut(at + shorter, len - shorter);
     Ok(shorter)
+}
+
+/// The first number in the text.
+fn first_number(info: &[u8]) -> Option<u64> {
+    let at = info.iter().position(u8::is_ascii_digit)?;
+    let mut digits = info[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.try_fold(0_u64, |sum, digit| {
+        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })
 }
 
 /// The client takes definitions from its memory where a flag behind the column count says so, and the server's connection

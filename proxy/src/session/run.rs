@@ -8,8 +8,10 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
+use super::aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
+use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
@@ -17,6 +19,7 @@ use super::replicate::carry_dump;
 use super::send::Preamble;
 use super::{Command, End, Session};
 use crate::backend::Connection;
+use crate::backend::prepared::StatementId;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::config::Level;
 use crate::monitor::Trouble;
@@ -58,6 +61,8 @@ pub(super) struct Work {
     pub(super) level: Option<Level>,
     /// If the server does not know the prepared statement any more, it can be given it again.
     pub(super) may_prepare_again: bool,
+    /// The prepared statement stands in for the client's once, and is closed after that.
+    pub(super) passing: Option<StatementId>,
 }
 
 impl Work {
@@ -72,6 +77,7 @@ impl Work {
             keep: false,
             silent: false,
             may_prepare_again: false,
+            passing: None,
         }
     }
 }
@@ -133,7 +139,11 @@ impl Session {
                 "a comment that begins with tandem: was not understood"
             );
         }
-        if self.ties.for_links(work.facts.links).is_none() {
+        if self.ties.for_links(hold::asks(&work.facts)).is_none() {
+            if self.aftermath.is_calculated() && work.facts.kind != Kind::Select {
+                // It outlives this statement, which may run elsewhere.
+                Box::pin(self.save_aftermath(false)).await;
+            }
             self.let_go_of_diagnostics();
         }
         let mut failed_on = None;
@@ -174,7 +184,7 @@ impl Session {
         level: Option<Level>,
         failed_on: Option<ServerId>,
     ) -> Result<Decision, Complaint> {
-        let mut situation = self.situation(facts.links);
+        let mut situation = self.situation(hold::asks(facts));
         if let Some(level) = level {
             situation.level = level;
         }
@@ -335,7 +345,13 @@ impl Session {
             Ok(carried) => {
                 // The password may have been changed meanwhile, which connections from before do not notice.
                 lease.connection_mut().broken |= learned.error == Some(MUST_CHANGE_PASSWORD);
+                if let Some(passing) = work.passing.take() {
+                    lease.connection_mut().close_prepared(passing);
+                }
                 let settings = self.read_back(lease.connection_mut(), work, &mut learned).await?;
+                if work.facts.links.contains(Links::SKIPS_ROWS) {
+                    learned.offset = aftermath::offset(self.text_of(work));
+                }
                 self.settle(lease, &work.facts, &learned, settings);
                 Ok((carried, learned))
             }
@@ -401,7 +417,12 @@ impl Session {
             let (packet, count) = ("the last reply", connection.inbox.len());
             return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
         }
+        let foreign = connection.last_session != self.handle.id;
         let mut preamble = self.bring_state(connection, &work.facts).await?;
+        if self.fill_in(connection, work).is_err() && foreign {
+            // Nor is it to find what another session left.
+            preamble.forget_rows(connection.capabilities);
+        }
         self.transmit(connection, work, &mut preamble).await?;
         if work.silent {
             return Ok(Carried::All);

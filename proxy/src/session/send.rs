@@ -26,6 +26,8 @@ enum Awaited {
     /// An OK is expected, and an error means that the connection is not in the state it should be.
     Sync,
     InsertId(Fetch),
+    /// Rows that nobody needs.
+    Rows,
 }
 
 impl Preamble {
@@ -62,6 +64,12 @@ impl Preamble {
         self.replies.push(Awaited::InsertId(Fetch { owner }));
     }
 
+    /// A query that leaves 0 as `FOUND_ROWS()` and -1 as `ROW_COUNT()`.
+    pub(super) fn forget_rows(&mut self, capabilities: Capabilities) {
+        self.query("SELECT 1 FROM DUAL WHERE 0", capabilities);
+        self.replies.push(Awaited::Rows);
+    }
+
     /// Reads all the replies.
     ///
     /// # Errors
@@ -80,6 +88,7 @@ impl Preamble {
                         refused = Err(error);
                     }
                 }
+                Awaited::Rows => drop(session.swallow(connection, Expect::Query).await?),
                 Awaited::InsertId(fetch) => {
                     let reply = session.swallow(connection, Expect::Query).await?;
                     fetch.owner.arrived(first_number(&reply.bytes));
@@ -104,7 +113,7 @@ impl Drop for Fetch {
 }
 
 /// The number in the only row of a reply with one column.
-fn first_number(reply: &[u8]) -> Option<u64> {
+pub(super) fn first_number(reply: &[u8]) -> Option<u64> {
     let text = first_row(reply, 1)?.pop()??;
     std::str::from_utf8(&text).ok()?.parse().ok()
 }

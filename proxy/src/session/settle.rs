@@ -31,6 +31,9 @@ impl Session {
             true => 1,
             false => learned.outcome.warnings,
         };
+        let place = (connection.server, connection.id);
+        self.aftermath
+            .note(place, &mut connection.left, facts, learned, connection.flavor);
         let was_pinned = !self.ties.pins.is_empty();
         self.ties.note(facts, &learned.outcome);
         let pinned = !self.ties.pins.is_empty();

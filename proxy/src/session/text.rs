@@ -10,7 +10,7 @@ use super::complaint::Complaint;
 use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
-use crate::classify::facts::{Facts, Kind, Pins};
+use crate::classify::facts::{Facts, Kind, Links, Pins};
 use crate::config::Level;
 
 /// The query attribute by which a client says how new what a statement reads has to be.
@@ -42,6 +42,12 @@ impl Session {
             }
             Kind::Prepare | Kind::Execute | Kind::Deallocate if command.tail.is_none() => {
                 return self.named(command, facts).await;
+            }
+            Kind::Show if facts.links.contains(Links::READS_DIAGNOSTICS) => {
+                if let Some(reply) = self.saved_warnings(command) {
+                    self.client.inbox.consume(command.head);
+                    return Ok(self.client.write(&reply).await?);
+                }
             }
             _ if facts.pins.contains(Pins::TEXT_PREPARED) => self.names.lose_count(),
             _ => {}

@@ -24,8 +24,9 @@
 //! | multi-statements, `COM_SET_OPTION` | `data::several`, `commands` | |
 //! | `COM_RESET_CONNECTION`, `COM_CHANGE_USER` | `commands` | session |
 //! | `LAST_INSERT_ID()` | `inquiries` | session |
-//! | `ROW_COUNT()`, `FOUND_ROWS()`, diagnostics | not yet: known to be lost between other sessions | session, right after |
-//! | `CONNECTION_ID()` | `inquiries`, masked: it is the server's number, not Tandem's | |
+//! | `ROW_COUNT()` | `inquiries` | session |
+//! | `FOUND_ROWS()`, warnings | `inquiries`, where the statement before tells them | session |
+//! | `CONNECTION_ID()` | `inquiries`, masked: two sessions have two numbers | session |
 
 mod commands;
 mod data;
