@@ -309,7 +309,7 @@ fn found(facts: &Facts, learned: &Learned, flavor: Flavor, now: u64) -> Found {
     }
     match facts.kind {
         Kind::Select if facts.links.contains(Links::LEAVES_FOUND_ROWS) => Found::Set(affected),
-        Kind::Select if facts.links.contains(Links::UNSURE_FOUND_ROWS) => match learned.offset {
+        Kind::Select if facts.links.contains(Links::UNSURE_FOUND_ROWS) => match learned.told {
             Some(offset) if learned.rows > 0 => Found::Is(offset + learned.rows),
             _ => Found::Set(affected),
         },
@@ -318,12 +318,12 @@ fn found(facts: &Facts, learned: &Learned, flavor: Flavor, now: u64) -> Found {
         Kind::Show => Found::Maybe(learned.rows),
         Kind::Explain => Found::Maybe(now),
         // MySQL leaves the number of rows that it has looked at and found.
-        Kind::Update if flavor == Flavor::MySql => match learned.records {
+        Kind::Update if flavor == Flavor::MySql => match learned.told {
             Some(matched) if matched > 0 && !queries => Found::Is(matched),
             _ => Found::Maybe(0),
         },
         Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete | Kind::Ddl if queries => {
-            Found::Maybe(learned.records.unwrap_or(affected))
+            Found::Maybe(learned.told.unwrap_or(affected))
         }
         // `DO` leaves 1 on MySQL.
         Kind::Call if learned.rows == 0 && flavor == Flavor::MySql => Found::Maybe(1),

@@ -121,10 +121,8 @@ pub(crate) struct Learned {
     pub(crate) insert_id: u64,
     /// The count of the last packet, if that was an OK of a statement without rows.
     pub(crate) affected: Option<u64>,
-    /// The number in front of that OK's text: `Records: 3`, `Rows matched: 3`.
-    pub(crate) records: Option<u64>,
-    /// The rows that the query skipped, where its text says so.
-    pub(crate) offset: Option<u64>,
+    /// A number of rows that a text tells: `Records: 3` or `Rows matched: 3` in that OK, or the `OFFSET` of the query.
+    pub(crate) told: Option<u64>,
     pub(crate) cursor: bool,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
@@ -406,7 +404,7 @@ fn learn_ok(
     let ok = OkPacket::decode(payload, connection.capabilities)?;
     learn_status(learned, ok.status, ok.warnings);
     learned.affected = (payload.first() != Some(&OK_AS_EOF_HEADER)).then_some(ok.affected_rows);
-    learned.records = first_number(ok.info);
+    learned.told = first_number(ok.info);
     // Behind a procedure that used a cursor itself, MySQL 9.7.4 still says in the last OK that there is one.
     learned.cursor &= payload.first() == Some(&OK_AS_EOF_HEADER);
     learned.reported = true;

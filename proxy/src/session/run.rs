@@ -350,7 +350,7 @@ impl Session {
                 }
                 let settings = self.read_back(lease.connection_mut(), work, &mut learned).await?;
                 if work.facts.links.contains(Links::SKIPS_ROWS) {
-                    learned.offset = aftermath::offset(self.text_of(work));
+                    learned.told = aftermath::offset(self.text_of(work));
                 }
                 self.settle(lease, &work.facts, &learned, settings);
                 Ok((carried, learned))
