@@ -118,6 +118,13 @@ fn describe_target(facts: &Facts) -> String {
     String::from(if any { "any" } else { "active" })
 }
 
+/// Links that nothing is routed by; `leaves` and the sessions' tests show them.
+const TOLD_ELSEWHERE: Links = Links::HOLDS_QUERY
+    .union(Links::UNSURE_FOUND_ROWS)
+    .union(Links::SKIPS_ROWS)
+    .union(Links::KEEPS_WARNINGS)
+    .union(Links::READS_CONNECTION_ID);
+
 /// The reason, then pins, then what is unpinned, then links.
 fn describe_why(facts: &Facts) -> String {
     let mut why = format!("{:?}", facts.purity);
@@ -128,7 +135,7 @@ fn describe_why(facts: &Facts) -> String {
     for name in names(facts.unpins) {
         why += &format!(" -{name}");
     }
-    for (name, _) in facts.links.iter_names() {
+    for (name, _) in facts.links.difference(TOLD_ELSEWHERE).iter_names() {
         why += &format!(" ~{name}");
     }
     why

@@ -339,10 +339,11 @@ pub fn offset(text: &[u8]) -> Option<u64> {
     let mut tail = Tail(text);
     tail.skip(|byte| byte.is_ascii_whitespace() || byte == b';');
     let second = tail.number()?;
-    tail.skip(|byte| byte.is_ascii_whitespace());
-    let offset = match tail.0.strip_suffix(b",") {
+    let mut before = Tail(tail.0);
+    before.skip(|byte| byte.is_ascii_whitespace());
+    let offset = match before.0.strip_suffix(b",") {
         Some(rest) => {
-            tail.0 = rest;
+            tail = Tail(rest);
             tail.skip(|byte| byte.is_ascii_whitespace());
             tail.number()?
         }

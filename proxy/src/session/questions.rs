@@ -327,12 +327,8 @@ mod tests {
         let mut expected = parts;
         expected[4] = b"\xfe\0\0\x02\0\0\0";
         assert_eq!(told, reply(&expected));
-        let errors = told_again(
-            &saved,
-            false,
-            Status::AUTOCOMMIT,
-            Capabilities::MARIADB_CACHE_METADATA,
-        );
+        let caching = modern | Capabilities::MARIADB_CACHE_METADATA;
+        let errors = told_again(&saved, false, Status::AUTOCOMMIT, caching);
         let expected = [b"\x01\x01", expected[1], expected[3], expected[4]];
         assert_eq!(errors, reply(&expected));
     }
