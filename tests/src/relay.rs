@@ -76,18 +76,24 @@ impl Relay {
         let ours = login[..length].windows(name.len()).any(|window| window == name);
         let (back_to, back_from) = (client.try_clone().ok()?, server.try_clone().ok()?);
         let relay = Arc::clone(&self);
-        std::thread::spawn(move || relay.pass_back(back_from, back_to, ours));
-        server.write_all(&login[..length]).ok()?;
-        self.pass(client, server, ours)
+        std::thread::spawn(move || {
+            relay.pass_back(&back_from, &back_to, ours);
+            // However it ended: the other thread still has both, and may wait at the other one for ever.
+            close(&back_from, &back_to);
+        });
+        let passed = server.write_all(&login[..length]);
+        passed.ok().and_then(|()| self.pass(&client, &server, ours));
+        close(&client, &server);
+        None
     }
 
-    fn pass(&self, mut client: TcpStream, mut server: TcpStream, ours: bool) -> Option<()> {
+    fn pass(&self, mut client: &TcpStream, mut server: &TcpStream, ours: bool) -> Option<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut pending = Vec::new();
         loop {
             let length = client.read(&mut buffer).ok()?;
             if length == 0 {
-                return server.shutdown(std::net::Shutdown::Both).ok();
+                return None;
             }
             if ours {
                 pending.extend_from_slice(&buffer[..length]);
@@ -108,13 +114,13 @@ impl Relay {
         }
     }
 
-    fn pass_back(&self, mut server: TcpStream, mut client: TcpStream, ours: bool) -> Option<()> {
+    fn pass_back(&self, mut server: &TcpStream, mut client: &TcpStream, ours: bool) -> Option<()> {
         let mut dice = Dice::new(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let length = server.read(&mut buffer).ok()?;
             if length == 0 {
-                return client.shutdown(std::net::Shutdown::Both).ok();
+                return None;
             }
             let mut bytes = buffer[..length].to_vec();
             match self.replies.load(Ordering::Relaxed) {
@@ -124,5 +130,11 @@ impl Relay {
             }
             client.write_all(&bytes).ok()?;
         }
+    }
+}
+
+fn close(one: &TcpStream, other: &TcpStream) {
+    for stream in [one, other] {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
     }
 }
