@@ -6,7 +6,7 @@ INSTALL := .ci/install
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
-.PHONY: help demo test soak drivers mtr fuzz build
+.PHONY: help demo test soak bench drivers mtr fuzz build
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, random statements, 500 clients for a minute, a dump of 200 MB"
 	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours)"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
+	@echo "make bench  what a statement costs Tandem in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
 	@echo "make build  the optimised program, target/release/tandem"
 
@@ -48,6 +49,10 @@ mtr: build
 fuzz:
 	@$(INSTALL) build
 	SECONDS_EACH=$${SECONDS_EACH:-600} .ci/fuzz
+
+bench:
+	@$(INSTALL) build
+	$(CARGO) bench --manifest-path bench/Cargo.toml --target-dir target/bench
 
 drivers:
 	@$(INSTALL) build server client php python drivers

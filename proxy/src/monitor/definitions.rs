@@ -93,7 +93,7 @@ impl Reader {
         loop {
             let topology = self.topology.load_full();
             let due = match (&topology.mark, read_at) {
-                (Some(mark), Some(at)) => mark.catalog().is_none() || at.elapsed() >= self.interval,
+                (Some(mark), Some(at)) => !mark.has_catalog() || at.elapsed() >= self.interval,
                 (mark, _) => mark.is_some(),
             };
             if let (true, Some(mark), Some(active), Some(version)) =

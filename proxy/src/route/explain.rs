@@ -114,11 +114,7 @@ fn state(key: Option<TableKey>, topology: &Topology) -> String {
 
 /// Whether it is known what is behind the names.
 fn definitions(topology: &Topology) -> &'static str {
-    match topology
-        .mark
-        .as_ref()
-        .is_some_and(|mark| mark.catalog().is_some())
-    {
+    match topology.mark.as_ref().is_some_and(|mark| mark.has_catalog()) {
         true => "known",
         false => "not known: reads and writes count for all tables",
     }

@@ -50,10 +50,11 @@ pub fn check(tables: &Tables, schema: Option<NameKey>, mark: &Mark, standby: Ser
         };
         false
     };
-    let catalog = mark.catalog();
-    let known = named.zip(catalog).is_some_and(|(named, catalog)| {
-        let mut keys = named.iter().map(|table| table.within(schema));
-        keys.all(|key| key.is_some_and(|key| catalog.read(key, &mut look)))
+    let known = mark.with_catalog(|catalog| {
+        named.zip(catalog).is_some_and(|(named, catalog)| {
+            let mut keys = named.iter().map(|table| table.within(schema));
+            keys.all(|key| key.is_some_and(|key| catalog.read(key, &mut look)))
+        })
     });
     match (known, stale) {
         (true, _) => Ok(()),

@@ -30,12 +30,13 @@ impl Session {
         let mut tables = std::mem::take(&mut self.written_tables);
         tables.clear();
         let mut known = || {
-            let named = facts.tables.known_writes()?;
-            let catalog = mark.catalog()?;
-            let mut named = named.iter().map(|table| table.within(schema));
-            named
-                .all(|key| key.is_some_and(|key| catalog.written(key, &mut tables)))
-                .then_some(())
+            mark.with_catalog(|catalog| {
+                let (named, catalog) = facts.tables.known_writes().zip(catalog)?;
+                let mut named = named.iter().map(|table| table.within(schema));
+                named
+                    .all(|key| key.is_some_and(|key| catalog.written(key, &mut tables)))
+                    .then_some(())
+            })
         };
         let reach = match effect {
             Effect::Nothing => Reach::Nothing,

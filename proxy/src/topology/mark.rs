@@ -82,16 +82,17 @@ impl Mark {
         &self.ledger
     }
 
-    /// What is known of the tables, if it is as new as the last change of definitions.
-    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+    /// Looks into what is known of the tables, if it is as new as the last change of definitions. Lent and not given: a
+    /// count of its users would wander between the workers' cores.
+    pub fn with_catalog<T>(&self, look: impl FnOnce(Option<&Catalog>) -> T) -> T {
         let known = self.catalog.load();
-        let known = known.as_ref()?;
-        (known.definitions() == self.ledger.definitions()).then(|| Arc::clone(known))
+        let is_new = |known: &&Catalog| known.definitions() == self.ledger.definitions();
+        look(known.as_deref().filter(is_new))
     }
 
-    /// The same, however old.
-    pub fn last_catalog(&self) -> Option<Arc<Catalog>> {
-        self.catalog.load_full()
+    /// Whether the tables' definitions are known.
+    pub fn has_catalog(&self) -> bool {
+        self.with_catalog(|catalog| catalog.is_some())
     }
 
     pub fn set_catalog(&self, catalog: Catalog) {
