@@ -150,8 +150,12 @@ async fn run(level: &str) -> Run {
     let cluster = Cluster::start(Setup {
         pair,
         toml: format!("[consistency]\nlevel = \"{level}\"\n"),
-        // What one worker is told must be known to the other.
-        change: |config| config.listener.workers = 2,
+        change: |config| {
+            // What one worker is told must be known to the other.
+            config.listener.workers = 2;
+            // The brakes put the standby out so often that it would never have its whole share again.
+            config.monitor.slow_start = Duration::ZERO;
+        },
     })
     .await;
     ground::prepare(&cluster).await;
