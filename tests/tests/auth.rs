@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
-use tandem::demo::pair::{Options, Pair};
+use tandem::demo::pair::{APP, Options, Pair};
 use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::auth::{ed25519, native, rsa, sha2};
 use tandem_protocol::frame;
@@ -297,11 +297,21 @@ fn answer(user: &[u8], proof: &[u8], plugin: &str) -> Vec<u8> {
 /// The packets of a login by caching_sha2_password from the answer to the greeting on, with their numbers. `encrypt`
 /// makes of key, password and nonce what is sent for the password.
 async fn sha2_login(address: SocketAddr, name: &str, password: &str) -> Vec<(u8, Vec<u8>)> {
+    sha2_login_proving(address, name, password, password).await
+}
+
+/// The same, with a proof of another password than the one that is given when it is asked for.
+async fn sha2_login_proving(
+    address: SocketAddr,
+    name: &str,
+    proved: &str,
+    password: &str,
+) -> Vec<(u8, Vec<u8>)> {
     let mut raw = Raw::connect(address).await;
     let (_, payload) = raw.packet().await.expect("a greeting");
     let mut nonce = Greeting::decode(&payload).expect("a greeting").nonce;
     let is_native = Greeting::decode(&payload).expect("a greeting").plugin == native::PLUGIN.as_bytes();
-    let proof = sha2::scramble(password.as_bytes(), &nonce);
+    let proof = sha2::scramble(proved.as_bytes(), &nonce);
     raw.send(&answer(name.as_bytes(), &proof, sha2::PLUGIN)).await;
     let mut packets = Vec::new();
     while let Some((seq, payload)) = raw.packet().await {
@@ -312,7 +322,7 @@ async fn sha2_login(address: SocketAddr, name: &str, password: &str) -> Vec<(u8,
                     .expect("a switch")
                     .nonce()
                     .expect("a nonce");
-                Some(sha2::scramble(password.as_bytes(), &nonce))
+                Some(sha2::scramble(proved.as_bytes(), &nonce))
             }
             [sha2::MORE_DATA, sha2::WANT_PASSWORD] => Some(vec![sha2::WANT_KEY]),
             [sha2::MORE_DATA, b'-', ..] => Some(encrypted(&payload[1..], password, &nonce)),
@@ -363,6 +373,24 @@ async fn the_packets_of_a_login_are_those_of_the_server() {
     assert_eq!(shape(&full, ""), ["0 [1, 4]", "2 key", "4 OK"]);
     let fast = sha2_login(address, "hashed", "secret").await;
     assert_eq!(shape(&fast, ""), ["0 [1, 3]", "1 OK"]);
+    // A wrong proof of a known password has it asked for: sqlx's proofs are always wrong.
+    for name in ["hashed", APP.user] {
+        let password = if name == "hashed" { "secret" } else { APP.password };
+        let asked = sha2_login_proving(address, name, "nonsense", password).await;
+        assert_eq!(shape(&asked, ""), ["0 [1, 4]", "2 key", "4 OK"], "{name}");
+        let asked = sha2_login_proving(address, name, "nonsense", "wrong").await;
+        assert_eq!(shape(&asked, name).len(), 3, "{name}");
+    }
+    if flavor() == Flavor::MySql {
+        let server = pair().await.a().address();
+        sha2_login(server, APP.user, APP.password).await;
+        let asked = sha2_login_proving(server, APP.user, "nonsense", APP.password).await;
+        assert_eq!(
+            shape(&asked, ""),
+            ["0 [1, 4]", "2 key", "4 OK"],
+            "as the server does it"
+        );
+    }
     let cold = hashed("").await;
     let wrong = sha2_login(cold.address(), "hashed", "wrong").await;
     let wrong = shape(&wrong, "hashed");

@@ -223,8 +223,9 @@ impl Exam<'_> {
                 }
                 Ok(Some(account))
             }
-            Verdict::Refused => Ok(None),
-            Verdict::WantPassword => {
+            // A wrong proof has the password asked for, as on MySQL: sqlx's is always wrong (it hashes in another order).
+            Verdict::Refused if method != Method::Sha2 || proof.is_empty() => Ok(None),
+            Verdict::Refused | Verdict::WantPassword => {
                 let password = match (method, self.given.take()) {
                     (Method::Clear, _) => without_nul(proof.to_vec()),
                     (_, Some(given)) => Some(given),
