@@ -62,7 +62,8 @@ impl Mark {
         let Some(external) = &self.external else {
             return false;
         };
-        let found = external.look(position.reached(&self.stream));
+        // Also past a gap: what is under way there will be found to be nobody's, and is waited for.
+        let found = external.look(position.newest(&self.stream));
         if let Some(number) = found {
             self.committed.fetch_max(number, Ordering::SeqCst);
             self.ledger.note_for_all(number);
