@@ -316,6 +316,7 @@ impl Worker {
             max_prepared: self.config.pool.max_prepared,
             compression: self.config.server_compression.method(),
             codec: &self.codec,
+            hashing: self.accounts.hashing(),
         };
         let bound = self.config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {

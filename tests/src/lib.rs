@@ -16,6 +16,7 @@ pub mod differential;
 pub mod external;
 pub mod history;
 mod judge;
+pub mod logins;
 pub mod mutation;
 pub mod raw;
 pub mod relay;

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, OptsBuilder};
-use tandem::demo::pair::{APP, Options, Pair};
+use tandem::demo::pair::APP;
 use tandem_protocol::auth::native::NONCE_LEN;
 use tandem_protocol::auth::{ed25519, native, rsa, sha2};
 use tandem_protocol::frame;
@@ -15,11 +13,11 @@ use tandem_protocol::handshake::auth_switch::AUTH_SWITCH_HEADER;
 use tandem_protocol::handshake::greeting::Greeting;
 use tandem_protocol::handshake::response::HandshakeResponse;
 use tandem_tests::authority::Authority;
-use tandem_tests::external::{Output, php, python, run};
+use tandem_tests::external::{Output, python, run};
+use tandem_tests::logins::{by_php, code, flavor, log_in, on_both, pair, server_version, who};
 use tandem_tests::raw::{CAPABILITIES, Raw};
-use tandem_tests::{Flavor, Proxy, pair};
+use tandem_tests::{Flavor, Proxy};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
 
 /// The hash of "secret" as MariaDB's PASSWORD() shows it.
 const NATIVE_HASH: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
@@ -27,59 +25,6 @@ const NATIVE_HASH: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
 /// The same as MySQL 9.7 stores it.
 const SHA2_HASH: &str = "0x2441243030412452312B717E414C68114C461778044064413D4E5C726D2F6B6E45707650317548707A6E426A47536344\
     6C5142786379622E385166305264685642516F723342";
-
-/// A state of things that comes by itself comes within this time.
-const SOON: Duration = Duration::from_secs(20);
-
-/// All tests' servers; each test has its own Tandem, which nobody has logged in to yet.
-static PAIR: OnceCell<Pair> = OnceCell::const_new();
-
-async fn pair() -> &'static Pair {
-    let start = || async {
-        let options = Options {
-            engine: tandem_tests::engine(),
-            durable: false,
-            ..Options::default()
-        };
-        let pair = Pair::start(&options).await.expect("a pair");
-        let (table, plugins) = match flavor() {
-            Flavor::MySql => ("mysql.user", &[][..]),
-            Flavor::MariaDb if server_version(&pair).await.starts_with("10.") => {
-                ("mysql.global_priv", &["auth_ed25519"][..])
-            }
-            Flavor::MariaDb => ("mysql.global_priv", &["auth_ed25519", "auth_parsec"][..]),
-        };
-        on_both(&pair, &[format!("GRANT SELECT ON {table} TO tandem_monitor@'%'")]).await;
-        for plugin in plugins {
-            on_both(&pair, &[format!("INSTALL SONAME '{plugin}'")]).await;
-        }
-        on_both(
-            &pair,
-            &["CREATE USER 'hashed'@'%' IDENTIFIED BY 'secret'".to_owned()],
-        )
-        .await;
-        pair
-    };
-    PAIR.get_or_init(start).await
-}
-
-/// Runs statements on both servers, past their replication.
-async fn on_both(pair: &Pair, statements: &[String]) {
-    for server in pair.servers() {
-        let mut conn = server.connect().await.expect("a connection");
-        conn.query_drop("SET SESSION sql_log_bin = 0")
-            .await
-            .expect("done");
-        for statement in statements {
-            let ran = conn.query_drop(statement).await;
-            ran.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        }
-    }
-}
-
-fn flavor() -> Flavor {
-    tandem_tests::engine().flavor()
-}
 
 fn user(name: &str, keys: &str) -> String {
     format!("[[user]]\nname = \"{name}\"\n{keys}\n")
@@ -89,24 +34,6 @@ fn user(name: &str, keys: &str) -> String {
 async fn hashed(more: &str) -> Proxy {
     let account = user("hashed", &format!("password_hash = \"{SHA2_HASH}\""));
     Proxy::over(pair().await, &format!("{more}{account}"), |_| {}).await
-}
-
-async fn log_in(address: SocketAddr, user: &str, password: &str) -> Result<Conn, Error> {
-    let opts = pair::client(address, user, password, None);
-    Conn::new(OptsBuilder::from_opts(opts)).await
-}
-
-/// The account that a server says this is.
-async fn who(conn: &mut Conn) -> String {
-    let user: Option<String> = conn.query_first("SELECT USER()").await.expect("an answer");
-    user.unwrap_or_default()
-}
-
-fn code(error: &Error) -> u16 {
-    match error {
-        Error::Server(error) => error.code,
-        other => panic!("no answer of a server: {other}"),
-    }
 }
 
 /// Where only the hash of mysql_native_password is configured, clients get in with the password and nothing else, and
@@ -165,15 +92,6 @@ async fn clients_without_tls_encrypt_their_password() {
     assert!(who(&mut conn).await.starts_with("hashed@"));
 }
 
-async fn by_php(address: SocketAddr, password: &str) -> Output {
-    let (host, port) = (address.ip(), address.port());
-    let code = format!(
-        "try {{ $db = new mysqli('{host}', 'hashed', '{password}', '', {port}); echo $db->query('SELECT USER()')->fetch_row()[0]; }} \
-         catch (mysqli_sql_exception $e) {{ echo $e->getMessage(); }}"
-    );
-    php(address, &code).await
-}
-
 async fn by_python(address: SocketAddr, password: &str) -> Output {
     let code = format!(
         "import os, pymysql\n\
@@ -224,6 +142,19 @@ async fn by_program(mut command: Command, address: SocketAddr, password: &str, m
     run(command, address, "").await
 }
 
+/// The `mariadb` client gets in as `hashed` by "secret" and by nothing else.
+async fn only_the_password_helps(address: SocketAddr, more: &[&str]) {
+    for password in ["wrong", "secret"] {
+        let out = by_program(Command::new("mariadb"), address, password, more).await;
+        assert_eq!(
+            out.stdout.contains("hashed@"),
+            password == "secret",
+            "{}",
+            out.stderr
+        );
+    }
+}
+
 /// Through TLS and through a Unix socket the password comes as it is; PHP asks for the RSA key on a socket all the same.
 #[tokio::test]
 async fn clients_that_nobody_can_listen_to_send_their_password_as_it_is() {
@@ -234,14 +165,8 @@ async fn clients_that_nobody_can_listen_to_send_their_password_as_it_is() {
         identity.certificate, identity.key
     );
     let proxy = hashed(&tls).await;
-    for password in ["wrong", "secret", "secret"] {
-        let out = by_program(Command::new("mariadb"), proxy.address(), password, &["--ssl"]).await;
-        assert_eq!(
-            out.stdout.contains("hashed@"),
-            password == "secret",
-            "{}",
-            out.stderr
-        );
+    for _ in 0..2 {
+        only_the_password_helps(proxy.address(), &["--ssl"]).await;
     }
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("tandem.sock");
@@ -510,16 +435,7 @@ async fn a_password_in_clear_is_taken_only_where_nobody_can_listen() {
     );
     let account = user("hashed", "password = \"secret\"");
     let proxy = Proxy::over(pair().await, &format!("{tls}{account}"), |_| {}).await;
-    for password in ["wrong", "secret"] {
-        let clear = ["--ssl", "--default-auth=mysql_clear_password"];
-        let out = by_program(Command::new("mariadb"), proxy.address(), password, &clear).await;
-        assert_eq!(
-            out.stdout.contains("hashed@"),
-            password == "secret",
-            "{}",
-            out.stderr
-        );
-    }
+    only_the_password_helps(proxy.address(), &["--ssl", "--default-auth=mysql_clear_password"]).await;
     let mut raw = Raw::connect(proxy.address()).await;
     raw.packet().await.expect("a greeting");
     raw.send(&answer(b"hashed", b"secret\0", "mysql_clear_password"))
@@ -561,16 +477,7 @@ async fn plugins_of_one_kind_of_server_work() {
         let mut conn = log_in(proxy.address(), name, "secret").await.expect("logged in");
         assert!(who(&mut conn).await.starts_with(&format!("{name}@")));
     }
-    for password in ["wrong", "secret"] {
-        let ed25519 = ["--skip-ssl", "--default-auth=client_ed25519"];
-        let out = by_program(Command::new("mariadb"), proxy.address(), password, &ed25519).await;
-        assert_eq!(
-            out.stdout.contains("hashed@"),
-            password == "secret",
-            "{}",
-            out.stderr
-        );
-    }
+    only_the_password_helps(proxy.address(), &["--skip-ssl", "--default-auth=client_ed25519"]).await;
     let mut raw = Raw::connect(proxy.address()).await;
     raw.packet().await.expect("a greeting");
     raw.send(&answer(b"hashed", b"", ed25519::PLUGIN)).await;
@@ -583,233 +490,4 @@ async fn plugins_of_one_kind_of_server_work() {
     raw.send(&out).await;
     let (_, payload) = raw.packet().await.expect("an answer");
     assert_eq!(payload[0], 0, "it was really that plugin");
-}
-
-async fn server_version(pair: &Pair) -> String {
-    let mut conn = pair.a().connect().await.expect("a connection");
-    let version: Option<String> = conn.query_first("SELECT VERSION()").await.expect("an answer");
-    version.unwrap_or_default()
-}
-
-/// A Tandem that lets in whom the servers let in.
-async fn for_all(more: &str) -> Proxy {
-    Proxy::over(pair().await, more, |config| {
-        config.listener.auth = tandem::config::Auth::Servers;
-        config.users.clear();
-    })
-    .await
-}
-
-async fn create(accounts: &[&str]) {
-    let statements: Vec<String> = accounts
-        .iter()
-        .map(|account| format!("CREATE USER {account}"))
-        .collect();
-    on_both(pair().await, &statements).await;
-}
-
-/// Whether Tandem lets somebody in and the servers answer him.
-async fn gets_in(address: SocketAddr, user: &str, password: &str) -> bool {
-    match log_in(address, user, password).await {
-        Ok(mut conn) => {
-            assert!(who(&mut conn).await.starts_with(&format!("{user}@")));
-            true
-        }
-        Err(refused) => {
-            assert_eq!(code(&refused), 1045, "{refused}");
-            false
-        }
-    }
-}
-
-/// Without any list of accounts those of the servers log in; one that is made, changed or dropped is so at once, and
-/// nobody else is let in.
-#[tokio::test]
-async fn the_accounts_of_the_servers_are_enough() {
-    create(&["sally@'%' IDENTIFIED BY 'secret'"]).await;
-    let proxy = for_all("").await;
-    let address = proxy.address();
-    for _ in 0..2 {
-        assert!(!gets_in(address, "sally", "wrong").await);
-        assert!(!gets_in(address, "sally", "").await);
-        assert!(!gets_in(address, "nobody", "secret").await);
-        assert!(gets_in(address, "sally", "secret").await);
-    }
-    let mut stays = log_in(address, "sally", "secret").await.expect("logged in");
-    create(&["sam@'%' IDENTIFIED BY 'secret'"]).await;
-    assert!(gets_in(address, "sam", "secret").await, "made a moment ago");
-    on_both(
-        pair().await,
-        &["ALTER USER sally@'%' IDENTIFIED BY 'changed'".to_owned()],
-    )
-    .await;
-    assert!(gets_in(address, "sally", "changed").await);
-    assert!(!gets_in(address, "sally", "secret").await);
-    assert!(who(&mut stays).await.starts_with("sally@"), "who is in stays in");
-    on_both(pair().await, &["DROP USER sally@'%'".to_owned()]).await;
-    tandem_tests::wait_until("a dropped account is refused", SOON, || async {
-        log_in(address, "sally", "changed").await.is_err()
-    })
-    .await;
-    let out = by_php(address, "secret").await;
-    assert!(out.clean().contains("hashed@"), "the others go on");
-    let mut conn = log_in(address, "sam", "secret").await.expect("logged in");
-    let refused = conn
-        .query_drop("CREATE DATABASE sams")
-        .await
-        .expect_err("no right");
-    assert_eq!(code(&refused), 1044, "with the account's own rights: {refused}");
-}
-
-/// The `mariadb` client, by TLS where it is offered.
-async fn command_line(address: SocketAddr, user: &str, password: &str) -> Output {
-    let mut command = Command::new("mariadb");
-    command
-        .args(["--no-defaults", "--protocol=tcp", "--ssl", "-e", "DO 1"])
-        .arg(format!("--host={}", address.ip()))
-        .arg(format!("--port={}", address.port()))
-        .arg(format!("--user={user}"))
-        .arg(format!("--password={password}"));
-    run(command, address, "").await
-}
-
-/// Which of several accounts of one name is meant, and whether the client's host is one of it, is what the server says.
-#[tokio::test]
-async fn hosts_of_accounts_mean_what_they_mean_to_the_server() {
-    create(&[
-        "harry@'%' IDENTIFIED BY 'anywhere'",
-        "harry@'127.0.0.%' IDENTIFIED BY 'near'",
-        "hank@'10.0.0.0/255.0.0.0' IDENTIFIED BY 'secret'",
-        "hugo@'127.0.0.0/255.0.0.0' IDENTIFIED BY 'secret'",
-        "hilda@'localhost' IDENTIFIED BY 'secret'",
-        "hubert@'127.0.0.1' IDENTIFIED BY 'secret'",
-    ])
-    .await;
-    let proxy = for_all("").await;
-    let server = pair().await.a().address();
-    for (user, password) in [
-        ("harry", "near"),
-        ("harry", "anywhere"),
-        ("hank", "secret"),
-        ("hugo", "secret"),
-        ("hilda", "secret"),
-        ("hubert", "secret"),
-    ] {
-        let directly = command_line(server, user, password).await.status == Some(0);
-        let through = gets_in(proxy.address(), user, password).await;
-        assert_eq!(through, directly, "{user} with {password}");
-    }
-}
-
-/// Locked accounts are told so, as by the server, and those that must use TLS get in by TLS only.
-#[tokio::test]
-async fn locked_accounts_and_those_that_need_tls_are_treated_as_by_the_server() {
-    create(&[
-        "larry@'%' IDENTIFIED BY 'secret' ACCOUNT LOCK",
-        "tessa@'%' IDENTIFIED BY 'secret' REQUIRE SSL",
-        "xaver@'%' IDENTIFIED BY 'secret' REQUIRE X509",
-    ])
-    .await;
-    let authority = Authority::new("the authority of the tests");
-    let identity = authority.sign("tandem", &["127.0.0.1"]);
-    let tls = format!(
-        "[client_tls]\ncertificate = {:?}\nkey = {:?}\n",
-        identity.certificate, identity.key
-    );
-    let proxy = for_all(&tls).await;
-    let server = pair().await.a().address();
-    for password in ["secret", "wrong"] {
-        let theirs = log_in(server, "larry", password).await.expect_err("locked");
-        let ours = log_in(proxy.address(), "larry", password)
-            .await
-            .expect_err("locked");
-        assert_eq!(ours.to_string(), theirs.to_string());
-    }
-    for name in ["tessa", "xaver"] {
-        assert!(!gets_in(proxy.address(), name, "secret").await);
-    }
-    // The servers of this pair of MariaDB have no TLS themselves; that the client's is seen shows in who refuses.
-    for (name, is_let_in) in [("tessa", true), ("xaver", false)] {
-        let out = command_line(proxy.address(), name, "secret").await;
-        let by_tandem = out.stderr.contains(&format!(
-            "Access denied for user '{name}'@'127.0.0.1' (using password: YES)\n"
-        ));
-        assert_eq!(by_tandem, !is_let_in, "{name}: {}", out.stderr);
-    }
-}
-
-/// An account that is locked or dropped through Tandem is refused from then on, not only when the accounts are read again.
-#[tokio::test]
-async fn who_was_locked_out_through_tandem_is_not_let_in_afterwards() {
-    create(&[
-        "warden@'%' IDENTIFIED BY 'secret'",
-        "prisoner@'%' IDENTIFIED BY 'secret'",
-    ])
-    .await;
-    on_both(
-        pair().await,
-        &["GRANT CREATE USER ON *.* TO warden@'%'".to_owned()],
-    )
-    .await;
-    let proxy = for_all("").await;
-    let mut warden = log_in(proxy.address(), "warden", "secret")
-        .await
-        .expect("logged in");
-    for round in 0..3 {
-        assert!(gets_in(proxy.address(), "prisoner", "secret").await, "{round}");
-        for (change, is_let_in) in [("LOCK", false), ("UNLOCK", true)] {
-            let statement = format!("ALTER USER prisoner@'%' ACCOUNT {change}");
-            warden.query_drop(statement).await.expect("changed");
-            let login = log_in(proxy.address(), "prisoner", "secret").await;
-            assert_eq!(login.is_ok(), is_let_in, "{round}: {change}");
-        }
-    }
-    warden
-        .query_drop("DROP USER prisoner@'%'")
-        .await
-        .expect("dropped");
-    assert!(!gets_in(proxy.address(), "prisoner", "secret").await);
-}
-
-/// Accounts of plugins that only one kind of server has get in too: they give Tandem their password once.
-#[tokio::test]
-async fn accounts_with_other_plugins_are_let_in_by_their_password() {
-    let mut names = Vec::new();
-    if flavor() == Flavor::MariaDb {
-        create(&["edith@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret')"]).await;
-        names.push("edith");
-        if !server_version(pair().await).await.starts_with("10.") {
-            create(&["paula@'%' IDENTIFIED VIA parsec USING PASSWORD('secret')"]).await;
-            names.push("paula");
-        }
-        create(&["bettina@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret') OR mysql_native_password USING PASSWORD('secret')"]).await;
-        names.push("bettina");
-    } else {
-        create(&["shari@'%' IDENTIFIED WITH sha256_password BY 'secret'"]).await;
-        names.push("shari");
-    }
-    names.push("hashed");
-    let proxy = for_all("").await;
-    for name in names {
-        for _ in 0..2 {
-            assert!(!gets_in(proxy.address(), name, "wrong").await, "{name}");
-            assert!(gets_in(proxy.address(), name, "secret").await, "{name}");
-        }
-    }
-}
-
-/// Without the right to read the accounts nobody gets in, and the log says which right is missing.
-#[tokio::test]
-async fn a_monitor_that_may_not_read_the_accounts_lets_nobody_in() {
-    create(&["blind@'%' IDENTIFIED BY 'secret'"]).await;
-    let grant = pair::monitor_grant(flavor());
-    on_both(pair().await, &[format!("{grant} TO blind@'%'")]).await;
-    let proxy = Proxy::over(pair().await, "", |config| {
-        config.listener.auth = tandem::config::Auth::Servers;
-        config.users.clear();
-        config.monitor.user = "blind".to_owned();
-        config.monitor.password = tandem::config::Secret::new("secret");
-    })
-    .await;
-    assert!(!gets_in(proxy.address(), "hashed", "secret").await);
 }

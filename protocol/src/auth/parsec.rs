@@ -62,6 +62,46 @@ impl<'a> Salt<'a> {
     }
 }
 
+/// A proof that is still to be made, which takes up to a second.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Task {
+    password: Vec<u8>,
+    rounds: NonZeroU32,
+    salt: Vec<u8>,
+    nonce: [u8; NONCE_LEN],
+    own: [u8; NONCE_LEN],
+}
+
+/// Without the password, which must not get into logs.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("rounds", &self.rounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Task {
+    /// `own` must never be used again.
+    pub fn new(password: &[u8], salt: Salt<'_>, nonce: [u8; NONCE_LEN], own: [u8; NONCE_LEN]) -> Self {
+        Self {
+            password: password.to_vec(),
+            rounds: salt.rounds,
+            salt: salt.salt.to_vec(),
+            nonce,
+            own,
+        }
+    }
+
+    pub fn run(&self) -> Option<Vec<u8>> {
+        let salt = Salt {
+            rounds: self.rounds,
+            salt: &self.salt,
+        };
+        sign(&self.password, salt, &self.nonce, &self.own)
+    }
+}
+
 /// The proof for the server. `own` must never be used again.
 pub fn sign(
     password: &[u8],

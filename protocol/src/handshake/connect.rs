@@ -3,7 +3,7 @@
 //! ```text
 //! AwaitGreeting --greeting--> [AwaitTls --upgraded-->] AwaitResult --OK--> Done
 //!                                                       |  ^ \---ERR---> ConnectError::Refused
-//!                                                       \--/ auth switch, more data
+//!                                                       \--/ auth switch, more data [--> AwaitProof --proved-->]
 //! ```
 
 use std::fmt;
@@ -90,6 +90,8 @@ pub enum Progress {
     Continue,
     /// Send what was written, go over to TLS, then call [`Connect::upgraded`].
     StartTls,
+    /// The proof takes up to a second: have it made where nobody waits for it, then call [`Connect::proved`].
+    Slow(parsec::Task),
     Done(ServerInfo),
 }
 
@@ -126,6 +128,8 @@ enum State {
     /// The number of the next packet, and the plugin that the greeting named.
     AwaitTls(ServerInfo, u8, Plugin),
     AwaitResult(ServerInfo, Plugin),
+    /// The number of the packet that it goes into.
+    AwaitProof(ServerInfo, Plugin, u8),
     Over,
 }
 
@@ -183,7 +187,7 @@ impl<'a> Connect<'a> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::AwaitGreeting => self.answer_greeting(seq.wrapping_add(1), payload, out),
             State::AwaitResult(server, plugin) => self.result(server, plugin, seq, payload, out),
-            State::AwaitTls(..) | State::Over => Err(DecodeError::Finished.into()),
+            State::AwaitTls(..) | State::AwaitProof(..) | State::Over => Err(DecodeError::Finished.into()),
         }
     }
 
@@ -193,6 +197,18 @@ impl<'a> Connect<'a> {
             State::AwaitTls(server, seq, plugin) => self.introduce(server, seq, plugin, out),
             _ => Err(DecodeError::Finished.into()),
         }
+    }
+
+    /// Appends the slow proof; `None` where none could be made.
+    pub fn proved(&mut self, proof: Option<Vec<u8>>, out: &mut Vec<u8>) -> Result<Progress, ConnectError> {
+        let State::AwaitProof(server, plugin, mut seq) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Err(DecodeError::Finished.into());
+        };
+        let proof = proof.ok_or(ConnectError::Key(rsa::Error::Crypt))?;
+        frame::write_packet(out, &mut seq, &proof);
+        self.state = State::AwaitResult(server, plugin);
+        Ok(Progress::Continue)
     }
 
     fn answer_greeting(
@@ -354,10 +370,9 @@ impl<'a> Connect<'a> {
             Some(_) if plugin == Plugin::Parsec => {
                 // As it is, from MariaDB; in an envelope, as the protocol has it for packets in the middle.
                 let salt = payload.strip_prefix(&[sha2::MORE_DATA]).unwrap_or(payload);
-                let answer = self.signature(parsec::Salt::decode(salt)?)?;
-                frame::write_packet(out, &mut next, &answer);
-                self.state = State::AwaitResult(server, plugin);
-                Ok(Progress::Continue)
+                let task = self.signature(parsec::Salt::decode(salt)?)?;
+                self.state = State::AwaitProof(server, plugin, next);
+                Ok(Progress::Slow(task))
             }
             Some(&header) => Err(DecodeError::Unexpected {
                 expected: "OK, ERR or auth switch",
@@ -371,12 +386,16 @@ impl<'a> Connect<'a> {
         }
     }
 
-    fn signature(&self, salt: parsec::Salt<'_>) -> Result<Vec<u8>, ConnectError> {
+    fn signature(&self, salt: parsec::Salt<'_>) -> Result<parsec::Task, ConnectError> {
         let Credential::Password(password) = self.options.credential else {
             return Err(ConnectError::PasswordNeeded(parsec::PLUGIN));
         };
-        let proof = parsec::sign(password, salt, &self.long_nonce, &self.options.nonce);
-        proof.ok_or(ConnectError::Key(rsa::Error::Crypt))
+        Ok(parsec::Task::new(
+            password,
+            salt,
+            self.long_nonce,
+            self.options.nonce,
+        ))
     }
 
     /// The answer in the middle of `caching_sha2_password`, if there is one to give.

@@ -12,6 +12,7 @@ use tandem_protocol::handshake::connect::{
 };
 use tandem_protocol::version::ServerVersion;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::prepared::PreparedStatements;
 use super::sync::Trackers;
@@ -121,6 +122,8 @@ pub struct Target<'a> {
     /// What to ask for; without it where the server does not offer it.
     pub compression: Option<Method>,
     pub codec: &'a Rc<Codec>,
+    /// Whose turn it is to hash slowly.
+    pub hashing: &'a Semaphore,
 }
 
 /// Connects and logs in, without a default schema: a schema is set by the state sync, whose error the client sees.
@@ -216,6 +219,14 @@ async fn log_in(
         match progress.map_err(Error::from)? {
             Progress::Done(info) => return Ok(info),
             Progress::Continue => stream.write_all(&out).await?,
+            Progress::Slow(task) => {
+                // Never closed.
+                let turn = target.hashing.acquire().await.ok();
+                let proof = tokio::task::spawn_blocking(move || task.run()).await;
+                drop(turn);
+                login.proved(proof.unwrap_or_default(), &mut out)?;
+                stream.write_all(&out).await?;
+            }
             Progress::StartTls => {
                 stream.write_all(&out).await?;
                 go_over_to_tls(stream, inbox, target).await?;

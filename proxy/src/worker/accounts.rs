@@ -198,6 +198,11 @@ impl Accounts {
         }
     }
 
+    /// Turns of those that hash slowly, on both legs.
+    pub fn hashing(&self) -> &Semaphore {
+        &self.hashing
+    }
+
     /// Makes an account known to [`Accounts::account`] for as long as somebody has it.
     pub fn keep(&self, account: &Arc<Account>) {
         let mut in_use = self.in_use();
