@@ -48,6 +48,8 @@ const OWN: &[&str] = &[
     "SELECT @@session.`",
     "SET sql_mode=CONCAT_WS(",
     "SELECT LAST_INSERT_ID()",
+    "SELECT FOUND_ROWS()",
+    "SHOW WARNINGS",
     "KILL ",
 ];
 /// Commands that may reach a server, beside statements: no quitting others, no shutdown, no dump of the binlog. What the
@@ -117,6 +119,52 @@ struct Told {
     strangers: Mutex<Vec<String>>,
 }
 
+/// What a client can have sent where Tandem has put values in the place of calls: without these, and without any of
+/// the names that it gives to keep those of the columns.
+fn originals(text: &[u8]) -> Vec<Vec<u8>> {
+    let text: Vec<char> = text.iter().map(|&byte| char::from(byte)).collect();
+    let text: String = text.into_iter().collect();
+    let mut whole = String::new();
+    let mut rest = text.as_str();
+    let mut changed = false;
+    while let Some((before, inside)) = rest.split_once("IFNULL(") {
+        let value = inside.strip_prefix("CAST(").unwrap_or(inside);
+        let Some((value, behind)) = value.split_once(", ") else {
+            break;
+        };
+        let Some((call, behind)) = behind.split_once("))") else {
+            break;
+        };
+        if !value
+            .trim_end_matches(" AS UNSIGNED)")
+            .trim_start_matches('-')
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+        {
+            break;
+        }
+        changed = true;
+        whole += &format!("{before}{call})");
+        rest = behind;
+    }
+    whole += rest;
+    let mut found = vec![String::new()];
+    for (index, part) in whole.split(" AS `").enumerate() {
+        let with = |text: &String| match index {
+            0 => format!("{text}{part}"),
+            _ => format!("{text} AS `{part}"),
+        };
+        let without = part.split_once('`').filter(|_| index > 0);
+        let longer = found.iter().flat_map(|text| {
+            let bare = without.map(|(_, behind)| format!("{text}{behind}"));
+            std::iter::once(with(text)).chain(bare)
+        });
+        found = longer.take(64).collect();
+    }
+    let bytes = |text: String| text.chars().map(|c| c as u8).collect();
+    found.into_iter().filter(|_| changed).map(bytes).collect()
+}
+
 impl Told {
     /// Notes every statement in the frames of a stream.
     fn note(&self, mut stream: &[u8]) {
@@ -132,7 +180,9 @@ impl Told {
         let known = match payload.split_first() {
             Some((0x03 | 0x16, text)) => {
                 let own = OWN.iter().any(|own| text.starts_with(own.as_bytes()));
-                own || self.statements.lock().expect("statements").contains(text)
+                let statements = self.statements.lock().expect("statements");
+                own || statements.contains(text)
+                    || originals(text).iter().any(|text| statements.contains(text))
             }
             Some((code, _)) => HARMLESS.contains(code),
             None => false,

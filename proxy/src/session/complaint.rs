@@ -12,6 +12,9 @@ use crate::pool;
 use crate::topology::Flavor;
 use crate::worker::failed_logins::Blocked;
 
+/// ER_CONNECT_TO_FOREIGN_DATA_SOURCE
+const NOT_REACHED: u16 = 1429;
+
 /// An error that Tandem gives in its own name, with the code and state that drivers know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Complaint {
@@ -220,10 +223,15 @@ impl Complaint {
         Self::new(1290, "HY000", message)
     }
 
+    /// No connection to the server could be made.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.code == NOT_REACHED
+    }
+
     pub(super) fn pool(error: &pool::Error) -> Self {
         let code = match error {
             pool::Error::Timeout { .. } | pool::Error::QueueFull { .. } => 1040,
-            pool::Error::Connect { .. } => 1429,
+            pool::Error::Connect { .. } => NOT_REACHED,
             pool::Error::Stopping => 1053,
         };
         let message = format!("Tandem: {error}; the statement was not executed");

@@ -35,6 +35,9 @@ const ASK_ELSEWHERE: &[u16] = &[
     1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
 ];
 
+/// How often a pure read is tried: a connection may be lost, the next one refused, and the other server is there.
+const MOST_ATTEMPTS: usize = 3;
+
 /// ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE: nothing was executed.
 const PREPARE_AGAIN: &[u16] = &[1243, 1615];
 
@@ -127,7 +130,8 @@ impl From<FailedSync> for Failed {
 }
 
 impl Session {
-    /// Runs a statement; a read that failed before the client saw anything is asked once more elsewhere.
+    /// Runs a statement; a read that failed before the client saw anything is asked again, on the other server if that may
+    /// answer it.
     ///
     /// # Errors
     /// [`End`] when the session can't go on.
@@ -147,6 +151,7 @@ impl Session {
             self.let_go_of_diagnostics();
         }
         let mut failed_on = None;
+        let mut attempts = 0;
         let mut patience = self.worker.config.consistency.read_wait;
         loop {
             let decision = match self.decide(&work.facts, work.level, failed_on) {
@@ -165,8 +170,15 @@ impl Session {
                     return Ok(Ran::Carried { carried, learned });
                 }
                 Err(Failed::Elsewhere(complaint)) => {
-                    if failed_on.is_some() {
+                    attempts += 1;
+                    // A third one only for what the second has learnt.
+                    let is_over = attempts > 1 && !complaint.is_unreachable();
+                    if is_over || attempts == MOST_ATTEMPTS {
                         return self.refuse(&work, &complaint).await;
+                    }
+                    if complaint.is_unreachable() && work.level.unwrap_or(self.level) == Level::Strict {
+                        // As when there is no active master, which the monitor will say in a moment: see `route`.
+                        work.level = Some(Level::Session);
                     }
                     tracing::debug!(session = self.handle.id, "asked elsewhere: {complaint}");
                     self.worker.count(|counters| counters.retries += 1);
