@@ -87,12 +87,13 @@ async fn locked_dropped_and_limited_accounts_are_refused_at_the_login() {
         on_both(statement).await;
         let (ours, theirs) = (refusal(name).await, directly(name).await);
         let (ours, theirs) = (ours.to_string(), theirs.to_string());
-        // Of one that is none the server says what it says of a wrong password: Tandem says whose word that is.
+        // Of one that is none the server says what it says of a wrong password: Tandem says whose word that is. MySQL
+        // asks some names that are none by sha256_password, which this driver does not know.
         let told = ours.split("; Tandem: ").next().unwrap_or_default();
-        assert_eq!(
-            told.trim_end_matches('\''),
-            theirs.trim_end_matches('\''),
-            "{name}"
+        let is_asked_otherwise = name == "drew" && theirs.contains("Unknown authentication plugin");
+        assert!(
+            told.trim_end_matches('\'') == theirs.trim_end_matches('\'') || is_asked_otherwise,
+            "{name}: {told}, and directly {theirs}"
         );
         assert_eq!(ours != theirs, name == "drew");
         assert!(log_in(name).await.is_err(), "and again");

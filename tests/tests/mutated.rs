@@ -50,6 +50,7 @@ const OWN: &[&str] = &[
     "SELECT LAST_INSERT_ID()",
     "SELECT FOUND_ROWS()",
     "SHOW WARNINGS",
+    "SELECT 1 FROM DUAL WHERE 0",
     "KILL ",
 ];
 /// Commands that may reach a server, beside statements: no quitting others, no shutdown, no dump of the binlog. What the
