@@ -107,9 +107,9 @@ impl Teller<'_> {
             .await
     }
 
-    /// New connections, since one that has written may have to wait for its own write on b.
     async fn reads(&self) -> Result<(), Error> {
         self.pair.wait_replicated().await?;
+        self.shared().await?;
         let step = Step::begin(self, "100 reads on 4 connections").await?;
         for _ in 0..4 {
             let mut conn = self.connect(Some("shop")).await?;
@@ -122,6 +122,27 @@ impl Teller<'_> {
             a.reads + b.reads == READS && a.reads > 0 && b.reads > 0
         })
         .await
+    }
+
+    /// Waits until b answers reads: what was just created must be applied there, and known to be.
+    async fn shared(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        let step = Step::begin(self, "until b answers reads").await?;
+        let mut conn = self.connect(Some("shop")).await?;
+        loop {
+            for _ in 0..2 {
+                let read = conn.query_drop("SELECT COUNT(*) FROM product").await;
+                read.map_err(|source| Error::Story {
+                    step: step.what,
+                    source,
+                })?;
+            }
+            if both(self.pair).await?.1.since(step.before.1).reads > 0 {
+                return Ok(());
+            }
+            expect(started.elapsed() < SHARED_WITHIN, "b answers reads")?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn read_your_write(&self) -> Result<(), Error> {
@@ -280,5 +301,6 @@ fn expect(holds: bool, expected: &'static str) -> Result<(), Error> {
 }
 
 const READS: u64 = 100;
+const SHARED_WITHIN: Duration = Duration::from_secs(10);
 /// One statement a line.
 const SAMPLE: &str = include_str!("shop.sql");

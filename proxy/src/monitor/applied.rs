@@ -79,12 +79,17 @@ impl Follower {
             let Some(mark) = self.mark() else {
                 // Not the standby: its connection would only wait to be killed.
                 self.conn = None;
-                tokio::time::sleep(LOOK).await;
+                if self.topology.load().active == Some(self.server) {
+                    // Every commit would wake it for nothing.
+                    tokio::time::sleep(LOOK).await;
+                } else {
+                    self.rest(None).await;
+                }
                 continue;
             };
             let committed = mark.committed();
             if committed <= mark.applied(self.server) {
-                self.rest(&mark).await;
+                self.rest(Some(&mark)).await;
                 continue;
             }
             match self.wait(&mark.stream(), committed).await {
@@ -109,11 +114,11 @@ impl Follower {
     }
 
     /// Until a commit comes, or until it is time to look whether this is still the standby.
-    async fn rest(&self, mark: &Mark) {
+    async fn rest(&self, mark: Option<&Mark>) {
         let wake = &self.signals.followers[self.server.0];
         // One of the two sees the other: this the commit, or the commit this.
         wake.idle.store(true, Ordering::SeqCst);
-        if mark.committed() <= mark.applied(self.server) {
+        if mark.is_none_or(|mark| mark.committed() <= mark.applied(self.server)) {
             let _ = tokio::time::timeout(LOOK, wake.notify.notified()).await;
         }
         wake.idle.store(false, Ordering::SeqCst);
