@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tandem::demo::pair::MONITOR;
+use tandem::demo::pair::{APP, MONITOR};
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::response::Expect;
+use tandem_tests::raw::{CAPABILITIES, Raw};
 use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -111,6 +114,13 @@ async fn reads_go_to_the_standby_again_when_it_has_what_the_session_wrote_and_no
     }
     let seen: Option<i32> = conn.query_first("SELECT n FROM t").await.expect("a read");
     assert_eq!(seen, Some(200));
+}
+
+/// A row of the text protocol with one number.
+fn one_value(number: Option<i64>) -> Vec<u8> {
+    let text = number.expect("a number").to_string();
+    let length = u8::try_from(text.len()).expect("short");
+    [&[length], text.as_bytes()].concat()
 }
 
 /// Tables that reach into others, in a schema of their own.
@@ -401,6 +411,22 @@ async fn less_than_strict_is_asked_for_by_name() {
                 old |= seen != newest;
             }
             assert!(old, "{level}: the {who} has asked for no more");
+        }
+        if flavor == Flavor::MySql {
+            let flags = CAPABILITIES | Capabilities::QUERY_ATTRIBUTES;
+            let mut raw = Raw::log_in_with(proxy.address(), &APP, schema, flags).await;
+            let mut ask = async |attributes: &[u8]| {
+                let query = [attributes, b"SELECT n FROM t"].concat();
+                let mut seen = Vec::new();
+                for _ in 0..8 {
+                    seen.push(raw.ask(3, &query, Expect::Query).await);
+                }
+                seen.iter().any(|reply| *reply != seen[0])
+                    || !format!("{:?}", seen[0]).contains(&format!("{:?}", one_value(newest)))
+            };
+            assert_eq!(ask(b"\0\x01").await, others, "{level}: without an attribute");
+            let attribute = b"\x01\x01\0\x01\xfe\0\x12tandem_consistency\x08eventual";
+            assert!(ask(attribute).await, "{level}: an attribute asks for no more");
         }
         standby
             .query_drop(applier(flavor, "START"))
