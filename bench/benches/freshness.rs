@@ -71,7 +71,10 @@ fn reads(criterion: &mut Criterion) {
     for (name, text) in [
         ("no table", "SELECT 1"),
         ("one table", "SELECT * FROM a WHERE id = 1"),
-        ("four tables", "SELECT * FROM a JOIN b USING (i) JOIN c USING (i) JOIN d USING (i)"),
+        (
+            "four tables",
+            "SELECT * FROM a JOIN b USING (i) JOIN c USING (i) JOIN d USING (i)",
+        ),
         ("a view", "SELECT * FROM v"),
     ] {
         let tables = analyse(text.as_bytes(), dialect).tables;
@@ -101,7 +104,7 @@ fn writes(criterion: &mut Criterion) {
         writing.end();
     };
     assert_eq!(allocations(&mut run), 0);
-    criterion.bench_function("write of one table", |bencher| bencher.iter(run));
+    criterion.bench_function("write of one table", |bencher| bencher.iter(&mut run));
 }
 
 criterion_group!(benches, reads, writes);
