@@ -58,14 +58,7 @@ fn mark() -> Arc<Mark> {
 }
 
 fn reads(criterion: &mut Criterion) {
-    let dialect = Dialect {
-        flavor: Flavor::MariaDb,
-        version: 101_114,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
+    let dialect = Dialect::plain(Flavor::MariaDb, 101_114);
     let mark = mark();
     let schema = NameKey::new(b"shop");
     for (name, text) in [

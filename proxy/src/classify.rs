@@ -58,17 +58,22 @@ pub struct Dialect {
     pub multibyte: bool,
 }
 
-#[cfg(test)]
 impl Dialect {
     /// MariaDB 10.11 with nothing set.
-    pub(crate) const MARIADB: Self = Self {
-        flavor: Flavor::MariaDb,
-        version: 101_114,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
+    #[cfg(test)]
+    pub(crate) const MARIADB: Self = Self::plain(Flavor::MariaDb, 101_114);
+
+    /// That of a session which has set nothing.
+    pub const fn plain(flavor: Flavor, version: u32) -> Self {
+        Self {
+            flavor,
+            version,
+            ansi_quotes: false,
+            no_backslash_escapes: false,
+            ignore_space: false,
+            multibyte: false,
+        }
+    }
 }
 
 /// What statements that differ only in their values have in common; also the key of digests.

@@ -14,8 +14,8 @@
 //! GRANT REPLICATION CLIENT, TRIGGER, SHOW VIEW ON *.* TO 'tandem_monitor'@'%';
 //! ```
 //! `SLAVE MONITOR` is for `SHOW ALL SLAVES STATUS`; the variables that a probe reads need no privilege. `TRIGGER` and
-//! `SHOW VIEW` show it which tables have others behind them ([`definitions`]), and `SELECT` on schemas with views, which. Create it under
-//! `SET sql_log_bin = 0` on each server, or on one and let it replicate.
+//! `SHOW VIEW` show it which tables have others behind them ([`definitions`]), and `SELECT` on schemas with views, which.
+//! Create it under `SET sql_log_bin = 0` on each server, or on one and let it replicate.
 
 mod announce;
 mod applied;

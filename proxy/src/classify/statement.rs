@@ -137,6 +137,21 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// What may stand between `SELECT` and what it selects.
+pub(crate) const SELECT_OPTIONS: &[&str] = &[
+    "ALL",
+    "DISTINCT",
+    "DISTINCTROW",
+    "HIGH_PRIORITY",
+    "STRAIGHT_JOIN",
+    "SQL_SMALL_RESULT",
+    "SQL_BIG_RESULT",
+    "SQL_BUFFER_RESULT",
+    "SQL_CACHE",
+    "SQL_NO_CACHE",
+    "SQL_CALC_FOUND_ROWS",
+];
+
 pub(crate) fn capitals(word: &[u8]) -> String {
     String::from_utf8_lossy(word).to_ascii_uppercase()
 }

@@ -5,7 +5,7 @@
 //! statement is to the server: unsafe for statement-based binlogs, deprecated.
 
 use super::lexer::{Kind, Lexer, Token};
-use super::statement::{Statement, capitals};
+use super::statement::{SELECT_OPTIONS, Statement, capitals};
 use super::{Dialect, looked_at, verbs};
 
 /// What is known in the connection's place; nothing else is replaced.
@@ -197,20 +197,6 @@ const ENDS_ITEMS: &[&str] = &[
     "PROCEDURE",
 ];
 
-const OPTIONS: &[&str] = &[
-    "ALL",
-    "DISTINCT",
-    "DISTINCTROW",
-    "HIGH_PRIORITY",
-    "STRAIGHT_JOIN",
-    "SQL_SMALL_RESULT",
-    "SQL_BIG_RESULT",
-    "SQL_BUFFER_RESULT",
-    "SQL_CACHE",
-    "SQL_NO_CACHE",
-    "SQL_CALC_FOUND_ROWS",
-];
-
 /// Statements that don't keep their text: what is asked is answered when they run.
 const RUN_AT_ONCE: &[&str] = &[
     "SELECT", "WITH", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE", "SET", "DO", "CALL",
@@ -278,7 +264,7 @@ fn fill(all: &Statement<'_>, values: &Values, edits: &mut Vec<Edit>) -> Result<(
             Some(Kind::Word) if all.is_one_of(at, ENDS_ITEMS) => {
                 name_again(all, levels[depth].take(), at, edits)?;
             }
-            Some(Kind::Word) if all.is_one_of(at, OPTIONS) => {
+            Some(Kind::Word) if all.is_one_of(at, SELECT_OPTIONS) => {
                 if let Some(item) = levels[depth].as_mut().filter(|item| item.start == at) {
                     item.start += 1;
                 }

@@ -74,11 +74,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(config: &Config, topology: Shared, signals: Signals) -> Self {
         Self {
-            doors: config
-                .servers
-                .iter()
-                .map(|server| Door::new(server, config))
-                .collect(),
+            doors: Door::of_all(config),
             interval: config.monitor.definitions_interval,
             topology,
             signals,
@@ -89,7 +85,6 @@ impl Reader {
 
     pub(super) async fn run(mut self) {
         let mut read_at: Option<Instant> = None;
-        let mut rest = GAP;
         loop {
             let topology = self.topology.load_full();
             let due = match (&topology.mark, read_at) {
@@ -107,9 +102,8 @@ impl Reader {
                         tokio::time::sleep(LOOK * 10).await;
                     }
                 }
-                rest = GAP.max(begun.elapsed() * REST);
+                tokio::time::sleep(GAP.max(begun.elapsed() * REST)).await;
             }
-            tokio::time::sleep(rest).await;
             let _ = tokio::time::timeout(LOOK, self.signals.defined.notified()).await;
         }
     }
@@ -211,14 +205,7 @@ fn definitions(answers: &Answers, version: &Version) -> Definitions {
 
 /// The tables that a view's text reads. Servers keep it with every name in backticks and every table in its schema.
 fn tables_of(text: &str, version: &Version) -> Option<Vec<TableKey>> {
-    let dialect = Dialect {
-        flavor: version.flavor,
-        version: version.number,
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    };
+    let dialect = Dialect::plain(version.flavor, version.number);
     let facts = classify::analyse(text.as_bytes(), dialect);
     let named = facts.tables.known_reads()?;
     named.iter().map(|table| table.within(None)).collect()

@@ -29,6 +29,12 @@ impl Door {
         }
     }
 
+    /// By server.
+    pub(super) fn of_all(config: &Config) -> Vec<Self> {
+        let servers = config.servers.iter();
+        servers.map(|server| Self::new(server, config)).collect()
+    }
+
     /// # Errors
     /// As the driver says.
     pub(crate) async fn open(&self) -> Result<Conn, Error> {

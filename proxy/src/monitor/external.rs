@@ -31,11 +31,7 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(config: &Config, topology: Shared, signals: Signals) -> Self {
         Self {
-            doors: config
-                .servers
-                .iter()
-                .map(|server| Door::new(server, config))
-                .collect(),
+            doors: Door::of_all(config),
             interval: config.consistency.track_interval,
             timeout: config.monitor.timeout,
             topology,

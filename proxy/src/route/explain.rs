@@ -152,12 +152,7 @@ fn ties(facts: &Facts) -> String {
 
 fn dialect(topology: &Topology) -> Dialect {
     let version = topology.servers.iter().find_map(|server| server.version.as_ref());
-    Dialect {
-        flavor: version.map_or(Flavor::MariaDb, |version| version.flavor),
-        version: version.map_or(0, |version| version.number),
-        ansi_quotes: false,
-        no_backslash_escapes: false,
-        ignore_space: false,
-        multibyte: false,
-    }
+    version.map_or(Dialect::plain(Flavor::MariaDb, 0), |version| {
+        Dialect::plain(version.flavor, version.number)
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::super::facts::TableName;
 use super::super::lexer::Kind;
-use super::super::statement::Statement;
+use super::super::statement::{SELECT_OPTIONS, Statement};
 use super::{Named, identifier, past, table_name};
 use crate::topology::Flavor;
 
@@ -129,7 +129,7 @@ impl<'a> Reading<'a> {
                 true => self.begin(),
                 false => self.pass(0, State::Table),
             },
-            State::Options if self.all.is_one_of(self.at, &SELECT_OPTIONS) => self.pass(1, State::Options),
+            State::Options if self.all.is_one_of(self.at, SELECT_OPTIONS) => self.pass(1, State::Options),
             State::Options => self.pass(0, State::Expressions),
             State::Expressions => self.expression(),
             State::Table => self.table(),
@@ -454,21 +454,6 @@ impl<'a> Reading<'a> {
         }
     }
 }
-
-/// What may stand between `SELECT` and what it selects.
-const SELECT_OPTIONS: [&str; 11] = [
-    "ALL",
-    "DISTINCT",
-    "DISTINCTROW",
-    "HIGH_PRIORITY",
-    "STRAIGHT_JOIN",
-    "SQL_SMALL_RESULT",
-    "SQL_BIG_RESULT",
-    "SQL_BUFFER_RESULT",
-    "SQL_CACHE",
-    "SQL_NO_CACHE",
-    "SQL_CALC_FOUND_ROWS",
-];
 
 const CALLS_WITH_FROM: [&str; 6] = ["EXTRACT", "MID", "SUBSTR", "SUBSTRING", "TRIM", "TRIM_ORACLE"];
 
