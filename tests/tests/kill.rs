@@ -63,10 +63,14 @@ async fn wait_running(marker: &str, wanted: usize) {
     wait_until(&what, SOON, || async { running(marker).await == wanted }).await;
 }
 
+/// CR_SERVER_LOST, as clients call it when they are hung up on in the middle of a statement.
+const LOST: u16 = 2013;
+
 fn code(result: Result<(), Error>) -> Option<u16> {
     match result {
         Ok(()) => None,
         Err(Error::Server(error)) => Some(error.code),
+        Err(Error::Io(_)) => Some(LOST),
         Err(other) => panic!("{other}"),
     }
 }
@@ -91,7 +95,7 @@ async fn endless(marker: &str, write: bool) -> (u32, tokio::task::JoinHandle<(Op
     (id, task)
 }
 
-/// ER_CONNECTION_KILLED, which MySQL has not.
+/// What one is told who ends himself: ER_CONNECTION_KILLED, which MySQL has not.
 fn killed() -> u16 {
     match tandem_tests::engine().flavor() {
         Flavor::MariaDb => 1927,
@@ -119,19 +123,31 @@ async fn kill_query_ends_the_statement_and_the_session_goes_on() {
     }
 }
 
+/// Asleep or in the middle of a statement, who is ended by another is hung up on without a word, by the server itself and
+/// by Tandem.
 #[tokio::test]
-async fn kill_ends_the_session_and_what_it_runs() {
-    let (id, task) = endless("both_2", true).await;
-    let mut killer = cluster().await.client().await;
-    killer.query_drop(format!("KILL {id}")).await.expect("killed");
-    let (error, mut conn) = tokio::time::timeout(SOON, task)
-        .await
-        .expect("soon")
-        .expect("a result");
-    assert_eq!(error, Some(killed()));
-    assert!(conn.ping().await.is_err(), "the session is over");
-    wait_running("both_2", 0).await;
-    assert_eq!(code(killer.query_drop(format!("KILL {id}")).await), Some(1094));
+async fn kill_hangs_up_without_a_word_and_ends_what_runs() {
+    let cluster = cluster().await;
+    for address in [cluster.a().address(), cluster.address()] {
+        for (marker, text) in [
+            ("asleep_2", None),
+            ("awake_2", Some(b"SELECT /* awake_2 */ SLEEP(300)")),
+        ] {
+            let mut victim = Raw::log_in(address, SCHEMA).await;
+            let id = victim.id;
+            if let Some(text) = text {
+                victim.command(3, text).await;
+                wait_running(marker, 1).await;
+            }
+            let opts = tandem_tests::pair::client(address, APP.user, APP.password, None);
+            let mut killer = Conn::new(opts).await.expect("a session");
+            killer.query_drop(format!("KILL {id}")).await.expect("killed");
+            let heard = tokio::time::timeout(SOON, victim.packet()).await.expect("soon");
+            assert_eq!(heard, None, "{marker} at {address}");
+            wait_running(marker, 0).await;
+            assert_eq!(code(killer.query_drop(format!("KILL {id}")).await), Some(1094));
+        }
+    }
 }
 
 #[tokio::test]
@@ -166,7 +182,7 @@ async fn only_the_owner_may_kill() {
     assert_eq!(running("owned_4").await, 1);
     let mut owner = cluster.client().await;
     owner.query_drop(format!("KILL {id}")).await.expect("killed");
-    task.await.expect("ended");
+    assert_eq!(task.await.expect("ended").0, Some(LOST));
 }
 
 /// An administrator ends other users' statements and sessions; the right is that of the session, roles included.

@@ -297,10 +297,10 @@ impl Complaint {
     }
 
     /// As the servers tell who kills himself: MariaDB has ER_CONNECTION_KILLED for it.
-    pub(super) fn killed(flavor: Option<Flavor>) -> Self {
+    pub(super) fn killed(flavor: Flavor) -> Self {
         match flavor {
-            Some(Flavor::MySql) => Self::interrupted(),
-            _ => Self::new(1927, "70100", "Connection was killed"),
+            Flavor::MySql => Self::interrupted(),
+            Flavor::MariaDb => Self::new(1927, "70100", "Connection was killed"),
         }
     }
 

@@ -57,7 +57,7 @@ impl Session {
             // As the servers answer it: the statement that is killed is this one.
             return match kill.query_only {
                 true => self.complain(&Complaint::interrupted()).await,
-                false => Err(End::Killed),
+                false => Err(End::Complaint(Complaint::killed(self.worker.flavor()))),
             };
         }
         let order = Order {
