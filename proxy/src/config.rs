@@ -95,6 +95,8 @@ pub struct Config {
     pub admin: Admin,
     pub monitor: Monitor,
     pub consistency: Consistency,
+    /// `None`: Tandem promotes nobody and follows the servers' `read_only`.
+    pub failover: Option<Failover>,
     pub metrics: Metrics,
     pub log: Log,
     pub pool: Pool,
@@ -352,6 +354,35 @@ impl Level {
             Self::Eventual => "eventual",
         }
     }
+}
+
+/// `[failover]`: who is the active master, decided by Tandem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Promotes the standby by itself when the active master is dead; else only on command.
+    pub automatic: bool,
+    /// The file that remembers who is active.
+    pub journal: PathBuf,
+    /// How long an active master that answers nothing, and does not refuse connections either, is waited for.
+    pub hang_time: Duration,
+    /// The same, while the standby still receives from it: only Tandem's own way there may be broken.
+    pub unreachable_time: Duration,
+    /// How long the standby may take to apply what it has received.
+    pub apply_timeout: Duration,
+    /// After a failover, the next one is not automatic for so long.
+    pub min_interval: Duration,
+    /// How long a statement waits for an active master.
+    pub hold_time: Duration,
+    /// Most statements that wait for one, divided among the workers.
+    pub hold_limit: usize,
+    /// Most bytes of an open transaction that are kept for playing it again.
+    pub replay_bytes: usize,
+    /// Most time that a switchover waits for open transactions, unless it says so itself.
+    pub switchover_timeout: Duration,
+    /// Cuts a dead master off for good, for instance by its power switch; a failure of it stops the failover.
+    pub fence_command: Option<String>,
+    /// Is told of each event.
+    pub event_command: Option<String>,
 }
 
 /// `[metrics]`: Prometheus text over HTTP; off without an address.

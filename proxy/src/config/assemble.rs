@@ -11,10 +11,13 @@ use tandem_protocol::compression::{self, Algorithm};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{ClientTlsMode, Host, LogFilter, MaybeAlgorithm, Optional, Parsed, Scalar, Size};
+use super::scalar::{
+    ClientTlsMode, FailoverMode, Host, LogFilter, MaybeAlgorithm, Optional, Parsed, Scalar, Size,
+};
 use super::{
-    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Level, Limits, Listener, Log, LogFormat,
-    Metrics, Monitor, Networks, Pool, Server, ServerCompression, ServerTls, ServerTlsMode, TlsVersion, User,
+    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Failover, Level, Limits, Listener, Log,
+    LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerCompression, ServerTls, ServerTlsMode,
+    TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -47,6 +50,7 @@ pub(super) fn assemble(
         admin: admin(&mut reader.section("admin")),
         monitor: monitor(&mut reader.section("monitor")),
         consistency: consistency(&mut reader.section("consistency")),
+        failover: failover(&mut reader.section("failover")),
         metrics: metrics(&mut reader.section("metrics")),
         log: log(&mut reader.section("log")),
         pool: pool(&mut reader.section("pool")),
@@ -189,6 +193,26 @@ fn consistency(table: &mut Table<'_>) -> Consistency {
         track_external: table.or("track_external", false),
         track_interval: table.or("track_interval", Duration::from_millis(10)),
     }
+}
+
+/// All keys are looked at, also while it is off.
+fn failover(table: &mut Table<'_>) -> Option<Failover> {
+    let mode = table.or("mode", FailoverMode::Off);
+    let failover = Failover {
+        automatic: mode == FailoverMode::Automatic,
+        journal: table.or("journal", std::path::PathBuf::from("/var/lib/tandem/journal")),
+        hang_time: table.or("hang_time", Duration::from_secs(2)),
+        unreachable_time: table.or("unreachable_time", Duration::from_secs(5)),
+        apply_timeout: table.or("apply_timeout", Duration::from_secs(60)),
+        min_interval: table.or("min_interval", Duration::from_secs(60)),
+        hold_time: table.or("hold_time", Duration::from_secs(15)),
+        hold_limit: table.or("hold_limit", 10_000),
+        replay_bytes: table.or("replay_bytes", Size(MIB)).0,
+        switchover_timeout: table.or("switchover_timeout", Duration::from_secs(10)),
+        fence_command: table.or("fence_command", Optional(None)).0,
+        event_command: table.or("event_command", Optional(None)).0,
+    };
+    (mode != FailoverMode::Off).then_some(failover)
 }
 
 fn metrics(table: &mut Table<'_>) -> Metrics {

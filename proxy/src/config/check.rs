@@ -140,6 +140,48 @@ impl Check<'_> {
         ] {
             self.range(key, value, (least, most), show_duration);
         }
+        if let Some(failover) = &config.failover {
+            for (key, value, least, most) in [
+                (
+                    "failover.hang_time",
+                    failover.hang_time,
+                    100 * MILLISECOND,
+                    10 * MINUTE,
+                ),
+                (
+                    "failover.unreachable_time",
+                    failover.unreachable_time,
+                    failover.hang_time,
+                    DAY,
+                ),
+                (
+                    "failover.apply_timeout",
+                    failover.apply_timeout,
+                    Duration::from_secs(1),
+                    DAY,
+                ),
+                (
+                    "failover.min_interval",
+                    failover.min_interval,
+                    Duration::ZERO,
+                    DAY,
+                ),
+                (
+                    "failover.hold_time",
+                    failover.hold_time,
+                    Duration::ZERO,
+                    10 * MINUTE,
+                ),
+                (
+                    "failover.switchover_timeout",
+                    failover.switchover_timeout,
+                    100 * MILLISECOND,
+                    10 * MINUTE,
+                ),
+            ] {
+                self.range(key, value, (least, most), show_duration);
+            }
+        }
         let longest = monitor.interval * PROBES_IN_TIMEOUT;
         if monitor.timeout > longest {
             let fault = Fault::Contradiction(format!(
@@ -170,6 +212,14 @@ impl Check<'_> {
             ("limits.statement_cache", limits.statement_cache, 1, 10_000_000),
         ] {
             self.range(key, value, (least, most), |count| count.to_string());
+        }
+        if let Some(failover) = &config.failover {
+            self.range(
+                "failover.hold_limit",
+                failover.hold_limit,
+                (0, 1_000_000),
+                |count| count.to_string(),
+            );
         }
         for (key, value) in [
             ("pool.max_connections", pool.max_connections),
@@ -208,6 +258,14 @@ impl Check<'_> {
             (mib, 1024 * gib),
             show_size,
         );
+        if let Some(failover) = &config.failover {
+            self.range(
+                "failover.replay_bytes",
+                failover.replay_bytes,
+                (0, gib),
+                show_size,
+            );
+        }
         let workers = config.listener.workers.max(1);
         if limits.prepared_bytes / workers <= limits.statement_bytes {
             let fault = Fault::Contradiction(format!(

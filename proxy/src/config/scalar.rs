@@ -340,6 +340,27 @@ impl Scalar for ClientTlsMode {
     }
 }
 
+/// `[failover] mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailoverMode {
+    Off,
+    Manual,
+    Automatic,
+}
+
+impl Scalar for FailoverMode {
+    const EXPECTED: &'static str = "\"off\", \"manual\" or \"automatic\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "manual" => Ok(Self::Manual),
+            "automatic" => Ok(Self::Automatic),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
 impl Scalar for ServerTlsMode {
     const EXPECTED: &'static str =
         "\"disabled\", \"preferred\", \"required\", \"verify_ca\" or \"verify_identity\"";
