@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tandem::demo::pair::APP;
 use tandem_tests::raw::Raw;
-use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -260,6 +260,92 @@ async fn kill_takes_the_servers_own_numbers_too() {
     let id = own_number(&mut root).await;
     let mut other = cluster.client().await;
     assert_eq!(code(other.query_drop(format!("KILL {id}")).await), Some(1095));
+}
+
+/// What only the server can work out is asked there: a user variable, a query, a sum. So is what is nobody's number.
+#[tokio::test]
+async fn the_number_may_be_an_expression() {
+    let cluster = cluster().await;
+    let (mut killer, mut victim) = (cluster.client().await, cluster.client().await);
+    let ender = format!("SET @victim = {}", victim.id());
+    killer.query_drop(ender).await.expect("a variable");
+    for wrong in [
+        "KILL @nobody",
+        "KILL -1",
+        "KILL CONNECTION_ID() - CONNECTION_ID()",
+    ] {
+        assert_eq!(code(killer.query_drop(wrong).await), Some(1094), "{wrong}");
+    }
+    let mut direct = cluster.direct(cluster.a()).await;
+    assert_eq!(
+        code(killer.query_drop("KILL nonsense").await),
+        code(direct.query_drop("KILL nonsense").await)
+    );
+    victim.ping().await.expect("nothing has happened to it");
+    killer
+        .query_drop("KILL (SELECT @victim + 0)")
+        .await
+        .expect("killed");
+    assert!(victim.ping().await.is_err());
+    assert_eq!(
+        code(killer.query_drop("KILL QUERY CONNECTION_ID() + 0").await),
+        Some(1317),
+        "itself"
+    );
+    killer.ping().await.expect("the session goes on");
+}
+
+/// A prepared KILL ends a session by Tandem's number too, and not whichever connection has that number on a server; so
+/// does one in company, which is refused.
+#[tokio::test]
+async fn a_binary_kill_means_tandems_numbers() {
+    let cluster = cluster().await;
+    let (mut killer, mut victim) = (cluster.client().await, cluster.client().await);
+    let kill = format!("KILL {}", victim.id());
+    assert_eq!(
+        code(killer.query_drop(format!("SELECT 1; {kill}")).await),
+        Some(1047)
+    );
+    victim.ping().await.expect("nothing has happened to it");
+    let prepared = killer.prep(&kill).await;
+    let mut direct = cluster.direct(cluster.a()).await;
+    match direct.prep("KILL 0").await {
+        Ok(_) => {
+            let statement = prepared.expect("prepared");
+            killer.exec_drop(&statement, ()).await.expect("killed");
+            assert!(victim.ping().await.is_err());
+        }
+        Err(Error::Server(theirs)) => match prepared {
+            Err(Error::Server(ours)) => assert_eq!(ours.code, theirs.code),
+            other => panic!("{other:?}"),
+        },
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// What parts a pair is refused in every form; a server alone answers for itself.
+#[tokio::test]
+async fn replication_is_the_operators_where_there_is_a_pair() {
+    let cluster = cluster().await;
+    let alone = Proxy::over(cluster.pair(), "", |config| config.servers.truncate(1)).await;
+    let stop = match cluster.a().engine().flavor() {
+        Flavor::MariaDb => "STOP SLAVE",
+        Flavor::MySql => "STOP REPLICA",
+    };
+    let mut conn = cluster.client().await;
+    assert_eq!(code(conn.query_drop(stop).await), Some(1047));
+    if let Ok(statement) = conn.prep(stop).await {
+        assert_eq!(code(conn.exec_drop(&statement, ()).await), Some(1047));
+    }
+    let mut conn = Conn::new(alone.opts(None)).await.expect("a session");
+    assert_eq!(
+        code(conn.query_drop(stop).await),
+        Some(1227),
+        "the account lacks the right"
+    );
+    for statement in [format!("SELECT 1; {stop}"), "SHUTDOWN".to_owned()] {
+        assert_eq!(code(conn.query_drop(&statement).await), Some(1047), "{statement}");
+    }
 }
 
 /// What Tandem runs itself or refuses can be prepared as on the server; only its execution is refused.

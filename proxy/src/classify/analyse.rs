@@ -99,7 +99,14 @@ fn split<'a>(all: &Statement<'a>) -> Vec<Statement<'a>> {
 fn several(statements: &[Statement<'_>]) -> Findings {
     let mut found = Findings::new(Kind::Multi);
     for one in statements {
-        found.add(&verbs::read(one));
+        let one = verbs::read(one);
+        match one.kind {
+            // What is refused alone is refused in company, with all of it.
+            Kind::Control | Kind::Replication => found.kind = Kind::Control,
+            Kind::Kill if found.kind == Kind::Multi => found.kind = Kind::Kill,
+            _ => {}
+        }
+        found.add(&one);
     }
     found
 }

@@ -56,7 +56,10 @@ pub enum Kind {
     Kill,
     /// `FLUSH`, `RESET`, `PURGE`, `ANALYZE TABLE`, `CHECK TABLE`, `OPTIMIZE`, `INSTALL` and their like.
     Admin,
-    /// `CHANGE MASTER`, `START REPLICA`, `SHUTDOWN`, …: what only an operator should send.
+    /// `CHANGE MASTER`, `START REPLICA`, `RESET MASTER`, …: what makes the servers a pair, or no pair any more.
+    Replication,
+    /// `SHUTDOWN`, `RESTART`, `CLONE`, and in a packet of several statements what is `Replication` otherwise: what only
+    /// an operator should send.
     Control,
     /// More than one statement in one packet.
     Multi,
@@ -274,9 +277,13 @@ impl Facts {
                 _ if self.kind == Kind::Multi => Effect::Everything,
                 _ => by_function,
             },
-            Kind::Call | Kind::Execute | Kind::Ddl | Kind::Xa | Kind::Admin | Kind::Unknown => {
-                Effect::Everything
-            }
+            Kind::Call
+            | Kind::Execute
+            | Kind::Ddl
+            | Kind::Xa
+            | Kind::Admin
+            | Kind::Replication
+            | Kind::Unknown => Effect::Everything,
             Kind::Empty
             | Kind::Show
             | Kind::Begin

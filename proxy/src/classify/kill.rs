@@ -1,28 +1,34 @@
 //! What a `KILL` wants: read from its text each time, since the number is no part of a statement's shape.
 
+use std::ops::Range;
+
 use super::Dialect;
 use super::lexer::{Kind, Lexer, Token};
 
 /// Whom to hit, and how hard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kill {
     /// Only the running statement, not the connection.
     pub query_only: bool,
     pub victim: Victim,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
     Session(u32),
     /// `CONNECTION_ID()`
     Oneself,
+    /// What an expression, which stands there in the text, is worth: only a server can tell.
+    Worth(Range<usize>),
+    /// `QUERY ID`: a statement by the number that the server gave it.
+    Statement,
 }
 
-/// Reads `KILL [HARD | SOFT] [CONNECTION | QUERY] number`; `None` for `KILL USER`, `KILL QUERY ID`, expressions, and
-/// what is no KILL at all.
+/// Reads `KILL [HARD | SOFT] [CONNECTION | QUERY [ID]] number or expression`; `None` for `KILL USER`, several
+/// statements, and what is no KILL at all.
 pub fn parse(text: &[u8], dialect: Dialect) -> Option<Kill> {
     let mut lexer = Lexer::new(text, dialect);
-    let mut tokens: Vec<Token> = lexer.by_ref().take(MOST_TOKENS).collect();
+    let mut tokens: Vec<Token> = lexer.by_ref().collect();
     if lexer.broken() {
         return None;
     }
@@ -42,10 +48,12 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Option<Kill> {
     skip(&["KILL"])?;
     skip(&["HARD", "SOFT"]);
     let query_only = skip(&["CONNECTION", "QUERY"]) == Some(1);
+    if skip(&["USER"]).is_some() || rest.iter().any(|token| token.kind == Kind::Semicolon) {
+        return None;
+    }
     let victim = match rest {
-        [number] if number.kind == Kind::Number => {
-            let digits = std::str::from_utf8(number.bytes(text)).ok()?;
-            Victim::Session(digits.parse().ok()?)
+        [number] if number.kind == Kind::Number && digits(number.bytes(text)).is_some() => {
+            Victim::Session(digits(number.bytes(text))?)
         }
         [name, open, close]
             if word(name, "CONNECTION_ID")
@@ -54,13 +62,17 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Option<Kill> {
         {
             Victim::Oneself
         }
-        _ => return None,
+        [id, _, ..] if query_only && word(id, "ID") => Victim::Statement,
+        [first, .., last] => Victim::Worth(first.start as usize..last.end as usize),
+        [one] => Victim::Worth(one.start as usize..one.end as usize),
+        [] => return None,
     };
     Some(Kill { query_only, victim })
 }
 
-/// More than any KILL that can be read has.
-const MOST_TOKENS: usize = 8;
+fn digits(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
 
 #[cfg(test)]
 mod tests {
@@ -75,19 +87,33 @@ mod tests {
             ("KILL SOFT QUERY 12 ;", true, Victim::Session(12)),
             ("KILL CONNECTION CONNECTION_ID()", false, Victim::Oneself),
             ("KILL QUERY CONNECTION_ID ( )", true, Victim::Oneself),
+            ("KILL QUERY ID 7", true, Victim::Statement),
         ] {
             let kill = parse(text.as_bytes(), Dialect::MARIADB);
             assert_eq!(kill, Some(Kill { query_only, victim }), "{text}");
+        }
+        for (text, query_only, worth) in [
+            ("KILL -1", false, "-1"),
+            ("KILL 4294967296", false, "4294967296"),
+            ("KILL 1 + 1;", false, "1 + 1"),
+            ("KILL QUERY @x", true, "@x"),
+            (
+                "kill (SELECT max(id) FROM t) /* all */;",
+                false,
+                "(SELECT max(id) FROM t)",
+            ),
+        ] {
+            let kill = parse(text.as_bytes(), Dialect::MARIADB).expect(text);
+            let Victim::Worth(range) = kill.victim else {
+                panic!("{text}: {kill:?}")
+            };
+            assert_eq!((kill.query_only, &text[range]), (query_only, worth));
         }
         for text in [
             "KILL",
             "KILL QUERY",
             "KILL USER app",
-            "KILL QUERY ID 7",
-            "KILL -1",
-            "KILL 4294967296",
-            "KILL 1 + 1",
-            "KILL @x",
+            "KILL HARD QUERY USER app",
             "SELECT 1",
             "KILL 'x",
             "KILL 1; KILL 2",

@@ -116,7 +116,7 @@ fn transaction(all: &Statement<'_>, verb: &str) -> Findings {
         // BEGIN NOT ATOMIC, and blocks under sql_mode=ORACLE.
         "BEGIN" => code(all),
         "START" if all.is(1, "TRANSACTION") => Findings::because(Kind::Begin, Purity::SessionState),
-        "START" => Findings::because(Kind::Control, Purity::Writes),
+        "START" => Findings::because(Kind::Replication, Purity::Writes),
         "ROLLBACK" if all.is(after_work, "TO") => Findings::because(Kind::Savepoint, Purity::SessionState),
         "COMMIT" | "ROLLBACK" => {
             let kind = if verb == "COMMIT" {
@@ -244,13 +244,12 @@ fn administration(all: &Statement<'_>, verb: &str) -> Findings {
         "KILL" => Findings::because(Kind::Kill, Purity::Writes),
         "ANALYZE" if !is_analyze_table(all) => show::analyze(all),
         "RESET" if all.is_one_of(1, &["MASTER", "SLAVE", "REPLICA", "BINARY"]) => {
-            Findings::because(Kind::Control, Purity::Writes)
+            Findings::because(Kind::Replication, Purity::Writes)
         }
         "ANALYZE" | "CHECK" | "CHECKSUM" | "OPTIMIZE" | "REPAIR" | "RESET" | "PURGE" | "INSTALL"
         | "UNINSTALL" | "CACHE" | "BINLOG" => Findings::because(Kind::Admin, Purity::Writes),
-        "CHANGE" | "STOP" | "SHUTDOWN" | "RESTART" | "CLONE" => {
-            Findings::because(Kind::Control, Purity::Writes)
-        }
+        "CHANGE" | "STOP" => Findings::because(Kind::Replication, Purity::Writes),
+        "SHUTDOWN" | "RESTART" | "CLONE" => Findings::because(Kind::Control, Purity::Writes),
         _ => unknown(),
     }
 }

@@ -12,11 +12,13 @@ use tandem_protocol::response::Expect;
 use super::complaint::Complaint;
 use super::hold::READS;
 use super::library::Prepared;
+
+use super::reading::Reading;
 use super::relay::Carried;
 use super::run::{Ran, Work};
 use super::statements::Statement;
 use super::{Command, End, Session};
-use crate::classify::facts::Pins;
+use crate::classify::facts::{Kind, Pins};
 use crate::topology::Flavor;
 
 /// Bytes of a `COM_STMT_EXECUTE` before the parameters: code, id, flags, iteration count.
@@ -168,6 +170,12 @@ impl Session {
         owned: Option<Vec<u8>>,
         long_data: bool,
     ) -> Result<(), End> {
+        if let Some(complaint) = self.operators_only(&prepared.facts) {
+            return self.refuse_binary(command, &complaint).await;
+        }
+        if prepared.facts.kind == Kind::Kill {
+            return self.kill_prepared(command, &prepared).await;
+        }
         if prepared.facts.pins.contains(Pins::TEXT_PREPARED) {
             self.names.lose_count();
         }
@@ -187,6 +195,17 @@ impl Session {
         });
         self.release_if_free();
         Ok(())
+    }
+
+    /// A prepared `KILL`: the server would end somebody else's connection.
+    async fn kill_prepared(&mut self, command: Command, prepared: &Prepared) -> Result<(), End> {
+        if prepared.params > 0 {
+            let complaint = Complaint::unsupported("KILL with a parameter");
+            return self.refuse_binary(command, &complaint).await;
+        }
+        self.skip(command).await?;
+        let dialect = Reading::new(&prepared.settings, &self.worker.topology.load()).dialect;
+        self.kill_as(&prepared.text, dialect).await
     }
 
     /// `COM_STMT_FETCH`: the cursor is on the connection that the session keeps.

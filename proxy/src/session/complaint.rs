@@ -120,6 +120,12 @@ impl Complaint {
         )
     }
 
+    /// ER_UNKNOWN_COM_ERROR for what nobody may do through a proxy.
+    pub(super) fn operators_only(what: &str) -> Self {
+        let message = format!("Unknown command: Tandem refuses {what}; ask the server itself");
+        Self::new(1047, "08S01", message)
+    }
+
     /// ER_UNKNOWN_COM_ERROR, as the servers say it.
     pub(super) fn unknown_command() -> Self {
         Self::new(1047, "08S01", "Unknown command")

@@ -11,8 +11,11 @@ use tandem_protocol::wire::Reader;
 use super::complaint::Complaint;
 use super::relay::Carried;
 use super::run::{Ran, Work};
+use super::send::first_number;
 use super::{Command, End, Session};
-use crate::classify::kill::{self, Kill, Victim};
+use crate::classify::Dialect;
+use crate::classify::facts::{Links, Purity};
+use crate::classify::kill::{self, Victim};
 use crate::topology::Flavor;
 use crate::worker::kill::{Order, Outcome};
 
@@ -20,16 +23,59 @@ impl Session {
     /// `KILL` as a statement.
     pub(super) async fn kill(&mut self, command: Command) -> Result<(), End> {
         let dialect = self.reading().dialect;
-        let text = &self.client.inbox.bytes()[command.text_at..command.head];
-        let kill = kill::parse(text, dialect);
+        let text = self.client.inbox.bytes()[command.text_at..command.head].to_vec();
         self.skip(command).await?;
-        match kill {
-            Some(kill) => self.order(kill).await,
-            None => {
-                let what = "KILL of anything but a connection's number";
-                self.complain(&Complaint::unsupported(what)).await
+        self.kill_as(&text, dialect).await
+    }
+
+    /// Does what the text of a `KILL` says.
+    pub(super) async fn kill_as(&mut self, text: &[u8], dialect: Dialect) -> Result<(), End> {
+        let Some(kill) = kill::parse(text, dialect) else {
+            let what = "KILL USER, or KILL beside other statements,";
+            return self.complain(&Complaint::unsupported(what)).await;
+        };
+        let session = match kill.victim {
+            Victim::Session(number) => number,
+            Victim::Oneself => self.handle.id,
+            Victim::Worth(expression) => match self.worth_of(&text[expression], dialect).await? {
+                Some(number) => match u32::try_from(number) {
+                    Ok(number) => number,
+                    Err(_) => return self.pass_on(number, kill.query_only).await,
+                },
+                None => return Ok(()),
+            },
+            Victim::Statement => {
+                let work = self.own_question(text);
+                return self.run(work).await.map(drop);
             }
+        };
+        self.order(session, kill.query_only).await
+    }
+
+    /// What the active master takes an expression for, or `None` where it refuses it and the client was told why.
+    async fn worth_of(&mut self, expression: &[u8], dialect: Dialect) -> Result<Option<u64>, End> {
+        let text = [b"SELECT CAST((", expression, b") AS UNSIGNED)"].concat();
+        let mut facts = self.worker.classifier.borrow_mut().classify(&text, dialect).facts;
+        let filled = self.with_own_number(&text, &facts);
+        let mut work = self.own_question(filled.as_deref().unwrap_or(&text));
+        let known = Rc::make_mut(&mut facts);
+        known.links -= Links::READS_CONNECTION_ID;
+        // The numbers of connections are the active master's.
+        known.purity = Purity::ServerLocal;
+        work.facts = facts;
+        work.keep = true;
+        let Ran::Carried { carried, learned } = self.run(work).await? else {
+            return Ok(None);
+        };
+        let Carried::Kept(reply) = carried else {
+            return Ok(None);
+        };
+        if learned.outcome.failed {
+            self.client.write(&reply).await?;
+            return Ok(None);
         }
+        // The servers take NULL for 0.
+        Ok(Some(first_number(&reply).unwrap_or(0)))
     }
 
     /// `COM_PROCESS_KILL`: four bytes of a number. MySQL 9 knows it no more.
@@ -40,29 +86,22 @@ impl Session {
         let present = payload.len().min(number.len());
         number[..present].copy_from_slice(&payload[..present]);
         self.skip(command).await?;
-        let victim = Victim::Session(u32::from_le_bytes(number));
-        let query_only = false;
-        self.order(Kill { query_only, victim }).await
+        self.order(u32::from_le_bytes(number), false).await
     }
 
-    async fn order(&mut self, kill: Kill) -> Result<(), End> {
-        let session = match kill.victim {
-            Victim::Session(number) => self
-                .worker
-                .find_session(number)
-                .map_or(number, |handle| handle.id),
-            Victim::Oneself => self.handle.id,
-        };
+    async fn order(&mut self, number: u32, query_only: bool) -> Result<(), End> {
+        let found = self.worker.find_session(number);
+        let session = found.map_or(number, |handle| handle.id);
         if session == self.handle.id {
             // As the servers answer it: the statement that is killed is this one.
-            return match kill.query_only {
+            return match query_only {
                 true => self.complain(&Complaint::interrupted()).await,
                 false => Err(End::Complaint(Complaint::killed(self.worker.flavor()))),
             };
         }
         let order = Order {
             session,
-            query_only: kill.query_only,
+            query_only,
             by: Some(self.account.id),
         };
         let outcome = match self.worker.order_kill(order).await {
@@ -75,7 +114,7 @@ impl Session {
         };
         let complaint = match outcome {
             Outcome::Done => return self.say_ok().await,
-            Outcome::Unknown => return self.pass_on(session, kill.query_only).await,
+            Outcome::Unknown => return self.pass_on(session.into(), query_only).await,
             Outcome::NotOwner => Complaint::not_owner(session),
             Outcome::Failed(cause) => Complaint::kill_failed(&cause),
         };
@@ -85,7 +124,7 @@ impl Session {
     /// Whether the session, with its roles of now, may end what is another's. The server is asked; `None` where it could
     /// not be, and the client was told.
     async fn may_kill_others(&mut self) -> Result<Option<bool>, End> {
-        let mut work = self.own_question("SHOW GRANTS");
+        let mut work = self.own_question(b"SHOW GRANTS");
         work.keep = true;
         match self.run(work).await? {
             Ran::Carried { carried, .. } => {
@@ -99,17 +138,17 @@ impl Session {
     }
 
     /// Nobody's number here: of a client that connects past Tandem, of a thread of the server, or of nobody.
-    async fn pass_on(&mut self, number: u32, query_only: bool) -> Result<(), End> {
+    async fn pass_on(&mut self, number: u64, query_only: bool) -> Result<(), End> {
         let what = if query_only { "QUERY" } else { "CONNECTION" };
-        let work = self.own_question(&format!("KILL {what} {number}"));
+        let work = self.own_question(format!("KILL {what} {number}").as_bytes());
         self.run(work).await.map(drop)
     }
 
     /// A statement of Tandem's in the session's name, for the active master.
-    fn own_question(&self, text: &str) -> Work {
+    fn own_question(&self, text: &[u8]) -> Work {
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
-        put_query(&mut bytes, text.as_bytes(), self.client.capabilities);
+        put_query(&mut bytes, text, self.client.capabilities);
         frame::end(&mut bytes, start, 0);
         // What the client sent has been taken from the inbox already.
         let nothing = Command {

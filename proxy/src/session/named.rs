@@ -77,10 +77,13 @@ impl Session {
             Some(Named::Immediate { .. }) => inner.clone(),
             _ => None,
         };
-        if runs.is_some_and(|inner| matches!(inner.kind, Kind::Control | Kind::Kill)) {
+        let complaint = runs.and_then(|inner| match inner.kind {
+            Kind::Kill => Some(Complaint::unsupported("KILL as a statement with a name")),
+            _ => self.operators_only(&inner),
+        });
+        if let Some(complaint) = complaint {
             self.skip(command).await?;
-            let what = "KILL, replication control and SHUTDOWN as a prepared statement";
-            return self.complain(&Complaint::unsupported(what)).await;
+            return self.complain(&complaint).await;
         }
         let facts = match &named {
             Some(Named::Execute { name }) => match self.names.find(name) {

@@ -35,10 +35,11 @@ impl Session {
         match facts.kind {
             // Its number is Tandem's, and the server would end somebody else's connection.
             Kind::Kill => return self.kill(command).await,
-            Kind::Control => {
-                self.client.inbox.consume(command.head);
-                let what = "replication control and SHUTDOWN through the proxy";
-                return self.complain(&Complaint::unsupported(what)).await;
+            Kind::Control | Kind::Replication => {
+                if let Some(complaint) = self.operators_only(&facts) {
+                    self.skip(command).await?;
+                    return self.complain(&complaint).await;
+                }
             }
             Kind::Prepare | Kind::Execute | Kind::Deallocate if command.tail.is_none() => {
                 return self.named(command, facts).await;
@@ -55,6 +56,17 @@ impl Session {
         let mut work = Work::new(facts, Expect::Query, command);
         work.level = self.asked_level(command).or(work.level);
         self.run(work).await.map(drop)
+    }
+
+    /// Why a statement is refused that would end a server or part the pair. One server alone is no pair: whether it
+    /// replicates from others, and where its binlog begins, concerns nobody but it.
+    pub(super) fn operators_only(&self, facts: &Facts) -> Option<Complaint> {
+        let what = match facts.kind {
+            Kind::Control => "SHUTDOWN, RESTART and CLONE, or replication control beside other statements",
+            Kind::Replication if self.worker.config.servers.len() > 1 => "replication control of the pair",
+            _ => return None,
+        };
+        Some(Complaint::operators_only(what))
     }
 
     /// The level that a query attribute asks for.
