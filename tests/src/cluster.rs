@@ -51,7 +51,12 @@ impl Cluster {
         let pair = Pair::start(&setup.pair)
             .await
             .unwrap_or_else(|problem| panic!("the pair did not start: {problem}"));
-        let proxy = Proxy::over(&pair, &setup.toml, setup.change).await;
+        Self::over(pair, &setup.toml, setup.change).await
+    }
+
+    /// The same over a pair that runs; `toml` and `change` are those of [`Setup`].
+    pub async fn over(pair: Pair, toml: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let proxy = Proxy::over(&pair, toml, change).await;
         Self { proxy, pair }
     }
 

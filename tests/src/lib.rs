@@ -13,6 +13,7 @@
 pub mod authority;
 mod cluster;
 pub mod differential;
+pub mod distance;
 pub mod external;
 pub mod history;
 mod judge;
