@@ -56,7 +56,7 @@ bench:
 
 drivers:
 	@$(INSTALL) build server client php python drivers
-	$(CARGO) build --package tandem --package tandem-tests --bins
+	$(CARGO) build --workspace --bins
 	.ci/server-root mysql-9.7
 	tests/drivers/run
 

@@ -206,6 +206,7 @@ async fn accounts_with_other_plugins_are_let_in_by_their_password() {
         }
         create(&["bettina@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret') OR mysql_native_password USING PASSWORD('secret')"]).await;
         names.push("bettina");
+        create(&["janus@'%' IDENTIFIED VIA ed25519 USING PASSWORD('past') OR mysql_native_password USING PASSWORD('future')"]).await;
     } else {
         create(&["shari@'%' IDENTIFIED WITH sha256_password BY 'secret'"]).await;
         names.push("shari");
@@ -217,6 +218,34 @@ async fn accounts_with_other_plugins_are_let_in_by_their_password() {
             assert!(!gets_in(proxy.address(), name, "wrong").await, "{name}");
             assert!(gets_in(proxy.address(), name, "secret").await, "{name}");
         }
+    }
+    if flavor() == Flavor::MariaDb {
+        // Of several passwords each stays right when another one has been used.
+        for password in ["past", "future", "past", "future"] {
+            assert!(gets_in(proxy.address(), "janus", password).await, "{password}");
+            assert!(!gets_in(proxy.address(), "janus", "present").await, "{password}");
+        }
+    }
+}
+
+/// An account that is made on the server is known when it logs in, whatever method its name was asked by before.
+#[tokio::test]
+async fn an_account_made_past_tandem_may_log_in_at_once() {
+    let proxy = for_all("").await;
+    let methods = match flavor() {
+        Flavor::MariaDb => [
+            "VIA mysql_native_password USING PASSWORD('secret')",
+            "VIA ed25519 USING PASSWORD('secret')",
+        ],
+        Flavor::MySql => [
+            "WITH caching_sha2_password BY 'secret'",
+            "WITH sha256_password BY 'secret'",
+        ],
+    };
+    for (n, method) in methods.iter().cycle().take(8).enumerate() {
+        let name = format!("newcomer_{n}");
+        create(&[&format!("{name}@'%' IDENTIFIED {method}")]).await;
+        assert!(gets_in(proxy.address(), &name, "secret").await, "{name} {method}");
     }
 }
 

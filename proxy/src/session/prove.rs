@@ -158,9 +158,14 @@ async fn examine(
     if account.is_none() && worker.accounts.renewed().await {
         // The account or its password may be younger than what was known of it.
         let again = worker.accounts.claimed(&user, peer, has_tls);
-        if let Some(again) = again.filter(|again| !again.is_same(&claimed) && again.method(method) == method)
-        {
-            account = exam.examine(&again, method, &nonce, &proof).await?;
+        if let Some(again) = again.filter(|again| !again.is_same(&claimed)) {
+            let (mut nonce, mut proof) = (nonce, proof.clone());
+            let suited = again.method(method);
+            if suited != method {
+                // As MariaDB goes on to the next of several methods.
+                (nonce, proof) = exam.switch(suited).await?;
+            }
+            account = exam.examine(&again, suited, &nonce, &proof).await?;
         }
     }
     match account {

@@ -66,7 +66,7 @@ struct Checks {
     native: Option<[u8; 20]>,
     sha2: Option<[u8; 32]>,
     ed25519: Option<[u8; ed25519::KEY_LEN]>,
-    /// Only the password itself can be compared with these; any one will do.
+    /// Only a password itself can be compared with these; any one will do.
     stored: Vec<Stored>,
     is_empty: bool,
 }
@@ -401,7 +401,17 @@ impl Account {
     }
 
     fn learn_password(&self, password: Arc<[u8]>) {
-        let checks = Checks::of(&password);
+        let mut checks = Checks::of(&password);
+        if self.configured.stored.len() > 1 {
+            // `IDENTIFIED VIA … OR …`: another password is as right. By caching_sha2_password alone a wrong proof is followed
+            // by the question for the password itself.
+            checks = Checks {
+                native: None,
+                ed25519: None,
+                stored: self.configured.stored.clone(),
+                ..checks
+            };
+        }
         *self.learnt() = Learnt::Password(password, checks);
     }
 
@@ -442,15 +452,15 @@ impl Checks {
         if self.is_empty || password.is_empty() {
             return self.is_empty && password.is_empty();
         }
-        if let Some(stored) = &self.sha2 {
-            return auth::equal(&sha2::double_sha256(password), stored);
-        }
+        let is_learnt = |stored| auth::equal(&sha2::double_sha256(password), stored);
         let is_native = |stored| auth::equal(&native::double_sha1(password), stored);
-        self.native.as_ref().is_some_and(is_native) || self.stored.iter().any(|stored| stored.is_of(password))
+        self.sha2.as_ref().is_some_and(is_learnt)
+            || self.native.as_ref().is_some_and(is_native)
+            || self.stored.iter().any(|stored| stored.is_of(password))
     }
 
     fn is_slow(&self) -> bool {
-        self.sha2.is_none() && !self.stored.is_empty()
+        !self.stored.is_empty()
     }
 }
 
