@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tandem_protocol::auth::sha2_crypt;
 use tandem_protocol::compression::{Algorithm, Method};
+use tandem_protocol::flags::Capabilities;
 
 use crate::net::address::Endpoint;
 
@@ -172,21 +173,50 @@ pub struct Algorithms(pub Vec<Algorithm>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCompression {
     /// Used with the servers that offer it.
-    pub algorithm: Option<Algorithm>,
+    pub algorithm: ServerAlgorithm,
     pub level: usize,
     /// What is shorter is sent as it is.
     pub threshold: usize,
 }
 
+/// `server_compression.algorithm`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerAlgorithm {
+    Always(Option<Algorithm>),
+    /// What the client uses.
+    AsClient,
+}
+
 impl ServerCompression {
-    pub fn method(&self) -> Option<Method> {
-        let algorithm = self.algorithm?;
+    /// For a connection with these handshake flags of its client's.
+    pub fn method(&self, client: Capabilities) -> Option<Method> {
+        let algorithm = match self.algorithm {
+            ServerAlgorithm::Always(algorithm) => algorithm,
+            ServerAlgorithm::AsClient => Algorithm::agreed(client),
+        }?;
+        let most = algorithm.max_level();
         Some(Method {
             algorithm,
-            // A higher one is refused by its range.
-            level: u8::try_from(self.level).unwrap_or(algorithm.max_level()),
+            // A higher one is refused by its range, unless the client's algorithm is what decides.
+            level: u8::try_from(self.level).unwrap_or(most).min(most),
             threshold: self.threshold,
         })
+    }
+}
+
+impl Config {
+    /// The handshake flags of a client that say how its connections to the servers are protected and compressed.
+    pub fn mirrored(&self, client: Capabilities) -> Capabilities {
+        let mut flags = Capabilities::empty();
+        if self.server_tls.mode == ServerTlsMode::AsClient {
+            flags |= client & Capabilities::SSL;
+        }
+        if self.server_compression.algorithm == ServerAlgorithm::AsClient
+            && let Some(algorithm) = Algorithm::agreed(client)
+        {
+            flags |= algorithm.flag();
+        }
+        flags
     }
 }
 
@@ -234,6 +264,8 @@ pub enum ServerTlsMode {
     Required,
     VerifyCa,
     VerifyIdentity,
+    /// Where the client has come by TLS, and nowhere else.
+    AsClient,
 }
 
 impl ServerTlsMode {
@@ -245,6 +277,7 @@ impl ServerTlsMode {
             Self::Required => "required",
             Self::VerifyCa => "verify_ca",
             Self::VerifyIdentity => "verify_identity",
+            Self::AsClient => "as_client",
         }
     }
 

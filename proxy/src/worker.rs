@@ -283,7 +283,7 @@ impl Worker {
 
     /// The handshake flags that an account's server connections must have, of those that its client negotiated.
     pub fn flags_for(&self, client: Capabilities, user: UserId) -> Capabilities {
-        let mut flags = connect::flags_for(client);
+        let mut flags = connect::flags_for(client) | self.config.mirrored(client);
         if !self.config.allows_local_infile(self.config.users.get(user.0)) {
             flags -= Capabilities::LOCAL_FILES;
         }
@@ -314,7 +314,7 @@ impl Worker {
             account: &account,
             collation,
             max_prepared: self.config.pool.max_prepared,
-            compression: self.config.server_compression.method(),
+            compression: self.config.server_compression.method(key.flags),
             codec: &self.codec,
             hashing: self.accounts.hashing(),
         };
@@ -330,8 +330,10 @@ impl Worker {
 
     /// Says once that a server does not compress as it should.
     fn note_uncompressed(&self, pool: &Pool, connection: Option<&Connection>) {
-        let wanted = self.config.server_compression.algorithm;
-        let missing = connection.is_some_and(|connection| connection.stream.compression() != wanted);
+        let missing = connection.is_some_and(|connection| {
+            let wanted = self.config.server_compression.method(connection.key.flags);
+            connection.stream.compression() != wanted.map(|method| method.algorithm)
+        });
         if missing && !self.said_uncompressed.replace(true) {
             tracing::warn!(
                 server = %pool.name,

@@ -342,3 +342,35 @@ async fn who_breaks_off_leaves_nothing_behind() {
         );
     }
 }
+
+/// `as_client`: a session's server connections are compressed as the client's is.
+#[tokio::test]
+async fn servers_are_spoken_to_as_the_client_speaks() {
+    let toml = "[server_compression]\nalgorithm = \"as_client\"\nlevel = 20";
+    let proxy = Proxy::over(cluster().await.pair(), toml, |config| config.listener.workers = 1).await;
+    let ask = "SHOW STATUS LIKE 'Compression%'";
+    for round in 0..2 {
+        match engine().flavor() {
+            Flavor::MariaDb => {
+                for (option, state) in [("--compress", "ON"), ("--skip-compress", "OFF")] {
+                    let out = mariadb(proxy.address(), &[option, "-Ne", ask], "").await;
+                    assert_eq!(out.clean(), format!("Compression\t{state}\n"), "{round}");
+                }
+            }
+            Flavor::MySql => {
+                for (algorithm, state, level) in [
+                    ("zstd", "ON", "20"),
+                    ("uncompressed", "OFF", "0"),
+                    ("zlib", "ON", "6"),
+                ] {
+                    let out = mysql(proxy.address(), algorithm, &["-e", ask], "").await;
+                    let name = if state == "ON" { algorithm } else { "" };
+                    let wanted = format!(
+                        "Compression\t{state}\nCompression_algorithm\t{name}\nCompression_level\t{level}\n"
+                    );
+                    assert_eq!(out.clean(), wanted, "{round}");
+                }
+            }
+        }
+    }
+}

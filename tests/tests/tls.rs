@@ -272,6 +272,35 @@ async fn servers_are_reached_by_tls_as_the_mode_says() {
     }
 }
 
+/// `as_client`: a session's server connections use TLS where the client does, so that `SHOW STATUS` tells the truth about
+/// both, and nobody gets a connection of the other kind.
+#[tokio::test]
+async fn servers_are_reached_as_tandem_is() {
+    let ground = ground().await;
+    let identity = ground.authority.sign("mirrored", &["127.0.0.1"]);
+    let toml = format!(
+        "{}[server_tls]\nmode = \"as_client\"\n",
+        client_tls(&identity, "")
+    );
+    let proxy = Proxy::over(&ground.pair, &toml, |config| config.listener.workers = 1).await;
+    wait_until("both servers are seen", SOON, || both_seen(&proxy)).await;
+    for (tls, version) in [
+        (["--ssl", "--tls-version=TLSv1.2"].as_slice(), "TLSv1.3"),
+        (&["--skip-ssl"], ""),
+        (&["--ssl"], "TLSv1.3"),
+        (&["--skip-ssl"], ""),
+    ] {
+        let mut arguments = tls.to_vec();
+        arguments.extend(["--skip-column-names", "-e", "SHOW STATUS LIKE 'Ssl_version'"]);
+        let out = mariadb(proxy.address(), &arguments, "").await;
+        assert_eq!(
+            out.clean().trim_end(),
+            format!("Ssl_version\t{version}").trim_end(),
+            "{tls:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_server_with_another_name_or_authority_is_not_spoken_to() {
     let stranger = Authority::new("nobody's authority");

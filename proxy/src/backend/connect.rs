@@ -64,6 +64,12 @@ const FORM: Capabilities = Capabilities::DEPRECATE_EOF
     .union(Capabilities::MARIADB_PROGRESS)
     .union(Capabilities::MARIADB_EXTENDED_METADATA);
 
+/// Those in a pool's key that say how the client's own leg is protected and compressed; the server's has what the
+/// configuration makes of it, and the server offers.
+const MIRRORED: Capabilities = Capabilities::SSL
+    .union(Capabilities::COMPRESS)
+    .union(Capabilities::ZSTD_COMPRESSION);
+
 /// The handshake flags of the pool key for a client that negotiated `client`.
 pub fn flags_for(client: Capabilities) -> Capabilities {
     client & AS_CLIENT
@@ -194,11 +200,13 @@ async fn log_in(
         },
         schema: None,
         capabilities: ALWAYS
-            | target.key.flags
+            | (target.key.flags - MIRRORED)
             | compression.map_or(Capabilities::empty(), |it| it.algorithm.flag()),
         charset: collation,
         attributes: &[("_client_name", "tandem"), ("program_name", "tandem")],
-        protection: target.tls.protection(target.address),
+        protection: target
+            .tls
+            .protection(target.address, target.key.flags.contains(Capabilities::SSL)),
         nonce: own_nonce()?,
         zstd_level: compression.map_or(0, |it| it.level),
     });
@@ -246,7 +254,12 @@ fn own_nonce<const LEN: usize>() -> io::Result<[u8; LEN]> {
 
 async fn go_over_to_tls(stream: &mut Stream, inbox: &mut Inbox, target: &Target<'_>) -> Result<(), Error> {
     // Checked with the configuration: a name that is none is refused there.
-    let name = ServerName::try_from(target.tls_name.to_owned());
+    // A socket has none, and nobody compares it there.
+    let name = match target.address {
+        Endpoint::Unix(_) => "localhost",
+        Endpoint::Tcp(_) => target.tls_name,
+    };
+    let name = ServerName::try_from(name.to_owned());
     let name = name.map_err(|error| Error::Tls(format!("has no name for TLS: {error}")))?;
     let gone_over = stream.connect_tls(target.tls, name, inbox).await;
     gone_over.map_err(|error| match tls::explain(&error) {

@@ -11,13 +11,11 @@ use tandem_protocol::compression::{self, Algorithm};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{
-    ClientTlsMode, FailoverMode, Host, LogFilter, MaybeAlgorithm, Optional, Parsed, Scalar, Size,
-};
+use super::scalar::{ClientTlsMode, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size};
 use super::{
     Admin, Algorithms, Auth, ClientTls, Config, Consistency, Failover, Level, Limits, Listener, Log,
-    LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerCompression, ServerTls, ServerTlsMode,
-    TlsVersion, User,
+    LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
+    ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -148,11 +146,15 @@ fn server_tls(table: &mut Table<'_>) -> ServerTls {
 
 fn server_compression(table: &mut Table<'_>) -> ServerCompression {
     let compression = ServerCompression {
-        algorithm: table.or("algorithm", MaybeAlgorithm(None)).0,
+        algorithm: table.or("algorithm", ServerAlgorithm::Always(None)),
         level: table.or("level", usize::from(Algorithm::Zstd.default_level())),
         threshold: table.or("threshold", Size(compression::MIN_LENGTH)).0,
     };
-    let most = usize::from(compression.algorithm.unwrap_or(Algorithm::Zstd).max_level());
+    let most = match compression.algorithm {
+        ServerAlgorithm::Always(Some(algorithm)) => algorithm.max_level(),
+        ServerAlgorithm::Always(None) | ServerAlgorithm::AsClient => Algorithm::Zstd.max_level(),
+    };
+    let most = usize::from(most);
     if !(1..=most).contains(&compression.level) {
         table.complain(
             "level",

@@ -12,7 +12,9 @@ use tandem_protocol::auth::{native, sha2_crypt};
 use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
-use super::{Algorithms, Auth, Level, LogFormat, Networks, Password, ServerTlsMode, TlsVersion};
+use super::{
+    Algorithms, Auth, Level, LogFormat, Networks, Password, ServerAlgorithm, ServerTlsMode, TlsVersion,
+};
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
@@ -303,8 +305,8 @@ impl Scalar for Algorithms {
     }
 }
 
-/// `server_compression.algorithm`.
-pub(super) struct MaybeAlgorithm(pub(super) Option<Algorithm>);
+/// One of them, or none.
+struct MaybeAlgorithm(Option<Algorithm>);
 
 impl Scalar for MaybeAlgorithm {
     const EXPECTED: &'static str = "\"none\", \"zlib\" or \"zstd\"";
@@ -315,6 +317,18 @@ impl Scalar for MaybeAlgorithm {
             "zlib" => Ok(Self(Some(Algorithm::Zlib))),
             "zstd" => Ok(Self(Some(Algorithm::Zstd))),
             _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
+impl Scalar for ServerAlgorithm {
+    const EXPECTED: &'static str = "\"none\", \"zlib\", \"zstd\" or \"as_client\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match (text.trim(), MaybeAlgorithm::from_text(text)) {
+            ("as_client", _) => Ok(Self::AsClient),
+            (_, Ok(MaybeAlgorithm(algorithm))) => Ok(Self::Always(algorithm)),
+            (_, Err(_)) => Err(must_be::<Self>()),
         }
     }
 }
@@ -363,7 +377,7 @@ impl Scalar for FailoverMode {
 
 impl Scalar for ServerTlsMode {
     const EXPECTED: &'static str =
-        "\"disabled\", \"preferred\", \"required\", \"verify_ca\" or \"verify_identity\"";
+        "\"disabled\", \"preferred\", \"required\", \"verify_ca\", \"verify_identity\" or \"as_client\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         [
@@ -372,6 +386,7 @@ impl Scalar for ServerTlsMode {
             Self::Required,
             Self::VerifyCa,
             Self::VerifyIdentity,
+            Self::AsClient,
         ]
         .into_iter()
         .find(|mode| mode.name() == text)

@@ -102,7 +102,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             min_version: TlsVersion::V1_2,
         },
         server_compression: ServerCompression {
-            algorithm: None,
+            algorithm: ServerAlgorithm::Always(None),
             level: 3,
             threshold: 50,
         },

@@ -107,9 +107,13 @@ impl Connector {
         })
     }
 
-    /// How a connection to `endpoint` is to be protected.
-    pub fn protection(&self, endpoint: &Endpoint) -> Protection {
-        protection(self.settings.mode, endpoint)
+    /// How a connection to `endpoint` is to be protected for a client that has come by TLS or not.
+    pub fn protection(&self, endpoint: &Endpoint, client_by_tls: bool) -> Protection {
+        match self.settings.mode {
+            ServerTlsMode::AsClient if client_by_tls => Protection::Required,
+            ServerTlsMode::AsClient => protection(ServerTlsMode::Disabled, endpoint),
+            mode => protection(mode, endpoint),
+        }
     }
 
     pub fn current(&self) -> TlsConnector {
@@ -117,15 +121,15 @@ impl Connector {
     }
 }
 
-/// How a connection to `endpoint` is to be protected. Nobody listens on the way to this machine itself: there
+/// How a connection of Tandem's own to `endpoint` is to be protected. Nobody listens on the way to this machine itself: there
 /// `preferred` saves the work.
 pub fn protection(mode: ServerTlsMode, endpoint: &Endpoint) -> Protection {
     let stays_here = matches!(endpoint, Endpoint::Tcp(address) if address.ip().to_canonical().is_loopback());
     match (endpoint, mode) {
         (Endpoint::Unix(_), _) => Protection::Local,
         (_, ServerTlsMode::Disabled) => Protection::Plain,
-        (_, ServerTlsMode::Preferred) if stays_here => Protection::Plain,
-        (_, ServerTlsMode::Preferred) => Protection::Preferred,
+        (_, ServerTlsMode::Preferred | ServerTlsMode::AsClient) if stays_here => Protection::Plain,
+        (_, ServerTlsMode::Preferred | ServerTlsMode::AsClient) => Protection::Preferred,
         (_, ServerTlsMode::Required | ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity) => {
             Protection::Required
         }

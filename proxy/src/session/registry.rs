@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use tandem_protocol::flags::Capabilities;
+
 use crate::admin::view::SessionRow;
 use crate::backend::UserId;
 use crate::classify::facts::Pins;
@@ -34,6 +36,8 @@ pub struct Running {
     /// The server's own id of the connection.
     pub thread_id: u32,
     pub user: UserId,
+    /// How the client has come, as far as its connections to the servers do likewise.
+    pub flags: Capabilities,
 }
 
 /// A session's entry: written by the session, read by `SHOW SESSIONS`.

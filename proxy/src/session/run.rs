@@ -320,6 +320,7 @@ impl Session {
             server: pool.server,
             thread_id: connection.thread_id,
             user: self.account.id,
+            flags: self.worker.config.mirrored(self.flags),
         });
         let busy = Busy::new(&pool);
         let mut forwarded = false;

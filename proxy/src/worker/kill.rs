@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tandem_protocol::command::CommandCode;
-use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
 
@@ -110,7 +109,7 @@ impl Worker {
         let pool = &self.pools[running.server.0];
         let key = Key {
             user: running.user,
-            flags: Capabilities::empty(),
+            flags: running.flags,
             epoch: self.epoch(),
             origin: pool.origin_of(client),
         };
