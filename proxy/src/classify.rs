@@ -21,6 +21,7 @@ mod show;
 mod statement;
 pub mod substitute;
 mod tables;
+pub mod tally;
 mod variables;
 mod verbs;
 

@@ -9,7 +9,7 @@ mod listener;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -42,6 +42,8 @@ struct Sources {
     topology: topology::Shared,
     data: Arc<dyn DataPath>,
     recorder: PrometheusRecorder,
+    /// At the last scrape.
+    reads: Mutex<gather::Reads>,
 }
 
 impl Metrics {
@@ -67,6 +69,7 @@ impl Metrics {
             topology,
             data,
             recorder,
+            reads: Mutex::default(),
         });
         let app = Router::new()
             .route("/metrics", get(scrape))
@@ -99,7 +102,8 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     };
     let topology = sources.topology.load_full();
     metrics::with_local_recorder(&sources.recorder, || {
-        gather::record(&topology, &views, Instant::now());
+        let mut reads = sources.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        gather::record(&topology, &views, &mut reads, Instant::now());
     });
     (
         StatusCode::OK,

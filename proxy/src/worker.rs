@@ -28,6 +28,7 @@ use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::tally::Tally;
 use crate::classify::{Classifier, unreadable};
 use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
@@ -478,6 +479,7 @@ impl KnownFacts {
                 unreported: Vec::new(),
                 tables: Tables::default(),
                 hints: Hints::default(),
+                tally: Tally::default(),
             })
         };
         Self {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use tandem::demo::pair::{APP, MONITOR};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
@@ -56,6 +56,29 @@ async fn reads_of(table: &str, conn: &mut Conn, cluster: &Cluster) -> &'static s
     }
 }
 
+/// A row of `SHOW READS`.
+#[derive(Debug)]
+struct Shape {
+    reads: u64,
+    standby_percent: u64,
+    on_active: String,
+}
+
+async fn shape_of(statement: &str, cluster: &Cluster) -> Shape {
+    let mut admin = cluster.admin().await;
+    let rows: Vec<Row> = admin.query("SHOW READS LIMIT 1000").await.expect("reads");
+    let is_it = |row: &&Row| row.get::<String, _>("statement").as_deref() == Some(statement);
+    let row = rows
+        .iter()
+        .find(is_it)
+        .unwrap_or_else(|| panic!("{statement} in {rows:?}"));
+    Shape {
+        reads: row.get("reads").expect("a number"),
+        standby_percent: row.get("standby_percent").expect("a number"),
+        on_active: row.get("on_active").expect("a text"),
+    }
+}
+
 fn applier(flavor: Flavor, verb: &str) -> String {
     match flavor {
         Flavor::MariaDb => format!("{verb} SLAVE SQL_THREAD"),
@@ -101,6 +124,17 @@ async fn reads_go_to_the_standby_again_when_it_has_what_the_session_wrote_and_no
         }
         assert_eq!(reads_on(&mut conn, cluster).await, "a");
     }
+    // That is what an operator is told of this statement.
+    let hot = shape_of("SELECT n FROM t", cluster).await;
+    assert_eq!((hot.reads, hot.standby_percent), (40, 0), "{hot:?}");
+    // Another test may have written what counts for all tables.
+    let is_known = hot
+        .on_active
+        .split(", ")
+        .all(|why| ["table_hot", "standby_lags"].contains(&why.split(' ').next().expect("a reason")));
+    assert!(is_known, "{hot:?}");
+    let other = shape_of("SELECT id FROM t WHERE id = ?", cluster).await;
+    assert!(other.standby_percent > 0, "{other:?}");
     standby
         .query_drop(applier(flavor, "START"))
         .await

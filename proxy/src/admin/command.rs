@@ -11,6 +11,8 @@ pub(crate) enum Command {
     Pools,
     Limits,
     Counters,
+    /// The most read shapes of statement, as many as this.
+    Reads(usize),
     /// The list of commands.
     Commands,
     /// The statement to explain, as written.
@@ -62,7 +64,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 8] = [
+pub(crate) const COMMANDS: [(&str, &str); 9] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -80,6 +82,10 @@ pub(crate) const COMMANDS: [(&str, &str); 8] = [
         "How much is used of limits that workers share, for each worker",
     ),
     ("SHOW COUNTERS", "What has been counted since Tandem started"),
+    (
+        "SHOW READS [LIMIT <n>]",
+        "The statements that read most (20), how much of them the standby answered, and why not more",
+    ),
     ("SHOW COMMANDS", "This list"),
     (
         "EXPLAIN ROUTE <statement>",
@@ -91,6 +97,10 @@ pub(crate) const COMMANDS: [(&str, &str); 8] = [
 fn known() -> String {
     COMMANDS.map(|(name, _)| name).join(", ")
 }
+
+/// How many statements `SHOW READS` shows unless it is told, and the most that it can be told.
+const READS: usize = 20;
+pub(crate) const MOST_READS: usize = 1000;
 
 /// How much of a refused statement the error repeats.
 const NEAR: usize = 60;
@@ -130,6 +140,7 @@ fn show(text: &str) -> Option<Command> {
         "POOLS" => Command::Pools,
         "LIMITS" => Command::Limits,
         "COUNTERS" | "STATS" => Command::Counters,
+        "READS" => return reads(rest),
         "COMMANDS" | "HELP" => Command::Commands,
         "DATABASES" | "SCHEMAS" => return Some(Command::Databases),
         "TABLES" => return Some(Command::Tables),
@@ -137,6 +148,15 @@ fn show(text: &str) -> Option<Command> {
         _ => return None,
     };
     ended(rest).then_some(command)
+}
+
+fn reads(text: &str) -> Option<Command> {
+    let Some(text) = expect(text, "LIMIT") else {
+        return ended(text).then_some(Command::Reads(READS));
+    };
+    let (count, rest) = word(text);
+    let count = count.parse().ok().filter(|_| ended(rest))?;
+    Some(Command::Reads(MOST_READS.min(count)))
 }
 
 fn explained(statement: &str) -> Result<Command, Refusal> {
@@ -294,6 +314,9 @@ mod tests {
             ("show limits", Command::Limits),
             ("show stats", Command::Counters),
             ("SHOW COUNTERS", Command::Counters),
+            ("show reads;", Command::Reads(READS)),
+            ("SHOW READS LIMIT 3", Command::Reads(3)),
+            ("SHOW READS LIMIT 1000000;", Command::Reads(MOST_READS)),
             ("help", Command::Commands),
             ("SHOW COMMANDS /* done */;", Command::Commands),
             ("KILL 17;", Command::Kill(17)),

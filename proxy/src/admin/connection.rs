@@ -129,6 +129,7 @@ impl Handler {
             Command::Pools => return self.of_views(show::pools).await,
             Command::Limits => return self.of_views(show::limits).await,
             Command::Counters => return self.of_views(show::counters).await,
+            Command::Reads(most) => return self.reads(most).await,
             Command::Commands => show::commands(),
             Command::ExplainRoute(statement) => return self.explain(statement).await,
             Command::Kill(session) => return self.kill(session).await,
@@ -145,6 +146,14 @@ impl Handler {
     async fn of_views(&self, render: fn(&[WorkerView]) -> Table) -> Reply {
         match within(self.shared.data.views()).await {
             Ok(views) => Reply::Table(render(&views)),
+            Err(late) => late,
+        }
+    }
+
+    async fn reads(&self, most: usize) -> Reply {
+        // What one worker reads seldom the others may read often.
+        match within(self.shared.data.reads(command::MOST_READS)).await {
+            Ok(reads) => Reply::Table(show::reads(reads, most)),
             Err(late) => late,
         }
     }

@@ -1,10 +1,16 @@
 //! Snapshots → tables: pure functions, with the time as an argument.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
 use super::view::{self, Explanation, WorkerView};
+use crate::classify::Fingerprint;
+use crate::classify::tally::Reads;
+use crate::route::Reason;
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
 use Shape::{Number, Text};
@@ -199,6 +205,52 @@ pub(super) fn counters(views: &[WorkerView]) -> Table {
         ]
     }));
     table
+}
+
+/// `SHOW READS`: what the workers have counted of their most read shapes of statement, the most read first. Reads that may go
+/// to both servers and went to the active one are `balanced`.
+pub(super) fn reads(counted: Vec<Reads>, most: usize) -> Table {
+    let mut table = Table::new([
+        ("digest", Text),
+        ("reads", Number),
+        ("standby_percent", Number),
+        ("on_active", Text),
+        ("statement", Text),
+    ]);
+    let mut shapes: BTreeMap<Fingerprint, Reads> = BTreeMap::new();
+    for reads in counted {
+        match shapes.entry(reads.fingerprint) {
+            Entry::Occupied(mut known) => known.get_mut().add(&reads),
+            Entry::Vacant(place) => drop(place.insert(reads)),
+        }
+    }
+    let mut shapes: Vec<Reads> = shapes.into_values().collect();
+    shapes.sort_by_key(|reads| Reverse(reads.total()));
+    shapes.truncate(most);
+    table.rows = shapes.iter().map(reads_row).collect();
+    table
+}
+
+fn reads_row(reads: &Reads) -> Vec<Cell> {
+    let mut counts: Vec<_> = reads.counts.iter().filter(|count| !count.on_standby).collect();
+    counts.sort_by_key(|count| Reverse(count.reads));
+    let name = |reason: u8| {
+        Reason::NAMES
+            .get(usize::from(reason))
+            .copied()
+            .unwrap_or_default()
+    };
+    let why: Vec<String> = counts
+        .iter()
+        .map(|count| format!("{} {}", name(count.reason), count.reads))
+        .collect();
+    vec![
+        format!("{:016x}", reads.fingerprint.0).into(),
+        reads.total().into(),
+        (100 * reads.on_standby() / reads.total().max(1)).into(),
+        why.join(", ").into(),
+        reads.statement.to_string().into(),
+    ]
 }
 
 /// `SHOW COMMANDS`

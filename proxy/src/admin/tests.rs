@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::view::{Answer, Explanation, SessionRow, WorkerView};
 use super::*;
+use crate::classify::tally::Reads;
 use crate::topology::gtid::Position;
 use crate::topology::{Role, Server, ServerId, Topology};
 use crate::worker::kill::{Order, Outcome};
@@ -46,6 +47,10 @@ impl DataPath for Fake {
             ..WorkerView::default()
         };
         Box::pin(async move { vec![view] })
+    }
+
+    fn reads(&self, _: usize) -> Answer<Vec<Reads>> {
+        Box::pin(async { Vec::new() })
     }
 
     fn explain(&self, _user: &str, _schema: &str, statement: Vec<u8>) -> Answer<Explanation> {

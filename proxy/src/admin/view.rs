@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::classify::tally::Reads;
 use crate::worker::kill::{Order, Outcome};
 
 /// One session, as `SHOW SESSIONS` shows it.
@@ -255,6 +256,9 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait DataPath: Send + Sync + 'static {
     /// One view for each worker that answers.
     fn views(&self) -> Answer<Vec<WorkerView>>;
+
+    /// Each worker's most read shapes of statement, as many as `most` of each worker.
+    fn reads(&self, most: usize) -> Answer<Vec<Reads>>;
 
     /// How `statement` would be routed for a new session of `user` in `schema`; nothing is run. Both are empty where
     /// the administrator named none.

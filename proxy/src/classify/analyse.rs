@@ -4,6 +4,7 @@ use super::facts::{Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::hint::Hints;
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
+use super::tally::Tally;
 use super::{Dialect, leaves, looked_at, parsed, tables, variables, verbs};
 
 /// Everything the text says. Uncached: [`super::Classifier`] is filled with this.
@@ -55,6 +56,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         unreported: found.unreported,
         tables,
         hints: lexer.hints(),
+        tally: Tally::default(),
     }
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn unreadable() -> Facts {
             ..Tables::default()
         },
         hints: Hints::default(),
+        tally: Tally::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::analyse::{analyse, unreadable};
 use super::facts::Facts;
 use super::fingerprint::{Shape, shape};
+use super::tally::{Reads, Tally};
 use super::{Classified, Dialect, Fingerprint, looked_at};
 
 /// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
@@ -51,7 +52,11 @@ impl Classifier {
         };
         let facts = match self.find(shape) {
             Some(facts) => facts,
-            None => self.learn(shape, Rc::new(analyse(text, dialect))),
+            None => {
+                let mut facts = analyse(text, dialect);
+                facts.tally = Tally::of(&facts, shape.fingerprint, text, dialect);
+                self.learn(shape, Rc::new(facts))
+            }
         };
         Classified {
             facts,
@@ -82,6 +87,20 @@ impl Classifier {
             self.young.clear();
         }
         self.young.insert(shape, facts);
+    }
+
+    /// Of the shapes that are kept, where the reads of the most read ones went, as many as `most`.
+    pub fn most_read(&self, most: usize) -> Vec<Reads> {
+        let known = self.young.values().chain(self.old.values());
+        let mut tallies: Vec<(u64, &Tally)> = known
+            .map(|facts| (facts.tally.total(), &facts.tally))
+            .filter(|(total, _)| *total > 0)
+            .collect();
+        if tallies.len() > most {
+            tallies.select_nth_unstable_by_key(most, |(total, _)| std::cmp::Reverse(*total));
+            tallies.truncate(most);
+        }
+        tallies.iter().filter_map(|(_, tally)| tally.reads()).collect()
     }
 
     /// How many shapes are kept.

@@ -5,6 +5,7 @@
 use bitflags::bitflags;
 
 use super::hint::Hints;
+use super::tally::Tally;
 use crate::topology::table::Named;
 
 /// What kind of statement it is: the verb, after comments, parentheses and `WITH` are looked through.
@@ -251,6 +252,8 @@ pub struct Facts {
     pub tables: Tables,
     /// What the application asks for in comments.
     pub hints: Hints,
+    /// How often such statements went where.
+    pub tally: Tally,
 }
 
 impl Facts {

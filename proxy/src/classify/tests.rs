@@ -51,6 +51,33 @@ fn everything_about(text: &[u8], dialect: Dialect) {
 }
 
 #[test]
+fn the_most_read_shapes_are_told_with_their_counts_and_without_values() {
+    let mut classifier = Classifier::new(64);
+    let mut read = |text: &str, reads: u64| {
+        for _ in 0..reads {
+            let facts = classifier.classify(text.as_bytes(), MARIADB).facts;
+            facts.tally.count(3, reads > 2);
+        }
+    };
+    read("SELECT a FROM t WHERE secret = 'x'", 3);
+    read("SELECT a FROM t WHERE secret = 'y'", 4);
+    read("SELECT b FROM t", 2);
+    read("SELECT c FROM t FOR UPDATE", 1);
+    read("UPDATE t SET a = 1", 9);
+    let told: Vec<_> = classifier
+        .most_read(2)
+        .iter()
+        .map(|reads| (reads.statement.to_string(), reads.total()))
+        .collect();
+    assert!(
+        told.contains(&("SELECT a FROM t WHERE secret = ?".to_owned(), 7)),
+        "{told:?}"
+    );
+    assert!(told.contains(&("SELECT b FROM t".to_owned(), 2)), "{told:?}");
+    assert_eq!(classifier.most_read(9).len(), 3, "what writes is no read");
+}
+
+#[test]
 fn random_bytes_never_panic() {
     let mut dice = Dice(0x5eed);
     let dialects = dialects();

@@ -14,12 +14,17 @@ use crate::topology::{Role, Server, Topology};
 const ROLES: [Role; 4] = [Role::Active, Role::Standby, Role::Detached, Role::Down];
 
 /// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 22] = [
     ("tandem_build_info", "1; the version is the label"),
     ("tandem_workers", "Worker threads that answered this scrape"),
     (
         "tandem_topology_epoch",
         "Grows by one each time the active master changes",
+    ),
+    (
+        "tandem_reads_standby_ratio",
+        "How much of the reads since the last scrape the standby was sent, from 0 to 1; NaN where there were none. \
+         tandem_routed_total says why not more, SHOW READS on the admin port by statement",
     ),
     ("tandem_sessions", "Client connections open now"),
     (
@@ -98,6 +103,29 @@ const LABELLED: [(&str, &str); 5] = [
     ),
 ];
 
+/// Reads by where they went, counted since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reads {
+    active: u64,
+    standby: u64,
+}
+
+impl Reads {
+    fn of(total: &Counters) -> Self {
+        Self {
+            active: total.reads_active,
+            standby: total.reads_standby,
+        }
+    }
+
+    /// The standby's part of what came after `before`. Less than before is what a worker that did not answer would add.
+    fn ratio_since(&self, before: &Self) -> f64 {
+        let active = self.active.saturating_sub(before.active);
+        let standby = self.standby.saturating_sub(before.standby);
+        standby as f64 / (active + standby) as f64
+    }
+}
+
 /// Gives the current recorder the help texts.
 pub(super) fn describe() {
     for (name, help) in GAUGES {
@@ -112,11 +140,15 @@ pub(super) fn describe() {
 }
 
 /// Sets the current recorder's metrics to what the snapshots say.
-pub(super) fn record(topology: &Topology, views: &[WorkerView], now: Instant) {
+pub(super) fn record(topology: &Topology, views: &[WorkerView], before: &mut Reads, now: Instant) {
     gauge!("tandem_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("tandem_workers").set(views.len() as f64);
     gauge!("tandem_topology_epoch").set(topology.epoch as f64);
-    record_counters(&view::total(views));
+    let total = view::total(views);
+    let reads = Reads::of(&total);
+    gauge!("tandem_reads_standby_ratio").set(reads.ratio_since(before));
+    *before = reads;
+    record_counters(&total);
     record_sessions(views);
     record_limits(views);
     for server in &topology.servers {

@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, WorkerView};
+use crate::classify::tally::Reads;
 use crate::topology::gtid::Position;
 use crate::topology::{Server, ServerId};
 use crate::worker::kill::{Order, Outcome};
@@ -41,10 +42,15 @@ impl DataPath for Fake {
             ..WorkerView::default()
         };
         view.counters.reads_standby = 21;
+        view.counters.reads_active = 63;
         view.counters.client_sent_bytes = 500;
         view.counters.reasons = Reasons::new(&["write", "pure read"]);
         view.counters.reasons.count(1);
         Box::pin(async move { vec![view.clone(), view] })
+    }
+
+    fn reads(&self, _: usize) -> Answer<Vec<Reads>> {
+        Box::pin(async { Vec::new() })
     }
 
     fn explain(&self, _: &str, _: &str, _: Vec<u8>) -> Answer<Explanation> {
@@ -108,6 +114,7 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
         "# HELP tandem_reads_standby_total Reads sent to the standby",
         "# TYPE tandem_reads_standby_total counter",
         "tandem_reads_standby_total 42",
+        "tandem_reads_standby_ratio 0.25",
         "tandem_client_sent_bytes_total 1000",
         "tandem_routed_total{reason=\"pure read\"} 2",
         "tandem_server_role{server=\"a\",role=\"active\"} 1",
@@ -126,6 +133,10 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
     }
+
+    // Nobody has read since.
+    let text = ask(address, "/metrics").await;
+    assert!(text.contains("tandem_reads_standby_ratio NaN\n"), "{text}");
 
     let healthy = ask(address, "/health").await;
     assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");

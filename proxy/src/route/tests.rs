@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::classify::facts::{Kind, Links, Pins, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::tally::Tally;
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::mark::Mark;
 use crate::topology::{Role, Server};
@@ -18,6 +19,7 @@ fn facts(purity: Purity) -> Facts {
         unreported: Vec::new(),
         tables: Tables::default(),
         hints: Hints::default(),
+        tally: Tally::default(),
     }
 }
 

@@ -395,6 +395,7 @@ mod tests {
     use super::*;
     use crate::classify::facts::{Pins, Purity, Tables};
     use crate::classify::hint::Hints;
+    use crate::classify::tally::Tally;
     use tandem_protocol::flags::Status;
 
     const HERE: Place = (ServerId(0), ConnectionId(1));
@@ -413,6 +414,7 @@ mod tests {
             unreported: Vec::new(),
             tables: Tables::default(),
             hints: Hints::default(),
+            tally: Tally::default(),
         }
     }
 

@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::classify::facts::Tables;
     use crate::classify::hint::Hints;
+    use crate::classify::tally::Tally;
 
     fn facts(kind: Kind, pins: Pins, unpins: Pins) -> Facts {
         Facts {
@@ -160,6 +161,7 @@ mod tests {
             unreported: Vec::new(),
             tables: Tables::default(),
             hints: Hints::default(),
+            tally: Tally::default(),
         }
     }
 

@@ -158,6 +158,7 @@ pub(super) mod tests {
     use super::*;
     use crate::classify::facts::{Kind, Links, Pins, Purity, Tables};
     use crate::classify::hint::Hints;
+    use crate::classify::tally::Tally;
 
     pub(in crate::session) fn facts() -> Rc<Facts> {
         Rc::new(Facts {
@@ -169,6 +170,7 @@ pub(super) mod tests {
             unreported: Vec::new(),
             tables: Tables::default(),
             hints: Hints::default(),
+            tally: Tally::default(),
         })
     }
 

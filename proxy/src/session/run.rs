@@ -269,6 +269,7 @@ impl Session {
 
     fn note_decision(&self, decision: Decision, facts: &Facts) {
         let on_active = decision.target == Target::Active;
+        facts.tally.count(decision.reason as u8, !on_active);
         self.handle.reason.set(Some(decision.reason));
         self.worker.count(|counters| {
             counters.reasons.count(decision.reason as usize);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Explanation, WorkerView};
+use crate::classify::tally::Reads;
 use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
@@ -35,6 +36,10 @@ pub enum Message {
         place: Place,
     },
     View(oneshot::Sender<WorkerView>),
+    Reads {
+        most: usize,
+        answer: oneshot::Sender<Vec<Reads>>,
+    },
     Explain {
         user: String,
         schema: String,
@@ -142,6 +147,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(view);
                 }
             }
+            Message::Reads { most, answer } => {
+                if let Some(reads) = worker.guard(|| worker.classifier.borrow().most_read(most)) {
+                    let _ = answer.send(reads);
+                }
+            }
             Message::Explain {
                 user,
                 schema,
@@ -194,30 +204,39 @@ impl Workers {
             channels: remotes.iter().map(|remote| remote.messages.clone()).collect(),
         }
     }
+
+    fn ask_all<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Vec<oneshot::Receiver<T>> {
+        let ask = |channel: &mpsc::UnboundedSender<Message>| {
+            let (answer, receiver) = oneshot::channel();
+            let _ = channel.send(question(answer));
+            receiver
+        };
+        self.channels.iter().map(ask).collect()
+    }
 }
 
 async fn ask<T>(answer: oneshot::Receiver<T>) -> Option<T> {
     tokio::time::timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
 }
 
+/// The answers of those that answer.
+async fn all<T>(asked: Vec<oneshot::Receiver<T>>) -> Vec<T> {
+    let mut answers = Vec::new();
+    for receiver in asked {
+        answers.extend(ask(receiver).await);
+    }
+    answers
+}
+
 impl DataPath for Workers {
     fn views(&self) -> Answer<Vec<WorkerView>> {
-        let asked: Vec<_> = self
-            .channels
-            .iter()
-            .map(|channel| {
-                let (answer, receiver) = oneshot::channel();
-                let _ = channel.send(Message::View(answer));
-                receiver
-            })
-            .collect();
-        Box::pin(async move {
-            let mut views = Vec::new();
-            for receiver in asked {
-                views.extend(ask(receiver).await);
-            }
-            views
-        })
+        let asked = self.ask_all(Message::View);
+        Box::pin(async move { all(asked).await })
+    }
+
+    fn reads(&self, most: usize) -> Answer<Vec<Reads>> {
+        let asked = self.ask_all(|answer| Message::Reads { most, answer });
+        Box::pin(async move { all(asked).await.into_iter().flatten().collect() })
     }
 
     fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation> {
@@ -235,15 +254,7 @@ impl DataPath for Workers {
     }
 
     fn kill(&self, order: Order) -> Answer<Outcome> {
-        let asked: Vec<_> = self
-            .channels
-            .iter()
-            .map(|channel| {
-                let (answer, receiver) = oneshot::channel();
-                let _ = channel.send(Message::Kill { order, answer });
-                receiver
-            })
-            .collect();
+        let asked = self.ask_all(|answer| Message::Kill { order, answer });
         Box::pin(async move {
             // One worker has the session; the others don't know it.
             for receiver in asked {

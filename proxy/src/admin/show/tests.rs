@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow};
 use super::*;
+use crate::classify::tally::Count;
 use crate::topology::gtid::Position;
 use crate::topology::{Replication, ServerId};
 
@@ -156,6 +157,41 @@ fn counters_end_with_the_reasons() {
     rectangular(&table);
     let last = table.rows.last().expect("a row");
     assert_eq!(last[..2], ["routed: pure read".into(), 2_u64.into()]);
+}
+
+#[test]
+fn reads_of_all_workers_are_added_by_shape_with_what_kept_them_from_the_standby() {
+    let count = |reason: Reason, on_standby, reads| Count {
+        reason: reason as u8,
+        on_standby,
+        reads,
+    };
+    let shape = |number, counts: &[Count]| Reads {
+        fingerprint: Fingerprint(number),
+        statement: "SELECT ?".into(),
+        counts: counts.to_vec(),
+    };
+    let hot = count(Reason::TableHot, false, 2);
+    let counted = vec![
+        shape(7, &[count(Reason::Transaction, false, 1)]),
+        shape(10, &[count(Reason::Balanced, true, 5), hot]),
+        shape(10, &[count(Reason::Balanced, false, 1), hot]),
+    ];
+    let table = reads(counted.clone(), 20);
+    rectangular(&table);
+    assert_eq!(
+        table.rows[0],
+        [
+            "000000000000000a".into(),
+            10_u64.into(),
+            50_u64.into(),
+            "table_hot 4, balanced 1".into(),
+            "SELECT ?".into(),
+        ]
+    );
+    assert_eq!(cell(&table, 1, "standby_percent"), &0_u64.into());
+    assert_eq!(cell(&table, 1, "on_active"), &"transaction 1".into());
+    assert_eq!(reads(counted, 1).rows.len(), 1);
 }
 
 #[test]
