@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use tandem_protocol::frame;
+use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
@@ -17,10 +18,11 @@ use super::send::Preamble;
 use super::settings::Settings;
 use crate::backend::Connection;
 use crate::backend::sync::{self, Plan, Trackers};
-use crate::classify::facts::{Facts, Links};
+use crate::classify::facts::{Facts, Kind, Links};
 
 /// ER_MUST_CHANGE_PASSWORD: the account's password has expired, and the connection takes nothing but a new one. It is not
-/// in the state it should be, but a statement may be just that; the server refuses all others itself.
+/// in the state it should be, but a statement may be just that; the server refuses all others itself, unless it misses the
+/// schema first.
 pub(super) const MUST_CHANGE_PASSWORD: u16 = 1820;
 
 /// Why the state could not be brought along.
@@ -56,8 +58,16 @@ impl Session {
         let clear = (foreign && connection.ran_code) || lost_warnings;
         let wanted = Rc::clone(&self.settings);
         let trackers = self.trackers_for(facts);
-        self.sync(connection, &wanted, trackers, clear, &mut preamble)
+        let expired = self
+            .sync(connection, &wanted, trackers, clear, &mut preamble)
             .await?;
+        if let Some(refused) = expired
+            && !matches!(facts.kind, Kind::Set | Kind::Use)
+            && !facts.links.contains(Links::CHANGES_LOGINS)
+        {
+            connection.broken = true;
+            return Err(FailedSync::Refused(Complaint::of_server(refused)));
+        }
         // Behind a reset, which leaves the connection to nobody: what follows must not be reset again.
         connection.last_session = self.handle.id;
         if insert_id::is_wanted(facts) && connection.insert_id_of.is_none() {
@@ -73,6 +83,7 @@ impl Session {
         Ok(preamble)
     }
 
+    /// The refusal, where the schema could not be changed before the password is.
     async fn sync(
         &mut self,
         connection: &mut Connection,
@@ -80,13 +91,13 @@ impl Session {
         trackers: Trackers,
         clear: bool,
         preamble: &mut Preamble,
-    ) -> Result<(), FailedSync> {
+    ) -> Result<Option<ServerError>, FailedSync> {
         if Rc::ptr_eq(&connection.settings, wanted)
             && connection.trackers == trackers
             && !connection.soiled
             && !clear
         {
-            return Ok(());
+            return Ok(None);
         }
         let Ok(plan) = Plan::between(&connection.known(), wanted, &trackers, connection.flavor, clear) else {
             // `lease_from` gives no such connection; only a held one could become so, and it has our own schema.
@@ -95,7 +106,7 @@ impl Session {
         if plan.is_empty() {
             connection.settings = Rc::clone(wanted);
             connection.trackers = trackers;
-            return Ok(());
+            return Ok(None);
         }
         self.worker.count(|counters| {
             counters.state_syncs += 1;
@@ -118,13 +129,13 @@ impl Session {
             if let Err(refused) = ready.replies(self, connection).await.map_err(FailedSync::Lost)? {
                 if refused.code == MUST_CHANGE_PASSWORD {
                     connection.soiled = true;
-                    return Ok(());
+                    return Ok(Some(refused));
                 }
                 connection.broken = true;
                 return Err(FailedSync::Refused(Complaint::of_server(refused)));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The server's id of a prepared statement on this connection, which prepares it if need be.
