@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
+use tandem::demo::pair::Account;
 use tandem_tests::authority::Authority;
 use tandem_tests::external::{Output, run};
 use tandem_tests::logins::{by_php, code, flavor, log_in, on_both, pair, server_version, who};
+use tandem_tests::raw::{CAPABILITIES, Raw};
 use tandem_tests::{Flavor, Proxy};
 use tokio::process::Command;
+
+const BINLOG_DUMP: u8 = 0x12;
 
 /// A state of things that comes by itself comes within this time.
 const SOON: Duration = Duration::from_secs(20);
@@ -81,6 +85,40 @@ async fn the_accounts_of_the_servers_are_enough() {
         .await
         .expect_err("no right");
     assert_eq!(code(&refused), 1044, "with the account's own rights: {refused}");
+}
+
+/// Who may follow the binlog is what the servers say, too: an account that lacks their right hears their refusal, and one
+/// that has it gets the dump.
+#[tokio::test]
+async fn the_servers_say_who_may_replicate() {
+    create(&[
+        "rita@'%' IDENTIFIED BY 'secret'",
+        "rosa@'%' IDENTIFIED BY 'secret'",
+    ])
+    .await;
+    let grant = "GRANT REPLICATION SLAVE ON *.* TO rita@'%'".to_owned();
+    on_both(pair().await, &[grant]).await;
+    let proxy = for_all("").await;
+    for (user, may) in [("rita", true), ("rosa", false)] {
+        // MySQL lets an account in without TLS once it has seen it.
+        log_in(proxy.address(), user, "secret").await.expect("logged in");
+        let account = Account {
+            user,
+            password: "secret",
+        };
+        let mut raw = Raw::log_in_with(proxy.address(), &account, "", CAPABILITIES).await;
+        // From position 4 of a file that is none, without waiting, as server 99.
+        let dump = [
+            &4_u32.to_le_bytes()[..],
+            &[1, 0],
+            &99_u32.to_le_bytes(),
+            b"none.000001",
+        ]
+        .concat();
+        raw.command(BINLOG_DUMP, &dump).await;
+        // ER_MASTER_FATAL_ERROR_READING_BINLOG, ER_SPECIFIC_ACCESS_DENIED_ERROR
+        assert_eq!(raw.error().await, Some(if may { 1236 } else { 1227 }), "{user}");
+    }
 }
 
 /// The `mariadb` client, by TLS where it is offered.

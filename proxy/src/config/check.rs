@@ -302,11 +302,6 @@ impl Check<'_> {
                 monitor.user.as_str(),
                 "name an account of both servers with REPLICATION CLIENT (MariaDB: also SLAVE MONITOR)",
             ),
-            (
-                "monitor.password",
-                monitor.password.reveal(),
-                "set the monitor account's password",
-            ),
         ] {
             // From a file or the environment, an empty one was refused already.
             let elsewhere = [format!("{key}_env"), format!("{key}_file")];

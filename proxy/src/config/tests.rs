@@ -407,6 +407,11 @@ fn what_is_allowed_but_not_meant_is_a_warning() {
         "server",
     ];
     assert_eq!(keys, expected, "{warnings}");
+    // On the servers too, an account may have no password.
+    let toml = MINIMAL.replace("hunter-monitor", "");
+    let warnings = load_from(&toml, &[], &[]).unwrap().warnings;
+    let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["monitor.password"], "{warnings}");
 }
 
 #[cfg(unix)]

@@ -39,7 +39,9 @@ impl Session {
             CommandCode::RegisterSlave => "Register Slave",
             _ => "Binlog Dump",
         });
-        if !self.worker.config.users[self.account.id.0].replication {
+        // Whether one of the servers' own accounts may is for them to say.
+        let configured = self.worker.config.users.get(self.account.id.0);
+        if configured.is_some_and(|user| !user.replication) {
             self.skip(command).await?;
             let complaint = Complaint::no_replication(code, &self.handle.user.borrow());
             return self.complain(&complaint).await;

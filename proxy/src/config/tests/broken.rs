@@ -133,7 +133,6 @@ name = \"c\"
     change("name = \"b\"", "name = 2", "server[1].name", "name = 2", "a string in quotes"),
     change("name = \"app\"", "name = \"\"", "user[0].name", "name = \"\"", "must not be empty"),
     change("user = \"tandem\"", "user = \"\"", "monitor.user", "user = \"\"", "must not be empty"),
-    change("hunter-monitor", "", "monitor.password", "password = \"\"", "must not be empty"),
     change("user = \"admin\"", "user = \"\"", "admin.user", "user = \"\"", "must not be empty"),
     change("hunter-admin", "", "admin.password", "password = \"\"", "must not be empty"),
     change("\"hunter-admin\"", "1234", "admin.password", "password = 1234", "a string in quotes"),
