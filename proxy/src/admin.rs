@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::{config, topology};
+use crate::{config, failover, topology};
 use connection::Shared;
 use view::DataPath;
 
@@ -53,6 +53,7 @@ impl Admin {
         config: config::Admin,
         topology: topology::Shared,
         data: Arc<dyn DataPath>,
+        failover: Option<failover::Handle>,
         mut shutdown: watch::Receiver<bool>,
     ) {
         let password = config.password.reveal().as_bytes();
@@ -61,6 +62,7 @@ impl Admin {
             user: config.user,
             topology,
             data,
+            failover,
         });
         tokio::select! {
             () = accept(&self.listener, &shared) => {}

@@ -14,10 +14,12 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::config::{Auth, Config};
 use crate::directory;
+use crate::failover;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
+use crate::topology::derive::{Authority, Decided};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
 use crate::worker::failed_logins::FailedLogins;
@@ -48,6 +50,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Journal(#[from] failover::journal::Error),
     #[error(transparent)]
     RsaKey(#[from] rsa_key::Error),
     #[error("cannot start a worker thread: {0}")]
@@ -101,7 +105,14 @@ impl App {
         let measuring = metrics.as_ref().and_then(|metrics| metrics.local_address().ok());
 
         let (stop, stopped) = watch::channel(false);
-        let monitor = monitor::start(&config);
+        let (authority, decided) = watch::channel(match config.failover {
+            // Nobody, until Tandem has decided.
+            Some(_) => Authority::Tandem(Decided::default()),
+            None => Authority::Servers,
+        });
+        let monitor = monitor::start(&config, decided);
+        let failover = failover::start(&config, &monitor, authority)?;
+        let (failover, deciding) = failover.unzip();
         let topology = monitor.topology();
         if !monitor.first_round(FIRST_LOOK).await {
             tracing::warn!("a server has not answered within {FIRST_LOOK:?}; serving without it");
@@ -140,6 +151,14 @@ impl App {
         let _ = parts.peers.set(Workers::new(&workers));
 
         let mut tasks = Vec::new();
+        if let Some(deciding) = deciding {
+            // A change that is under way is carried to its end by whoever starts next, from the journal.
+            let mut stopping = stopped.clone();
+            tasks.push(tokio::spawn(async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+                deciding.abort();
+            }));
+        }
         let mut stopping = stopped.clone();
         tasks.push(tokio::spawn(async move {
             tokio::select! {
@@ -165,7 +184,7 @@ impl App {
         let shared = Arc::clone(&topology);
         let (account, source, stopping) = (config.admin.clone(), Arc::clone(&data), stopped.clone());
         tasks.push(tokio::spawn(async move {
-            admin.run(account, shared, source, stopping).await;
+            admin.run(account, shared, source, failover, stopping).await;
         }));
         if let Some(metrics) = metrics {
             let shared = Arc::clone(&topology);

@@ -81,6 +81,9 @@ fn interrupted(once: bool) -> Result<(), Error> {
 
 /// The configuration of a proxy before `pair`, as a file would have it. Port 0 is any free port.
 pub fn config_text(pair: &Pair, listener: SocketAddr, admin: SocketAddr) -> String {
+    let failover = pair.journal().map_or_else(String::new, |journal| {
+        format!("[failover]\nmode = \"automatic\"\njournal = {:?}\n", journal)
+    });
     let [a, b] = pair.servers().each_ref().map(|server| server.address());
     format!(
         r#"[listener]
@@ -95,6 +98,7 @@ password = "{ADMIN_PASSWORD}"
 user = "{}"
 password = "{}"
 
+{failover}
 [[server]]
 name = "a"
 address = "{a}"

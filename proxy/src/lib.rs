@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod directory;
+pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod listener;

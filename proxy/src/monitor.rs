@@ -32,16 +32,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::config::Config;
-use crate::topology::derive::Bounds;
+use crate::topology::derive::{Authority, Bounds};
 use crate::topology::{ServerId, Shared, Topology, derive};
 use applied::{Follower, Wake};
-use health::{History, State};
+use health::{Health, History, State};
 use observation::Observation;
 use probe::Probe;
 
@@ -56,6 +57,7 @@ pub struct Monitor {
     topology: Shared,
     signals: Signals,
     complete: watch::Receiver<bool>,
+    health: watch::Receiver<Vec<Health>>,
     _tasks: JoinSet<()>,
 }
 
@@ -66,6 +68,7 @@ pub struct Signals {
     wakes: Arc<[Notify]>,
     followers: Arc<[Wake]>,
     defined: Arc<Notify>,
+    published: Arc<Notify>,
 }
 
 /// What the data path met.
@@ -78,13 +81,16 @@ pub enum Trouble {
 }
 
 /// Starts probing. Must be called within a tokio runtime, in which the monitor stays.
-pub fn start(config: &Config) -> Monitor {
+///
+/// `authority` says who is the active master.
+pub fn start(config: &Config, authority: watch::Receiver<Authority>) -> Monitor {
     let first = derive::unprobed(&config.servers);
     let topology: Shared = Arc::new(ArcSwap::from_pointee(first));
     let signals = Signals {
         wakes: config.servers.iter().map(|_| Notify::new()).collect(),
         followers: config.servers.iter().map(|_| Wake::default()).collect(),
         defined: Arc::default(),
+        published: Arc::default(),
     };
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (completed, complete) = watch::channel(false);
@@ -107,9 +113,12 @@ pub fn start(config: &Config) -> Monitor {
     if config.consistency.track_external {
         tasks.spawn(external::Watcher::new(config, topology.clone(), signals.clone()).run());
     }
+    let (shown, health) = watch::channel(vec![Health::default(); config.servers.len()]);
     let publisher = Publisher {
         topology: topology.clone(),
         histories: vec![History::default(); config.servers.len()],
+        shown,
+        authority,
         told: vec![Vec::new(); config.servers.len()],
         bounds: Bounds {
             max_lag: config.monitor.max_lag,
@@ -123,6 +132,7 @@ pub fn start(config: &Config) -> Monitor {
         topology,
         signals,
         complete,
+        health,
         _tasks: tasks,
     }
 }
@@ -135,6 +145,11 @@ impl Monitor {
 
     pub fn signals(&self) -> Signals {
         self.signals.clone()
+    }
+
+    /// What is known of each server, after each probe.
+    pub fn health(&self) -> watch::Receiver<Vec<Health>> {
+        self.health.clone()
     }
 
     /// Waits until each server has answered or failed once; false if that took longer than `deadline`.
@@ -163,6 +178,18 @@ impl Signals {
     /// Views, triggers or foreign keys may have changed.
     pub fn defined(&self) {
         self.defined.notify_one();
+    }
+
+    /// Has all servers asked at once.
+    pub fn look(&self) {
+        for wake in self.wakes.iter() {
+            wake.notify_one();
+        }
+    }
+
+    /// Ready when the next topology is published after the call.
+    pub fn published(&self) -> Notified<'_> {
+        self.published.notified()
     }
 
     async fn reported(&self, server: ServerId) {
@@ -199,6 +226,9 @@ async fn ask_again_and_again(
 struct Publisher {
     topology: Shared,
     histories: Vec<History>,
+    /// The same, for who decides.
+    shown: watch::Sender<Vec<Health>>,
+    authority: watch::Receiver<Authority>,
     /// What was already logged about each server's settings.
     told: Vec<Vec<&'static str>>,
     bounds: Bounds,
@@ -207,8 +237,18 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self, mut observations: mpsc::Receiver<Observation>, completed: watch::Sender<bool>) {
-        while let Some(observation) = observations.recv().await {
-            self.take(observation);
+        let mut may_change = true;
+        loop {
+            tokio::select! {
+                observation = observations.recv() => match observation {
+                    Some(observation) => self.take(observation),
+                    None => return,
+                },
+                changed = self.authority.changed(), if may_change => {
+                    may_change = changed.is_ok();
+                    self.publish();
+                }
+            }
             let complete = self.histories.iter().all(|h| h.state() != State::Unprobed);
             completed.send_if_modified(|was| complete && !std::mem::replace(was, true));
         }
@@ -217,13 +257,21 @@ impl Publisher {
     fn take(&mut self, observation: Observation) {
         let index = observation.server.0;
         self.histories[index].record(observation);
+        self.publish();
+        let name = &self.topology.load().servers[index].name;
+        announce::unfitness(name, &mut self.told[index], &self.histories[index]);
+        self.shown
+            .send_replace(self.histories.iter().map(History::health).collect());
+    }
+
+    fn publish(&mut self) {
+        let authority = *self.authority.borrow_and_update();
         let old = self.topology.load();
-        let new = derive::derive(&old, &self.histories, self.bounds, Instant::now());
+        let new = derive::derive(&old, &self.histories, &authority, self.bounds, Instant::now());
         self.raise_mark(&new);
         announce::changes(&old, &new);
-        let name = &new.servers[index].name;
-        announce::unfitness(name, &mut self.told[index], &self.histories[index]);
         self.topology.store(Arc::new(new));
+        self.signals.published.notify_waiters();
     }
 
     /// Tells the mark what the servers have said of their positions, also those that answered before there was one.

@@ -177,6 +177,8 @@ pub struct Situation {
     pub schema: Option<NameKey>,
     /// How new what it reads has to be.
     pub level: Level,
+    /// While there is no active master it can wait for one.
+    pub waits: bool,
     pub written: Written,
 }
 
@@ -239,8 +241,11 @@ pub fn decide(
     if let Some(Held { server, reason }) = situation.held {
         return Ok(Decision::new(server, reason, topology));
     }
+    let reads = facts.purity == Purity::Pure && !situation.autocommit_off && !situation.serializable;
     let on_active = |reason| {
-        let server = topology.active.ok_or(NoActive)?;
+        // While a switchover is under way nothing new may begin there that writes.
+        let active = topology.active.filter(|_| reads || !topology.holding);
+        let server = active.ok_or(NoActive)?;
         Ok(Decision::new(server, reason, topology))
     };
     if let Some(reason) = Reason::of(facts.purity) {
@@ -285,6 +290,8 @@ fn staleness(facts: &Facts, situation: &Situation, topology: &Topology, standby:
                     Stale::Lagging => Reason::StandbyLags,
                     Stale::UnknownReach => Reason::UnknownReach,
                 }),
+            // The next active master will have everything; until then nobody knows.
+            None if situation.waits => Some(Reason::StandbyLags),
             // Nobody writes, and what the active master had acknowledged and not sent on when it went is known to
             // nobody: the session's own writes are all that can be asked for.
             None => own(),

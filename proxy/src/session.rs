@@ -6,6 +6,7 @@
 //! `statements`, `library`, `tail` — are pure.
 
 pub mod aftermath;
+mod await_writer;
 mod binary;
 mod bring;
 mod change_user;

@@ -123,6 +123,8 @@ pub struct Topology {
     pub epoch: u64,
     pub servers: Vec<Server>,
     pub active: Option<ServerId>,
+    /// What needs the active master and is not under way there already waits: a switchover is under way.
+    pub holding: bool,
     /// Goes on between probes; there is one while the active master's stream is known.
     pub mark: Option<Arc<Mark>>,
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
+use tokio::sync::futures::Notified;
 
 use crate::admin::view::{Counters, LimitRow, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
@@ -42,7 +43,7 @@ use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
 use crate::session::registry::Registry;
-use crate::topology::{self, Flavor, ServerId, Topology};
+use crate::topology::{self, Flavor, Role, ServerId, Topology};
 use accounts::{Accounts, Method};
 use failed_logins::FailedLogins;
 use kill::Gun;
@@ -122,6 +123,18 @@ pub struct Worker {
     shares: RefCell<Balance>,
     last_connection: Cell<u64>,
     said_uncompressed: Cell<bool>,
+    workers: usize,
+    /// Statements that wait for an active master.
+    held: Cell<usize>,
+}
+
+/// See [`Worker::hold`].
+pub struct Hold(Rc<Worker>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.set(self.0.held.get() - 1);
+    }
 }
 
 impl Worker {
@@ -179,6 +192,8 @@ impl Worker {
             epoch,
             peers,
             gun: Gun::default(),
+            workers,
+            held: Cell::new(0),
         })
     }
 
@@ -222,6 +237,28 @@ impl Worker {
     /// Definitions may have changed: they are read again.
     pub fn wake_catalog(&self) {
         self.signals.defined();
+    }
+
+    /// Has a server asked at once.
+    pub fn look(&self, server: ServerId, trouble: Trouble) {
+        self.signals.report(server, trouble);
+    }
+
+    /// Ready when the next topology is published.
+    pub fn published(&self) -> Notified<'_> {
+        self.signals.published()
+    }
+
+    /// A place among the statements that wait for an active master, for as long as it lives; `None` where all are taken.
+    pub fn hold(self: &Rc<Self>) -> Option<Hold> {
+        let limit = self.config.failover.as_ref()?.hold_limit;
+        let held = self.held.get();
+        if held >= share::of(limit, self.index, self.workers) {
+            return None;
+        }
+        self.held.set(held + 1);
+        self.count(|counters| counters.holds += 1);
+        Some(Hold(Rc::clone(self)))
     }
 
     /// Shares a read between the active master and the standby.
@@ -380,6 +417,26 @@ impl Worker {
     }
 
     /// Looks after idle things until the worker ends.
+    /// Wakes the sessions that wait for a server which is gone and whose place another has taken.
+    pub async fn follow_topology(self: Rc<Self>) {
+        loop {
+            let mut published = std::pin::pin!(self.published());
+            published.as_mut().enable();
+            for server in &self.topology.load().servers {
+                if self.is_replaced(server.id) {
+                    self.guard(|| self.registry.abandon(server.id));
+                }
+            }
+            published.await;
+        }
+    }
+
+    /// Whether a server is down and another one is the active master.
+    pub fn is_replaced(&self, server: ServerId) -> bool {
+        let topology = self.topology.load();
+        topology.active.is_some_and(|active| active != server) && topology.server(server).role == Role::Down
+    }
+
     pub async fn tidy(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(TIDY_INTERVAL);
         loop {

@@ -17,6 +17,7 @@ pub mod distance;
 pub mod external;
 pub mod history;
 mod judge;
+pub mod ledger;
 pub mod logins;
 pub mod mutation;
 pub mod raw;

@@ -3,6 +3,8 @@
 //! It also answers what clients ask unbidden when they connect: the `mariadb` client `select @@version_comment limit 1`,
 //! PyMySQL `SET AUTOCOMMIT = 0`, mysql_async `SELECT @@max_allowed_packet,@@wait_timeout`, and so on.
 
+use std::time::Duration;
+
 /// What an administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -13,6 +15,12 @@ pub(crate) enum Command {
     Counters,
     /// The most read shapes of statement, as many as this.
     Reads(usize),
+    Failover,
+    Events,
+    /// To the server of this name, within seconds.
+    Switchover(Switchover),
+    Pause,
+    Resume,
     /// The list of commands.
     Commands,
     /// The statement to explain, as written.
@@ -26,6 +34,14 @@ pub(crate) enum Command {
     Use(String),
     /// `SET …`, `BEGIN` and their like: nothing to do, nothing to say.
     Nothing,
+}
+
+/// `SWITCHOVER [TO name] [TIMEOUT seconds] [FORCE]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Switchover {
+    pub(crate) to: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) force: bool,
 }
 
 /// One expression of a `SELECT` without tables.
@@ -59,12 +75,16 @@ pub(crate) enum Refusal {
     Unknown { near: String },
     #[error("EXPLAIN ROUTE needs a statement, for instance EXPLAIN ROUTE SELECT 1")]
     NothingToExplain,
+    #[error(
+        "SWITCHOVER is written SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE], with the server's name as SHOW SERVERS has it"
+    )]
+    NoSwitchover,
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 9] = [
+pub(crate) const COMMANDS: [(&str, &str); 14] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -81,6 +101,14 @@ pub(crate) const COMMANDS: [(&str, &str); 9] = [
         "SHOW LIMITS",
         "How much is used of limits that workers share, for each worker",
     ),
+    (
+        "SHOW FAILOVER",
+        "Whether the standby could take over now, and if not, why",
+    ),
+    (
+        "SHOW EVENTS",
+        "What was done about the roles of the servers, newest first",
+    ),
     ("SHOW COUNTERS", "What has been counted since Tandem started"),
     (
         "SHOW READS [LIMIT <n>]",
@@ -92,6 +120,13 @@ pub(crate) const COMMANDS: [(&str, &str); 9] = [
         "Where the statement would go, and why; it is not run",
     ),
     ("KILL <id>", "End a session"),
+    (
+        "SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE]",
+        "Make the other server the active master, without an error for anybody; FORCE: though the active one is dead and \
+         commits may be lost",
+    ),
+    ("PAUSE", "No automatic failover until RESUME"),
+    ("RESUME", "Automatic failover is possible again"),
 ];
 
 fn known() -> String {
@@ -120,6 +155,9 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
             None => None,
         },
         "KILL" => return session_id(rest),
+        "SWITCHOVER" => return switchover(rest),
+        "PAUSE" if ended(rest) => Some(Command::Pause),
+        "RESUME" if ended(rest) => Some(Command::Resume),
         "HELP" => Some(Command::Commands),
         "SELECT" => select(rest).map(Command::Select),
         "USE" => name(rest).map(Command::Use),
@@ -139,6 +177,8 @@ fn show(text: &str) -> Option<Command> {
         "SESSIONS" | "PROCESSLIST" => Command::Sessions,
         "POOLS" => Command::Pools,
         "LIMITS" => Command::Limits,
+        "FAILOVER" => Command::Failover,
+        "EVENTS" => Command::Events,
         "COUNTERS" | "STATS" => Command::Counters,
         "READS" => return reads(rest),
         "COMMANDS" | "HELP" => Command::Commands,
@@ -177,6 +217,31 @@ fn session_id(text: &str) -> Result<Command, Refusal> {
         Ok(id) if ended(rest) => Ok(Command::Kill(id)),
         _ => Err(Refusal::NoSessionId),
     }
+}
+
+fn switchover(mut text: &str) -> Result<Command, Refusal> {
+    let mut wanted = Switchover::default();
+    while !ended(text) {
+        if let Some(rest) = expect(text, "TO") {
+            let (name, rest) = word(rest);
+            wanted.to = Some(name.to_owned()).filter(|name| !name.is_empty());
+            if wanted.to.is_none() {
+                return Err(Refusal::NoSwitchover);
+            }
+            text = rest;
+        } else if let Some(rest) = expect(text, "TIMEOUT") {
+            let (seconds, rest) = word(rest);
+            let seconds: u32 = seconds.parse().map_err(|_| Refusal::NoSwitchover)?;
+            wanted.timeout = Some(Duration::from_secs(seconds.into()));
+            text = rest;
+        } else if let Some(rest) = expect(text, "FORCE") {
+            wanted.force = true;
+            text = rest;
+        } else {
+            return Err(Refusal::NoSwitchover);
+        }
+    }
+    Ok(Command::Switchover(wanted))
 }
 
 fn select(mut text: &str) -> Option<Vec<Item>> {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use opensrv_mysql::{
@@ -19,6 +19,7 @@ use super::show;
 use super::stream::{Gate, Input, Output};
 use super::table::Table;
 use super::view::{DataPath, WorkerView};
+use crate::failover;
 use crate::topology;
 use crate::worker::kill::{Order, Outcome};
 
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) password: Option<[u8; 20]>,
     pub(super) topology: topology::Shared,
     pub(super) data: Arc<dyn DataPath>,
+    /// `None`: Tandem decides nothing.
+    pub(super) failover: Option<failover::Handle>,
 }
 
 /// Serves one client until it leaves, breaks the protocol, or fails to log in.
@@ -130,6 +133,21 @@ impl Handler {
             Command::Limits => return self.of_views(show::limits).await,
             Command::Counters => return self.of_views(show::counters).await,
             Command::Reads(most) => return self.reads(most).await,
+            Command::Failover => {
+                let status = self.shared.failover.as_ref().map(failover::Handle::status);
+                show::failover(status.as_ref(), &self.shared.topology.load())
+            }
+            Command::Events => {
+                let events = self
+                    .shared
+                    .failover
+                    .as_ref()
+                    .map(|failover| failover.events().all());
+                show::events(&events.unwrap_or_default(), SystemTime::now())
+            }
+            Command::Switchover(wanted) => return self.switch_over(wanted).await,
+            Command::Pause => return self.order(failover::Command::Pause).await,
+            Command::Resume => return self.order(failover::Command::Resume).await,
             Command::Commands => show::commands(),
             Command::ExplainRoute(statement) => return self.explain(statement).await,
             Command::Kill(session) => return self.kill(session).await,
@@ -141,6 +159,42 @@ impl Handler {
             Command::Nothing => return Reply::Ok,
         };
         Reply::Table(table)
+    }
+
+    async fn switch_over(&self, wanted: command::Switchover) -> Reply {
+        let topology = self.shared.topology.load_full();
+        let named = |name: &String| {
+            let found = topology
+                .servers
+                .iter()
+                .find(|server| server.name.eq_ignore_ascii_case(name));
+            found.map(|server| server.id).ok_or_else(|| {
+                let names: Vec<&str> = topology.servers.iter().map(|server| &*server.name).collect();
+                let text = format!("No server is called '{name}'; there are {}", names.join(", "));
+                Reply::Error(ErrorKind::ER_BAD_DB_ERROR, text)
+            })
+        };
+        match wanted.to.as_ref().map(named).transpose() {
+            Ok(to) => {
+                let command::Switchover { timeout, force, .. } = wanted;
+                self.order(failover::Command::Switchover { to, timeout, force })
+                    .await
+            }
+            Err(unknown) => unknown,
+        }
+    }
+
+    /// Bounded by whoever carries it out.
+    async fn order(&self, command: failover::Command) -> Reply {
+        let Some(failover) = &self.shared.failover else {
+            let text = "Tandem follows read_only and decides nothing: failover.mode is \"off\"";
+            return Reply::Error(ErrorKind::ER_NOT_SUPPORTED_YET, text.to_owned());
+        };
+        tracing::info!(?command, admin = self.id, "asked for on the admin port");
+        match failover.command(command).await {
+            Ok(done) => Reply::Table(show::done(done)),
+            Err(refused) => Reply::Error(ErrorKind::ER_UNKNOWN_ERROR, refused),
+        }
     }
 
     async fn of_views(&self, render: fn(&[WorkerView]) -> Table) -> Reply {

@@ -3,13 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
 use super::view::{self, Explanation, WorkerView};
 use crate::classify::Fingerprint;
 use crate::classify::tally::Reads;
+use crate::failover::controller::Status;
+use crate::failover::events::Event;
 use crate::route::Reason;
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
@@ -251,6 +253,61 @@ fn reads_row(reads: &Reads) -> Vec<Cell> {
         why.join(", ").into(),
         reads.statement.to_string().into(),
     ]
+}
+
+/// `SHOW FAILOVER`
+pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
+    let mut table = Table::new([("property", Text), ("value", Text)]);
+    let mut add = |property: &'static str, value: Cell| table.rows.push(vec![property.into(), value]);
+    let Some(status) = status else {
+        let active = topology.active.map(|id| topology.server(id).name.to_string());
+        add(
+            "mode",
+            "off: Tandem follows read_only, and promotes nobody".into(),
+        );
+        add("active", active.into());
+        return table;
+    };
+    add("active", status.active.clone().into());
+    add("standby", status.standby.clone().into());
+    add("epoch", status.epoch.to_string().into());
+    add("state", status.state.clone().into());
+    add("could_fail_over", yes_no(status.obstacles.is_empty()).into());
+    for obstacle in &status.obstacles {
+        add("why_not", obstacle.clone().into());
+    }
+    table
+}
+
+/// `SHOW EVENTS`
+pub(super) fn events(events: &[Event], now: SystemTime) -> Table {
+    let mut table = Table::new([
+        ("seconds_ago", Text),
+        ("event", Text),
+        ("server", Text),
+        ("detail", Text),
+        ("took_ms", Number),
+    ]);
+    let row = |event: &Event| {
+        // The clock may have been set back.
+        let age = now.duration_since(event.at).unwrap_or_default();
+        vec![
+            format!("{:.3}", age.as_secs_f64()).into(),
+            event.kind.name().into(),
+            event.server.clone().into(),
+            event.detail.clone().into(),
+            event.took.map(milliseconds).into(),
+        ]
+    };
+    table.rows = events.iter().map(row).collect();
+    table
+}
+
+/// What a command has come to.
+pub(super) fn done(text: String) -> Table {
+    let mut table = Table::new([("result", Text)]);
+    table.rows.push(vec![text.into()]);
+    table
 }
 
 /// `SHOW COMMANDS`

@@ -91,6 +91,7 @@ fn topology() -> topology::Shared {
     };
     Arc::new(ArcSwap::from_pointee(Topology {
         epoch: 1,
+        holding: false,
         servers: vec![server],
         active: Some(ServerId(0)),
         mark: None,
@@ -108,7 +109,7 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let data = Arc::new(data);
     let (stop, shutdown) = watch::channel(false);
     let path: Arc<dyn DataPath> = Arc::clone(&data) as _;
-    tokio::spawn(admin.run(config, topology(), path, shutdown));
+    tokio::spawn(admin.run(config, topology(), path, None, shutdown));
     (address, data, stop)
 }
 

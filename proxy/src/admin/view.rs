@@ -220,6 +220,8 @@ counters! {
     statement_cache_misses,
     /// Statements sent again to another connection or server
     retries,
+    /// Statements that waited for an active master
+    holds,
     /// Server connections lost while a session needed them
     connections_lost,
 }

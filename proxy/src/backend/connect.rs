@@ -100,6 +100,8 @@ pub enum Error {
     NoKey,
     #[error("did not finish the login within {0} ms (pool.connect_timeout)")]
     Timeout(u128),
+    #[error("is gone, and another is the active master")]
+    Replaced,
     #[error("{0}")]
     Tls(String),
     #[error(

@@ -13,6 +13,8 @@ pub struct Options {
     /// Sync every commit to disk (the demo). Otherwise nothing is ever synced: a commit survives
     /// `kill -9` of the server, since it is in the kernel's page cache, but not a power cut (tests).
     pub durable: bool,
+    /// Tandem decides who is active: its account may do so, and both servers are `read_only` when they start.
+    pub failover: bool,
     /// Both servers take writes; otherwise the second is `read_only`.
     pub both_writable: bool,
     /// Each server has its own `gtid_domain_id` instead of a common one.
@@ -30,6 +32,7 @@ impl Default for Options {
         Self {
             engine: Engine::default(),
             durable: true,
+            failover: false,
             both_writable: false,
             own_domains: false,
             semi_sync_timeout: Duration::from_secs(2),
@@ -48,7 +51,7 @@ pub(super) fn option_file(number: u32, port: u16, directory: &Path, options: &Op
         "innodb_flush_log_at_trx_commit=2\nsync_binlog=0\ninnodb_flush_method=nosync"
     };
     let folders = options.engine.folders();
-    let read_only = u8::from(number == 2 && !options.both_writable);
+    let read_only = u8::from(options.failover || number == 2 && !options.both_writable);
     let folder = directory.display();
     let own = match options.engine.flavor() {
         Flavor::MariaDb => mariadb_options(number, options),

@@ -49,6 +49,7 @@ pub const REPLICATION: Account = Account {
 pub struct Pair {
     // Dropped in this order: the servers first, then what watches over them and their folder.
     servers: [Server; 2],
+    failover: bool,
     watchdog: Watchdog,
     directory: TempDir,
 }
@@ -70,6 +71,7 @@ impl Pair {
         let (a, b) = tokio::try_join!(prepare("a", 1, first, options), prepare("b", 2, second, options))?;
         let pair = Self {
             servers: [a, b],
+            failover: options.failover,
             watchdog,
             directory,
         };
@@ -90,6 +92,11 @@ impl Pair {
 
     pub fn servers(&self) -> &[Server; 2] {
         &self.servers
+    }
+
+    /// The journal of a Tandem that decides who is active, where one does.
+    pub fn journal(&self) -> Option<PathBuf> {
+        self.failover.then(|| self.directory().join("journal"))
     }
 
     /// The temporary folder with everything in it.
@@ -133,6 +140,7 @@ impl Pair {
             servers,
             watchdog,
             directory,
+            ..
         } = self;
         drop(servers);
         drop(watchdog);
@@ -201,6 +209,9 @@ fn accounts(options: &Options) -> Vec<String> {
         format!("{} TO '{}'@'%'", monitor_grant(flavor), MONITOR.user),
         create(APP),
     ]);
+    if options.failover {
+        statements.push(format!("{} TO '{}'@'%'", failover_grant(flavor), MONITOR.user));
+    }
     statements.extend(
         options
             .databases
@@ -287,6 +298,18 @@ pub fn monitor_grant(flavor: Flavor) -> &'static str {
     match flavor {
         Flavor::MariaDb => "GRANT SLAVE MONITOR, TRIGGER, SHOW VIEW ON *.*",
         Flavor::MySql => "GRANT REPLICATION CLIENT, TRIGGER, SHOW VIEW ON *.*",
+    }
+}
+
+/// What deciding who is active takes beside that: see [`crate::failover::hands`].
+pub fn failover_grant(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MariaDb => {
+            "GRANT READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, REPLICATION SLAVE, PROCESS ON *.*"
+        }
+        Flavor::MySql => {
+            "GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, REPLICATION SLAVE, PROCESS ON *.*"
+        }
     }
 }
 

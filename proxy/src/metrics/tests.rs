@@ -84,6 +84,7 @@ fn topology(role: Role) -> Topology {
     };
     Topology {
         epoch: 3,
+        holding: false,
         servers: vec![server],
         active: (role == Role::Active).then_some(ServerId(0)),
         mark: None,

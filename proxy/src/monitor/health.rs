@@ -1,5 +1,6 @@
 //! From the outcomes of probes to "it is up", "it is down", and how far behind it can be at most.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::observation::{Observation, ProbeError, Seen};
@@ -17,11 +18,43 @@ pub struct History {
     failure: Option<ProbeError>,
     timeouts: u32,
     /// Last answer of the server, kept while it is down for what it tells about identity (version, server_id).
-    answer: Option<Answer>,
+    answer: Option<Arc<Answer>>,
     /// The last lag the server knew, for each source.
     lags: Vec<KnownLag>,
     /// Where it stood when, since it came up.
     positions: Positions,
+    /// The first failed probe since the last answer.
+    failing_since: Option<Instant>,
+    /// Failed probes since the last answer.
+    failures: u32,
+    /// When its receiver was last seen to have heard something new of each source.
+    heard: Vec<Heard>,
+}
+
+/// A receiver's source, and when it was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The source's server_id.
+    pub source: u32,
+    count: u64,
+    /// Of the probe that found out that there was something new.
+    pub at: Instant,
+}
+
+/// What is known of a server now.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    pub state: State,
+    /// The last answer, of before it went down if it is down.
+    pub answer: Option<Arc<Answer>>,
+    /// Why the newest probe failed, if it did.
+    pub failure: Option<ProbeError>,
+    /// When the first failed probe since the last answer was begun.
+    pub failing_since: Option<Instant>,
+    /// Failed probes since the last answer.
+    pub failures: u32,
+    /// By source.
+    pub heard: Vec<Heard>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,14 +100,19 @@ impl History {
         match result {
             Ok(seen) => {
                 self.record_lag(&seen, asked_at);
+                self.record_heard(&seen, asked_at);
+                self.failing_since = None;
+                self.failures = 0;
                 self.positions.note(asked_at, &seen.position);
-                self.answer = Some(Answer { asked_at, took, seen });
+                self.answer = Some(Arc::new(Answer { asked_at, took, seen }));
                 self.state = State::Up;
                 self.failure = None;
                 self.timeouts = 0;
             }
             Err(error) => {
                 self.state = self.after(&error);
+                self.failing_since.get_or_insert(asked_at);
+                self.failures = self.failures.saturating_add(1);
                 if self.state == State::Down {
                     // What comes back may have been restored from a backup: nothing known of before counts.
                     self.lags.clear();
@@ -91,12 +129,12 @@ impl History {
 
     /// The answer that still holds: none while the server is down.
     pub fn current(&self) -> Option<&Answer> {
-        self.answer.as_ref().filter(|_| self.state == State::Up)
+        self.answer.as_deref().filter(|_| self.state == State::Up)
     }
 
     /// The last answer, of before the server went down if it is down.
     pub fn last(&self) -> Option<&Answer> {
-        self.answer.as_ref()
+        self.answer.as_deref()
     }
 
     /// Why the newest probe failed, if it did.
@@ -114,6 +152,39 @@ impl History {
     /// Where the server stood when.
     pub fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    /// What [`crate::failover`] judges by.
+    pub fn health(&self) -> Health {
+        Health {
+            state: self.state,
+            answer: self.answer.clone(),
+            failure: self.failure.clone(),
+            failing_since: self.failing_since,
+            failures: self.failures,
+            heard: self.heard.clone(),
+        }
+    }
+
+    fn record_heard(&mut self, seen: &Seen, at: Instant) {
+        for link in &seen.links {
+            let source = link.source_server_id;
+            match self.heard.iter_mut().find(|known| known.source == source) {
+                Some(known) if known.count == link.heard => {}
+                Some(known) => {
+                    *known = Heard {
+                        source,
+                        count: link.heard,
+                        at,
+                    }
+                }
+                None => self.heard.push(Heard {
+                    source,
+                    count: link.heard,
+                    at,
+                }),
+            }
+        }
     }
 
     fn after(&mut self, error: &ProbeError) -> State {

@@ -45,6 +45,10 @@ pub struct Link {
     pub source_server_id: u32,
     pub receiver: Receiver,
     pub applying: bool,
+    /// What it has received, applied or not: whole transactions only.
+    pub received: Position,
+    /// Grows with everything that the receiver hears of its source, heartbeats included where the server counts them.
+    pub heard: u64,
     /// `Seconds_Behind_Master`. The servers give NULL while either thread does not run or the receiver isn't connected.
     pub lag: Option<Duration>,
     pub error: Option<Arc<str>>,

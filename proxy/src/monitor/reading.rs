@@ -74,8 +74,8 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
     let links = links
         .iter()
         .map(|fields| match flavor {
-            Flavor::MariaDb => link(fields, &MARIADB_LINK),
-            Flavor::MySql => link(fields, &MYSQL_LINK),
+            Flavor::MariaDb => link(fields, &MARIADB_LINK, Position::parse_mariadb),
+            Flavor::MySql => link(fields, &MYSQL_LINK, Position::parse_mysql),
         })
         .collect::<Result<Vec<_>, _>>()?;
     if links.iter().any(|(_, by_gtid)| !by_gtid) {
@@ -163,6 +163,9 @@ struct LinkColumns {
     applier: &'static str,
     lag: &'static str,
     gtid: &'static str,
+    received: &'static str,
+    /// Numbers that grow.
+    heard: &'static [&'static str],
 }
 
 const MARIADB_LINK: LinkColumns = LinkColumns {
@@ -171,6 +174,8 @@ const MARIADB_LINK: LinkColumns = LinkColumns {
     applier: "Slave_SQL_Running",
     lag: "Seconds_Behind_Master",
     gtid: "Using_Gtid",
+    received: "Gtid_IO_Pos",
+    heard: &["Read_Master_Log_Pos", "Slave_received_heartbeats"],
 };
 
 const MYSQL_LINK: LinkColumns = LinkColumns {
@@ -179,10 +184,17 @@ const MYSQL_LINK: LinkColumns = LinkColumns {
     applier: "Replica_SQL_Running",
     lag: "Seconds_Behind_Source",
     gtid: "Auto_Position",
+    received: "Retrieved_Gtid_Set",
+    // Heartbeats are counted in performance_schema only, which the account need not see.
+    heard: &["Read_Source_Log_Pos"],
 };
 
 /// The channel, and whether it goes by GTID.
-fn link(fields: &Fields, columns: &LinkColumns) -> Result<(Link, bool), String> {
+fn link(
+    fields: &Fields,
+    columns: &LinkColumns,
+    position: fn(&str) -> Option<Position>,
+) -> Result<(Link, bool), String> {
     let error = ["Last_SQL_Error", "Last_IO_Error"]
         .into_iter()
         .find_map(|name| fields.text(name).ok().filter(|text| !text.is_empty()));
@@ -198,6 +210,9 @@ fn link(fields: &Fields, columns: &LinkColumns) -> Result<(Link, bool), String> 
             _ => Receiver::Connecting,
         },
         applying: fields.text(columns.applier)? == "Yes",
+        received: position(fields.text(columns.received)?)
+            .ok_or_else(|| format!("{} could not be read", columns.received))?,
+        heard: columns.heard.iter().filter_map(|name| fields.wide(name)).sum(),
         lag,
         error: error.map(Into::into),
     };
@@ -225,6 +240,10 @@ impl Fields {
             .map_err(|_| format!("{name} is {text:?}, not a number"))
     }
 
+    fn wide(&self, name: &str) -> Option<u64> {
+        self.text(name).ok()?.parse().ok()
+    }
+
     fn on(&self, name: &str) -> Result<bool, String> {
         let text = self.text(name)?;
         Ok(!(text == "0" || text.eq_ignore_ascii_case("OFF")))
@@ -248,7 +267,8 @@ mod tests {
         @@log_slave_updates=1; @@gtid_strict_mode=1; @@binlog_format=ROW; @@gtid_slave_pos=0-1-7; @@gtid_binlog_pos=0-1-7; \
         gtid_domain_id=0";
     const LINK: &str = "Master_Server_Id=1; Slave_IO_Running=Yes; Slave_SQL_Running=Yes; \
-        Seconds_Behind_Master=3; Using_Gtid=Slave_Pos; Last_IO_Error=; Last_SQL_Error=";
+        Seconds_Behind_Master=3; Using_Gtid=Slave_Pos; Gtid_IO_Pos=0-1-9; Read_Master_Log_Pos=700; \
+        Slave_received_heartbeats=5; Last_IO_Error=; Last_SQL_Error=";
 
     fn read(state: &str, link: &str) -> Result<Seen, String> {
         seen(Flavor::MariaDb, &fields(state), &[fields(link)])
@@ -262,6 +282,10 @@ mod tests {
         assert_eq!(seen.position.to_string(), "0-1-7");
         assert_eq!(seen.links[0].lag, Some(Duration::from_secs(3)));
         assert_eq!(seen.links[0].receiver, Receiver::Connected);
+        assert_eq!(
+            (seen.links[0].received.to_string().as_str(), seen.links[0].heard),
+            ("0-1-9", 705)
+        );
         assert!(seen.links[0].applying && seen.links[0].error.is_none());
         assert!(seen.unfit.is_empty());
         assert_eq!(seen.timeouts, None);
@@ -305,7 +329,7 @@ mod tests {
              @@server_uuid={uuid}"
         );
         let link = "Source_Server_Id=2; Replica_IO_Running=No; Replica_SQL_Running=No; \
-            Seconds_Behind_Source=NULL; Auto_Position=1; Last_IO_Error=; Last_SQL_Error=duplicate key";
+            Seconds_Behind_Source=NULL; Auto_Position=1; Retrieved_Gtid_Set=; Last_IO_Error=; Last_SQL_Error=duplicate key";
         let seen = seen(Flavor::MySql, &fields(&state), &[fields(link)]).unwrap();
         assert_eq!((seen.version.number, seen.read_only), (90_704, false));
         assert_eq!(seen.links[0].receiver, Receiver::Stopped);

@@ -48,6 +48,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
 fn pair(standby: Role, standby_position: &str) -> Topology {
     Topology {
         epoch: 1,
+        holding: false,
         servers: vec![
             server(0, Role::Active, "0-1-10", None),
             server(1, standby, standby_position, None),
@@ -65,6 +66,7 @@ fn free() -> Situation {
         system_schema: false,
         schema: None,
         level: Level::Session,
+        waits: false,
         written: Written::Nothing,
     }
 }

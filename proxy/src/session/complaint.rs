@@ -8,6 +8,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
 
+use crate::backend::connect;
 use crate::pool;
 use crate::topology::Flavor;
 use crate::worker::failed_logins::Blocked;
@@ -21,6 +22,8 @@ pub(crate) struct Complaint {
     pub(super) code: u16,
     pub(super) state: Cow<'static, str>,
     pub(super) message: String,
+    /// The server is gone or going: what was not sent to it may be sent to the next active master.
+    gone: bool,
 }
 
 impl Complaint {
@@ -29,6 +32,7 @@ impl Complaint {
             code,
             state: Cow::Borrowed(state),
             message: message.into(),
+            gone: false,
         }
     }
 
@@ -234,6 +238,16 @@ impl Complaint {
         self.code == NOT_REACHED
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// With one more clause.
+    pub(super) fn and(mut self, clause: impl fmt::Display) -> Self {
+        self.message += &format!("; {clause}");
+        self
+    }
+
     pub(super) fn pool(error: &pool::Error) -> Self {
         let code = match error {
             pool::Error::Timeout { .. } | pool::Error::QueueFull { .. } => 1040,
@@ -241,7 +255,10 @@ impl Complaint {
             pool::Error::Stopping => 1053,
         };
         let message = format!("Tandem: {error}; the statement was not executed");
-        Self::new(code, "08004", message)
+        Self {
+            gone: is_gone(error),
+            ..Self::new(code, "08004", message)
+        }
     }
 
     /// CR_SERVER_LOST; where the client's library takes no client's code from a server, ER_NET_READ_ERROR.
@@ -273,6 +290,7 @@ impl Complaint {
             code: error.code,
             state: Cow::Owned(error.state),
             message: error.message,
+            gone: false,
         }
     }
 
@@ -337,6 +355,19 @@ impl Complaint {
 /// Nothing else tells which library it is: whoever speaks MariaDB's half of the flags is taken for it.
 pub(super) fn takes_clients_codes(capabilities: Capabilities) -> bool {
     !capabilities.has_extension()
+}
+
+/// Whether a connection could not be had because the server does not live, or not much longer.
+fn is_gone(error: &pool::Error) -> bool {
+    let pool::Error::Connect { error, .. } = error else {
+        return false;
+    };
+    match error {
+        connect::Error::Io(_) | connect::Error::Timeout(_) | connect::Error::Replaced => true,
+        // ER_SERVER_SHUTDOWN
+        connect::Error::Refused { code, .. } => *code == 1053,
+        _ => false,
+    }
 }
 
 impl fmt::Display for Complaint {

@@ -60,11 +60,14 @@ impl Session {
 
     async fn open(&self, pool: &Pool, key: Key) -> Result<Connection, connect::Error> {
         let (collation, client) = (self.settings.collation, self.handle.client.get());
-        let opened = self.worker.open(pool, key, collation, client).await;
+        let opened = tokio::select! {
+            opened = self.worker.open(pool, key, collation, client) => opened,
+            () = self.replaced(pool.server) => Err(connect::Error::Replaced),
+        };
         pool.note_connect(opened.is_ok());
         match &opened {
             Ok(_) => self.worker.vouchers.give(key, Instant::now()),
-            Err(connect::Error::Io(_) | connect::Error::Timeout(_)) => {
+            Err(connect::Error::Io(_) | connect::Error::Timeout(_) | connect::Error::Replaced) => {
                 self.worker.report(pool.server, Trouble::ConnectRefused);
             }
             Err(connect::Error::Refused { .. }) => {
@@ -74,6 +77,18 @@ impl Session {
             Err(_) => {}
         }
         opened
+    }
+
+    /// Ready when the server is gone and another is the active master: no need to wait for its answer.
+    async fn replaced(&self, server: ServerId) {
+        loop {
+            let mut published = std::pin::pin!(self.worker.published());
+            published.as_mut().enable();
+            if self.worker.is_replaced(server) {
+                return;
+            }
+            published.await;
+        }
     }
 
     /// Has the active master let the account in, unless it has lately: it may be locked, dropped, expired or have too many

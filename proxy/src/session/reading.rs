@@ -86,6 +86,7 @@ mod tests {
         }
         let nobody = Topology {
             epoch: 0,
+            holding: false,
             servers: Vec::new(),
             active: None,
             mark: None,

@@ -70,6 +70,8 @@ pub struct Handle {
     /// `KILL QUERY` statements that are on their way to the server for this session.
     shots: Cell<u32>,
     was_shot: Cell<bool>,
+    /// The server that works for it is gone, and another is the active master.
+    abandoned: Cell<bool>,
     /// The session keeps a connection only for what its next statement might ask.
     pub may_let_go: Cell<bool>,
     let_go: Cell<bool>,
@@ -99,6 +101,7 @@ impl Handle {
             running: Cell::new(None),
             shots: Cell::new(0),
             was_shot: Cell::new(false),
+            abandoned: Cell::new(false),
             may_let_go: Cell::new(false),
             let_go: Cell::new(false),
             signal: Cell::new(Signal::None),
@@ -130,6 +133,7 @@ impl Handle {
     /// Notes that a server works for the session, until the returned guard is dropped.
     pub fn runs(self: &Rc<Self>, running: Running) -> Runs {
         self.was_shot.set(false);
+        self.abandoned.set(false);
         self.running.set(Some(running));
         Runs {
             handle: Rc::clone(self),
@@ -143,6 +147,11 @@ impl Handle {
         Shot {
             handle: Rc::clone(self),
         }
+    }
+
+    /// Whether the statement that runs waits for an answer that will not come.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
     }
 
     /// Whether somebody tried to kill the statement that runs or ran last.
@@ -285,6 +294,18 @@ impl Registry {
             .filter(|handle| handle.served_by.get() == connection);
         let newest = served.max_by_key(|handle| (handle.target.get() == connection, handle.since.get()));
         newest.cloned()
+    }
+
+    /// Tells the sessions whose statements run on a server that they wait there for nothing.
+    pub fn abandon(&self, server: ServerId) {
+        let waits = |handle: &&Rc<Handle>| handle.running().is_some_and(|running| running.server == server);
+        let all: Vec<_> = self.sessions.borrow().values().filter(waits).cloned().collect();
+        for handle in all {
+            handle.abandoned.set(true);
+            if let Some(waker) = handle.waker.take() {
+                waker.wake();
+            }
+        }
     }
 
     pub fn send_all(&self, signal: Signal) {

@@ -58,6 +58,8 @@ pub(crate) enum Error {
         "the server asked for a file of the client; the statement was no LOAD DATA LOCAL, or local_infile is off"
     )]
     UninvitedFile,
+    #[error("it does not answer any more, and another server is the active master")]
+    Abandoned,
     #[error("the server whose binlog is followed is no longer the active master")]
     MasterMoved,
     #[error("the client's file came out of order: {0}")]
@@ -287,6 +289,9 @@ pub(crate) async fn swallow_watching(
 pub(crate) fn poll_over(handle: &Handle, client: &mut Client, cx: &mut Context<'_>) -> Poll<Error> {
     if handle.signal() == Signal::Kill {
         return Poll::Ready(Error::Killed);
+    }
+    if handle.is_abandoned() {
+        return Poll::Ready(Error::Abandoned);
     }
     handle.watch(cx);
     client.poll_gone(cx).map(|()| Error::ClientGone)

@@ -9,6 +9,7 @@ use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
 use super::aftermath;
+use super::await_writer::{Lost, Patience, Waited};
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::hold;
@@ -34,6 +35,10 @@ use crate::topology::{ServerId, Topology};
 const ASK_ELSEWHERE: &[u16] = &[
     1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
 ];
+
+/// ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE: nothing was executed. 1290 has other causes too, which the second attempt
+/// will meet again.
+const READ_ONLY: &[u16] = &[1290, 1836];
 
 /// How often a pure read is tried: a connection may be lost, the next one refused, and the other server is there.
 const MOST_ATTEMPTS: usize = 3;
@@ -64,6 +69,8 @@ pub(super) struct Work {
     pub(super) level: Option<Level>,
     /// If the server does not know the prepared statement any more, it can be given it again.
     pub(super) may_prepare_again: bool,
+    /// A server that refuses to write may be one that is no longer the active master: asked again, once.
+    pub(super) may_meet_read_only: bool,
     /// The prepared statement stands in for the client's once, and is closed after that.
     pub(super) passing: Option<StatementId>,
 }
@@ -80,6 +87,7 @@ impl Work {
             keep: false,
             silent: false,
             may_prepare_again: false,
+            may_meet_read_only: true,
             passing: None,
         }
     }
@@ -98,12 +106,16 @@ struct Leeway {
     may_move: bool,
     /// It was sent to a standby, whose word on what exists is not the last.
     may_ask_active: bool,
+    /// It was sent to the active master, and can be sent to the next one if that refuses to write.
+    may_wait: bool,
 }
 
 /// Why an attempt on one server failed.
 pub(super) enum Failed {
     /// Nothing was executed that matters and the client has seen nothing.
     Elsewhere(Complaint),
+    /// Nothing was executed, and the active master may be about to change.
+    Unsent(Complaint),
     Refuse(Complaint),
     End(End),
 }
@@ -153,10 +165,15 @@ impl Session {
         let mut failed_on = None;
         let mut attempts = 0;
         let mut patience = self.worker.config.consistency.read_wait;
+        let mut held = Patience::default();
         loop {
             let decision = match self.decide(&work.facts, work.level, failed_on) {
                 Ok(decision) => decision,
-                Err(complaint) => return self.refuse(&work, &complaint).await,
+                Err(complaint) => match self.await_writer(None, &mut held, complaint).await? {
+                    Waited::There => continue,
+                    Waited::Over(_) if self.settles_for_less(&mut work) => continue,
+                    Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
+                },
             };
             if decision.reason.passes() && !patience.is_zero() && failed_on.is_none() {
                 self.wait_for_standby(&work, patience).await?;
@@ -168,6 +185,16 @@ impl Session {
                 Ok((carried, learned)) => {
                     self.client.inbox.consume(work.command.head);
                     return Ok(Ran::Carried { carried, learned });
+                }
+                Err(Failed::Unsent(complaint)) => {
+                    let lost = Some(Lost::now(decision.server));
+                    failed_on = None;
+                    match self.await_writer(lost, &mut held, complaint).await? {
+                        Waited::There => {}
+                        Waited::Over(_) if self.settles_for_less(&mut work) => {}
+                        Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
+                    }
+                    self.worker.count(|counters| counters.retries += 1);
                 }
                 Err(Failed::Elsewhere(complaint)) => {
                     attempts += 1;
@@ -188,6 +215,17 @@ impl Session {
                 Err(Failed::End(end)) => return Err(end),
             }
         }
+    }
+
+    /// A strict read for which no active master came: as where none can come, the session's own writes are enough then.
+    /// False if it is no such read, or was so already.
+    fn settles_for_less(&self, work: &mut Work) -> bool {
+        let strict = work.level.unwrap_or(self.level) == Level::Strict;
+        let settles = strict && work.facts.purity == Purity::Pure && !self.ties.is_tied();
+        if settles {
+            work.level = Some(Level::Session);
+        }
+        settles
     }
 
     fn decide(
@@ -226,6 +264,7 @@ impl Session {
             system_schema: self.reading().system_schema,
             schema: self.reading().schema,
             level: self.level,
+            waits: self.may_wait(),
             written: self.written,
         }
     }
@@ -256,7 +295,7 @@ impl Session {
         }
     }
 
-    async fn while_client_is_there(&mut self, event: impl Future<Output = ()>) -> Result<(), End> {
+    pub(super) async fn while_client_is_there(&mut self, event: impl Future<Output = ()>) -> Result<(), End> {
         let mut event = std::pin::pin!(event);
         let ended = std::future::poll_fn(|cx| {
             if event.as_mut().poll(cx).is_ready() {
@@ -298,6 +337,11 @@ impl Session {
         let leeway = Leeway {
             may_move,
             may_ask_active: may_move && decision.target == Target::Standby,
+            may_wait: self.may_wait()
+                && work.may_meet_read_only
+                && decision.target == Target::Active
+                && !self.ties.is_tied()
+                && work.command.tail.is_none(),
         };
         let mut lease = match self.lease.take() {
             Some(lease) => lease,
@@ -305,7 +349,10 @@ impl Session {
                 .lease_from(decision.server, &work.facts)
                 .await
                 .map_err(|complaint| {
-                    if may_move {
+                    let lacks_active = decision.target == Target::Active && complaint.is_gone();
+                    if lacks_active && self.may_wait() {
+                        Failed::Unsent(complaint)
+                    } else if may_move {
                         Failed::Elsewhere(complaint)
                     } else {
                         Failed::Refuse(complaint)
@@ -346,6 +393,15 @@ impl Session {
             }
         }
         match result {
+            Ok(Carried::Withheld) if leeway.may_wait => {
+                self.worker.report(pool.server, Trouble::ReadOnly);
+                work.may_meet_read_only = false;
+                lease.release();
+                let name = &pool.name;
+                Err(Failed::Unsent(Complaint::no_active(&format!(
+                    "{name}: it has become read-only"
+                ))))
+            }
             Ok(Carried::Withheld) => {
                 lease.release();
                 Err(Failed::Elsewhere(Complaint::no_active(
@@ -451,7 +507,13 @@ impl Session {
         let mut manner = Manner {
             expect: work.expect,
             withhold: [
-                if leeway.may_ask_active { ASK_ELSEWHERE } else { &[] },
+                match leeway {
+                    Leeway {
+                        may_ask_active: true, ..
+                    } => ASK_ELSEWHERE,
+                    Leeway { may_wait: true, .. } => READ_ONLY,
+                    Leeway { .. } => &[],
+                },
                 if work.may_prepare_again && !may_ask_file {
                     PREPARE_AGAIN
                 } else {
@@ -593,7 +655,10 @@ async fn last_words(connection: &mut Connection, failed: Failed) -> Failed {
 fn is_server_fault(error: &relay::Error) -> bool {
     matches!(
         error,
-        relay::Error::Server(_) | relay::Error::Protocol(_) | relay::Error::UninvitedFile
+        relay::Error::Server(_)
+            | relay::Error::Abandoned
+            | relay::Error::Protocol(_)
+            | relay::Error::UninvitedFile
     )
 }
 

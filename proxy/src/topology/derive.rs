@@ -1,6 +1,7 @@
 //! Observations → roles: a pure function.
 //!
-//! The rules, in the order in which they decide:
+//! With `[failover]` the active master is the one that [`crate::failover`] has decided on, while it is up and writable. Else the rules
+//! are these, in the order in which they decide:
 //! 1. One writer. The active master stays active while it is up and writable, whatever its own replication does
 //!    (FIELD §2.2: lag and replication gate reads only, never the writer).
 //! 2. Otherwise the first server of the file that is up and writable becomes active. None: nobody is active.
@@ -20,6 +21,27 @@ use super::{Replication, Role, Server, ServerId, Topology};
 use crate::config;
 use crate::monitor::health::{Answer, History, State};
 use crate::monitor::observation::{Link, Receiver};
+
+/// Who says which server is the active master.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// The servers: whoever is writable.
+    #[default]
+    Servers,
+    /// Tandem itself (`[failover]`).
+    Tandem(Decided),
+}
+
+/// What Tandem has decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// `None` while the one before has been given up and the next is not ready.
+    pub active: Option<ServerId>,
+    /// When it was made writable; an answer from before does not know of it.
+    pub opened: Option<Instant>,
+    /// Nothing new may be sent to it: a switchover is under way.
+    pub holding: bool,
+}
 
 /// What an operator allows.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +77,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
     };
     Topology {
         epoch: 0,
+        holding: false,
         servers: servers.iter().enumerate().map(server).collect(),
         active: None,
         mark: None,
@@ -62,8 +85,19 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
 }
 
 /// The next topology, from the one before and what is known of each server (`histories` in the servers' order).
-pub fn derive(previous: &Topology, histories: &[History], bounds: Bounds, now: Instant) -> Topology {
-    let active = choose_active(previous.active, histories);
+pub fn derive(
+    previous: &Topology,
+    histories: &[History],
+    authority: &Authority,
+    bounds: Bounds,
+    now: Instant,
+) -> Topology {
+    let active = match authority {
+        Authority::Servers => choose_active(previous.active, histories),
+        Authority::Tandem(decided) => decided
+            .active
+            .filter(|&id| is_open(id, histories, decided.opened)),
+    };
     let pair = Pair {
         names: previous.servers.iter().map(|s| s.name.as_ref()).collect(),
         histories,
@@ -80,6 +114,7 @@ pub fn derive(previous: &Topology, histories: &[History], bounds: Bounds, now: I
     Topology {
         // Losing the active master counts too: what was leased under it must not be used as the writer later.
         epoch: previous.epoch + u64::from(active != previous.active),
+        holding: matches!(authority, Authority::Tandem(decided) if decided.holding),
         servers: servers.collect(),
         active,
         mark: mark(previous, histories, active, bounds),
@@ -101,6 +136,13 @@ fn mark(
         Some(mark) if goes_on => Arc::clone(mark),
         _ => Mark::new(stream, histories.len(), seen.position.clone(), bounds.track),
     })
+}
+
+/// Whether it is up, and writable as far as is known.
+fn is_open(id: ServerId, histories: &[History], opened: Option<Instant>) -> bool {
+    let answer = histories.get(id.0).and_then(History::current);
+    answer
+        .is_some_and(|answer| !answer.seen.read_only || opened.is_some_and(|opened| opened > answer.asked_at))
 }
 
 fn choose_active(previous: Option<ServerId>, histories: &[History]) -> Option<ServerId> {

@@ -132,6 +132,7 @@ fn runtime() -> io::Result<LocalRuntime> {
 
 async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
     tokio::task::spawn_local(Rc::clone(&worker).tidy());
+    tokio::task::spawn_local(Rc::clone(&worker).follow_topology());
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Client { accepted, id, place } => {

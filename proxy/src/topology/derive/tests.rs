@@ -193,7 +193,13 @@ impl Pair {
             result,
         };
         self.histories[server].record(observation);
-        let next = derive(&self.topology, &self.histories, BOUNDS, self.now);
+        let next = derive(
+            &self.topology,
+            &self.histories,
+            &Authority::Servers,
+            BOUNDS,
+            self.now,
+        );
         check(&self.topology, &next);
         self.topology = next;
     }
@@ -250,6 +256,8 @@ fn seen(server: usize, what: &str) -> Seen {
             _ => Receiver::Connected,
         },
         applying: !what.contains("applier stopped"),
+        received: Position::default(),
+        heard: 0,
         lag: lag.and_then(|lag| lag.parse().ok()).map(Duration::from_secs),
         error: None,
     };

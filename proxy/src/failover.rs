@@ -1,0 +1,123 @@
+//! Who is the active master, decided by Tandem (`[failover]`): [`judge`] looks, [`controller`] decides and acts, [`hands`] are
+//! what it acts with, [`journal`] remembers over a restart, [`events`] tell operators what was done and why.
+//!
+//! ```text
+//!                      nobody known          the active master is dead
+//!            Adopt ◀───────────────── Serving ───────────────────────▶ failover:  begin (journal) → fence the old one
+//!              │                      ▲  │ ▲                             as far as it can be reached → the standby stops
+//!              └──────────────────────┘  │ │                             receiving → applies all it has → has it all
+//!  its own read_only: Open ◀─────────────┤ │                             that was acknowledged? → promote (journal) →
+//!  another is writable: Guard ◀──────────┤ │                             writable → published
+//!  one came back: Rejoin ◀───────────────┤ │ SWITCHOVER
+//!                                        │ └──────────▶ switchover: hold → writes under way end → read_only → the other has
+//!                                        └──◀────────── applied all → promote (journal) → writable → published; undone when a
+//!                                                       step before the promotion fails
+//! ```
+//! What makes it safe:
+//! - One writer: nobody is made writable before the journal says so, and another writable server is made read-only at once.
+//! - Nothing acknowledged is lost: the standby is promoted only if it has received every commit that a client of this Tandem was
+//!   told of. With semi-sync replication it always has.
+//! - What the old master may still commit, it can't replicate: the standby has stopped receiving. It is let back in only when
+//!   it has nothing that the pair lacks.
+//! - A Tandem that has not seen the active master alive since it started promotes nobody by itself, for it can't know what was
+//!   acknowledged; unless its journal says that it was promoting somebody.
+
+pub mod controller;
+pub mod events;
+pub mod hands;
+pub mod journal;
+pub mod judge;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::monitor::Monitor;
+use crate::topology::ServerId;
+use crate::topology::derive::Authority;
+use controller::{Controller, Status};
+use events::Events;
+use hands::Sql;
+use journal::Journal;
+
+/// Commands that may wait to be carried out.
+const COMMANDS: usize = 8;
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// To the other server, or the one named, within a time (by default `failover.switchover_timeout`).
+    Switchover {
+        to: Option<ServerId>,
+        timeout: Option<std::time::Duration>,
+        /// Also when the active master is dead and the standby may lack what was acknowledged.
+        force: bool,
+    },
+    /// No automatic failover until `Resume`.
+    Pause,
+    Resume,
+}
+
+/// A command, and where its answer goes: a sentence for the operator.
+pub type Request = (Command, oneshot::Sender<Result<String, String>>);
+
+/// What others have of the running failover.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Request>,
+    status: watch::Receiver<Status>,
+    events: Arc<Events>,
+}
+
+impl Handle {
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Has a command carried out.
+    ///
+    /// # Errors
+    /// Why it was not, in words for the operator.
+    pub async fn command(&self, command: Command) -> Result<String, String> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.try_send((command, answer));
+        sent.map_err(|_| "too many commands wait already; try again when those are done".to_owned())?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err("Tandem is stopping".to_owned()))
+    }
+}
+
+/// Starts deciding. `authority` is where the decisions go.
+///
+/// # Errors
+/// When the journal can't be read or does not fit the configuration.
+pub fn start(
+    config: &Config,
+    monitor: &Monitor,
+    authority: watch::Sender<Authority>,
+) -> Result<Option<(Handle, JoinHandle<()>)>, journal::Error> {
+    let Some(settings) = &config.failover else {
+        return Ok(None);
+    };
+    let names: Vec<String> = config.servers.iter().map(|server| server.name.clone()).collect();
+    let (journal, remembered) = Journal::open(&settings.journal, &names)?;
+    let events = Arc::new(Events::new(settings.event_command.clone()));
+    let (commands, requests) = mpsc::channel(COMMANDS);
+    let hands = Sql::new(config, settings, monitor, authority, journal, Arc::clone(&events));
+    let rules = judge::Rules::new(settings);
+    let (controller, status) = Controller::new(hands, rules, names, &remembered, monitor.health(), requests);
+    let task = tokio::spawn(controller.run());
+    let handle = Handle {
+        commands,
+        status,
+        events,
+    };
+    Ok(Some((handle, task)))
+}

@@ -1,0 +1,620 @@
+//! Looks, decides, acts, one thing after the other: the only task that changes who is the active master.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::events::{Event, Kind};
+use super::hands::{Acknowledged, Hands, Trouble};
+use super::journal::Entry;
+use super::judge::{Intent, RETRY, Rules, Standing, Verdict, decide, judge, obstacles, pair};
+use super::{Command, Request};
+use crate::monitor::health::Health;
+use crate::topology::ServerId;
+use crate::topology::derive::Decided;
+
+/// One statement to a server that answers.
+const ACT: Duration = Duration::from_secs(3);
+
+/// What is done to the old active master, if it can be reached at all: the rest does not wait for it longer.
+const FENCE: Duration = Duration::from_millis(300);
+
+/// The operator's own means may take this long.
+const FENCE_COMMAND: Duration = Duration::from_secs(60);
+
+/// How often a switchover looks whether the writes under way have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
+
+/// What `SHOW FAILOVER` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub epoch: u64,
+    pub active: Option<String>,
+    /// Whom a failover would promote.
+    pub standby: Option<String>,
+    /// What Tandem does now.
+    pub state: String,
+    /// Why a failover would not be possible now; empty if it would.
+    pub obstacles: Vec<String>,
+}
+
+/// See the module.
+pub struct Controller<H> {
+    hands: H,
+    rules: Rules,
+    names: Vec<String>,
+    standing: Standing,
+    suspected: bool,
+    health: watch::Receiver<Vec<Health>>,
+    requests: mpsc::Receiver<Request>,
+    status: watch::Sender<Status>,
+}
+
+/// The clock of the runtime, which a simulation can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn within<T>(limit: Duration, what: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let done = tokio::time::timeout(limit, what).await;
+    done.unwrap_or_else(|_| Err(format!("not done within {limit:?}")))
+}
+
+impl<H: Hands> Controller<H> {
+    pub fn new(
+        hands: H,
+        rules: Rules,
+        names: Vec<String>,
+        remembered: &Entry,
+        health: watch::Receiver<Vec<Health>>,
+        requests: mpsc::Receiver<Request>,
+    ) -> (Self, watch::Receiver<Status>) {
+        let (status, shown) = watch::channel(Status::default());
+        let standing = Standing {
+            epoch: remembered.epoch,
+            active: remembered.active,
+            promoting: remembered.promoting,
+            semi_sync: remembered.semi_sync,
+            // What was begun before the restart may have stopped a direction of the ring.
+            away: remembered.active.and_then(|active| other_of(active, names.len())),
+            ..Standing::default()
+        };
+        let controller = Self {
+            hands,
+            rules,
+            names,
+            standing,
+            suspected: false,
+            health,
+            requests,
+            status,
+        };
+        (controller, shown)
+    }
+
+    pub async fn run(mut self) {
+        self.publish(false);
+        loop {
+            let wait = self.turn().await;
+            let timer = async {
+                match wait {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.health.changed() => if changed.is_err() { return },
+                request = self.requests.recv() => match request {
+                    Some((command, answer)) => {
+                        // Who asked may have gone.
+                        let _ = answer.send(self.command(command).await);
+                    }
+                    None => return,
+                },
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Looks once and does what is to be done; returns when to look again if nothing new is seen.
+    async fn turn(&mut self) -> Option<Instant> {
+        // Remembered while it is there: it says what was acknowledged.
+        self.hands.acknowledged();
+        let health = self.health.borrow_and_update().clone();
+        self.look(&health);
+        let intent = decide(&self.standing, &health, &self.rules, now());
+        self.show(&health, &intent);
+        let done = match intent {
+            Intent::Wait(until) => return until,
+            Intent::Adopt(server) => self.adopt(server).await,
+            Intent::Open(server) => self.open(server).await,
+            Intent::Guard(server) => self.guard(server).await,
+            Intent::Rejoin(server) => self.rejoin(server).await,
+            Intent::GoAlone(server) => self.go_alone(server).await,
+            Intent::FailOver { from, to, why } => self.fail_over(from, to, &why).await,
+        };
+        self.standing.retry_at = done.is_err().then(|| now() + RETRY);
+        if let Err((server, trouble)) = done {
+            self.tell(Kind::Failed, server, trouble, None);
+        }
+        // What was done is to be seen before more is decided.
+        self.hands.look();
+        self.health.borrow_and_update();
+        self.standing.retry_at
+    }
+
+    /// Notes what can be seen of the active master.
+    fn look(&mut self, health: &[Health]) {
+        let Some((active, other)) = pair(&self.standing, health) else {
+            return;
+        };
+        match judge(&health[active.0], &health[other.0], &self.rules, now()) {
+            Verdict::Alive => {
+                let answer = health[active.0].answer.as_ref();
+                self.standing.seen |= answer.is_some_and(|answer| !answer.seen.read_only);
+                if std::mem::take(&mut self.suspected) {
+                    self.tell(Kind::Recovered, active, "it answers again", None);
+                }
+            }
+            Verdict::Suspect { why, .. } => {
+                if self.standing.seen && !std::mem::replace(&mut self.suspected, true) {
+                    self.tell(Kind::Suspected, active, why, None);
+                }
+                // Not only when the next probe is due.
+                self.hands.look();
+            }
+            Verdict::Dead { .. } => {}
+        }
+    }
+
+    fn show(&self, health: &[Health], intent: &Intent) {
+        let name = |id: ServerId| self.names[id.0].clone();
+        let pair = pair(&self.standing, health);
+        let state = match intent {
+            Intent::Wait(_) if self.standing.paused => "paused".to_owned(),
+            Intent::Wait(_) => match pair.map(|(a, b)| judge(&health[a.0], &health[b.0], &self.rules, now()))
+            {
+                None => "no active master is known yet".to_owned(),
+                Some(Verdict::Alive) => "the active master lives".to_owned(),
+                Some(Verdict::Suspect { why, .. }) => format!("the active master is suspected: {why}"),
+                Some(Verdict::Dead { why }) => format!("the active master is dead: {why}"),
+            },
+            Intent::Adopt(id) => format!("{} becomes active", name(*id)),
+            Intent::Open(id) => format!("{} is made writable", name(*id)),
+            Intent::Guard(id) => format!("{} is made read-only", name(*id)),
+            Intent::Rejoin(id) => format!("{} is let back in", name(*id)),
+            Intent::GoAlone(id) => format!("{} is made to wait for nobody", name(*id)),
+            Intent::FailOver { to, .. } => format!("{} is promoted", name(*to)),
+        };
+        let status = Status {
+            epoch: self.standing.epoch,
+            active: self.standing.active.map(name),
+            standby: pair.map(|(_, other)| name(other)),
+            state,
+            obstacles: obstacles(&self.standing, health, &self.rules, now()),
+        };
+        self.status.send_if_modified(|shown| {
+            let differs = *shown != status;
+            *shown = status;
+            differs
+        });
+    }
+
+    async fn adopt(&mut self, server: ServerId) -> Done {
+        let semi_sync = within(ACT, self.hands.semi_sync(server)).await;
+        self.standing.semi_sync = semi_sync.map_err(|trouble| (server, trouble))? == Some(true);
+        self.record(self.standing.epoch + 1, Some(server), None)
+            .map_err(|trouble| (server, trouble))?;
+        self.standing.away = other_of(server, self.names.len());
+        self.tell(Kind::Adopted, server, "it is the active master from now on", None);
+        self.publish(false);
+        Ok(())
+    }
+
+    async fn open(&mut self, server: ServerId) -> Done {
+        let opened = within(ACT, self.hands.set_read_only(server, false)).await;
+        opened.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
+        self.standing.opened = Some(now());
+        // What was begun in its absence has not happened.
+        if self.standing.promoting.is_some() {
+            self.record(self.standing.epoch, self.standing.active, None)
+                .map_err(|trouble| (server, trouble))?;
+        }
+        self.tell(Kind::Opened, server, "the active master was read-only", None);
+        self.publish(false);
+        Ok(())
+    }
+
+    async fn guard(&mut self, server: ServerId) -> Done {
+        let closed = within(ACT, self.hands.set_read_only(server, true)).await;
+        closed.map_err(|trouble| {
+            (
+                server,
+                format!("it is writable and not the active master, and can't be made read-only: {trouble}"),
+            )
+        })?;
+        let ended = within(ACT, self.hands.end_sessions(server)).await;
+        self.tell(
+            Kind::Guarded,
+            server,
+            "it was writable, and is not the active master",
+            None,
+        );
+        ended.map_err(|trouble| (server, format!("its sessions could not be ended: {trouble}")))
+    }
+
+    /// Lets a server that was away replicate again, in both directions, if it has nothing that the pair lacks.
+    async fn rejoin(&mut self, server: ServerId) -> Done {
+        let Some(active) = self.standing.active else {
+            return Ok(());
+        };
+        let fail = |trouble: Trouble| (server, format!("it can't be let back in: {trouble}"));
+        within(ACT, self.hands.set_read_only(server, true))
+            .await
+            .map_err(fail)?;
+        // Only the active master's commits wait: else a standby's applier would wait for a dead master (measured on both kinds),
+        // and switching that off takes MySQL 9.7 a second.
+        within(ACT, self.hands.set_semi_sync(server, false))
+            .await
+            .map_err(fail)?;
+        let errant = within(ACT, self.hands.errant(server, active))
+            .await
+            .map_err(fail)?;
+        if let Some(errant) = errant {
+            // Neither direction: these commits must not spread, and what follows may build on what they are not.
+            let _ = within(ACT, self.hands.stop_receiving(active)).await;
+            let _ = within(ACT, self.hands.stop_receiving(server)).await;
+            self.standing.quarantined = Some(server);
+            let advice = format!(
+                "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem. It serves \
+                 nothing until it is made anew from the active master's data (mariadb-backup, clone), and Tandem restarted"
+            );
+            self.tell(Kind::Quarantined, server, advice, None);
+            return Ok(());
+        }
+        within(ACT, self.hands.replicate(server)).await.map_err(fail)?;
+        within(ACT, self.hands.replicate(active)).await.map_err(fail)?;
+        if self.standing.semi_sync {
+            within(ACT, self.hands.set_semi_sync(active, true))
+                .await
+                .map_err(fail)?;
+        }
+        self.standing.alone = false;
+        self.standing.away = None;
+        self.tell(
+            Kind::Rejoined,
+            server,
+            "it has nothing that the active master lacks; both replicate",
+            None,
+        );
+        Ok(())
+    }
+
+    /// A decision against safety and for service, which is therefore told.
+    async fn go_alone(&mut self, active: ServerId) -> Done {
+        let begun = now();
+        within(ACT, self.hands.set_semi_sync(active, false))
+            .await
+            .map_err(|trouble| {
+                (
+                    active,
+                    format!(
+                        "its commits wait for a standby that is gone, and that can't be changed: {trouble}"
+                    ),
+                )
+            })?;
+        self.standing.alone = true;
+        self.standing.away = other_of(active, self.names.len());
+        let detail = match self.standing.semi_sync {
+            true => {
+                "the standby is gone: semi-sync replication is off, and commits are on one server only until it is back"
+            }
+            false => "the standby is gone: commits are on one server only until it is back",
+        };
+        self.tell(Kind::WaitsForNobody, active, detail, Some(now() - begun));
+        Ok(())
+    }
+
+    async fn fail_over(&mut self, from: ServerId, to: ServerId, why: &str) -> Done {
+        let begun = now();
+        self.tell(Kind::FailoverBegun, from, format!("dead: {why}"), None);
+        let done = self.promote_instead(from, to).await;
+        match done {
+            Ok(()) => {
+                self.standing.last_failover = Some(now());
+                let took = Some(now() - begun);
+                self.tell(
+                    Kind::Promoted,
+                    to,
+                    format!("it is the active master, epoch {}", self.standing.epoch),
+                    took,
+                );
+                Ok(())
+            }
+            Err(trouble) => {
+                // The old one may come back, and then it must be replicated from again.
+                self.standing.away = Some(to);
+                self.publish(false);
+                self.tell(Kind::FailoverStopped, to, trouble.clone(), Some(now() - begun));
+                Err((to, trouble))
+            }
+        }
+    }
+
+    /// The steps of [the diagram](super), up to the promotion.
+    async fn promote_instead(&mut self, from: ServerId, to: ServerId) -> Result<(), Trouble> {
+        self.record(self.standing.epoch, Some(from), Some(to))?;
+        self.hands.publish(Decided::default());
+        let begun = now();
+        let (fenced, stopped) = tokio::join!(
+            within(FENCE, async {
+                self.hands.set_read_only(from, true).await?;
+                self.hands.end_sessions(from).await
+            }),
+            within(ACT, self.hands.stop_receiving(to)),
+        );
+        match fenced {
+            Ok(()) => self.tell(
+                Kind::Fenced,
+                from,
+                "read-only, its sessions ended",
+                Some(now() - begun),
+            ),
+            Err(_) => self.tell(
+                Kind::Fenced,
+                from,
+                "not reached; it can't replicate what it still commits",
+                Some(now() - begun),
+            ),
+        }
+        stopped?;
+        within(FENCE_COMMAND, self.hands.fence(from)).await?;
+        self.tell(Kind::ReceivingStopped, to, "", Some(now() - begun));
+        within(ACT, self.hands.set_semi_sync(to, false)).await?;
+        self.catch_up(to).await?;
+        self.promote(to).await?;
+        self.standing.away = Some(from);
+        self.standing.alone = true;
+        Ok(())
+    }
+
+    /// Waits until all that was received is applied, and sees whether that is all that was acknowledged.
+    async fn catch_up(&mut self, to: ServerId) -> Result<(), Trouble> {
+        let begun = now();
+        let patience = self.rules.apply_timeout;
+        if !within(patience + ACT, self.hands.finish_applying(to, patience)).await? {
+            return Err(format!(
+                "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
+            ));
+        }
+        if let Some(Acknowledged { stream, number }) = self.hands.acknowledged() {
+            let newest = within(ACT, self.hands.newest(to, stream)).await?;
+            if newest < number {
+                return Err(format!(
+                    "it has not received the newest {} commits that clients were told of (semi-sync replication was off or had given \
+                     up): promoting it would lose them. Bring the old master back, or accept the loss: SWITCHOVER TO {} FORCE",
+                    number - newest,
+                    self.names[to.0]
+                ));
+            }
+        }
+        self.tell(Kind::Applied, to, "all it has received", Some(now() - begun));
+        Ok(())
+    }
+
+    /// The point of no return: from the record on, it is the active master.
+    async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
+        self.record(self.standing.epoch + 1, Some(to), None)?;
+        self.standing.seen = false;
+        within(ACT, self.hands.set_read_only(to, false)).await?;
+        self.standing.opened = Some(now());
+        self.standing.seen = true;
+        self.suspected = false;
+        self.publish(false);
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command) -> Result<String, String> {
+        match command {
+            Command::Pause => {
+                self.standing.paused = true;
+                self.tell_all(Kind::Paused, "no automatic failover until RESUME");
+                Ok("paused: no automatic failover until RESUME".to_owned())
+            }
+            Command::Resume => {
+                self.standing.paused = false;
+                self.tell_all(Kind::Resumed, "automatic failover is possible again");
+                Ok("resumed".to_owned())
+            }
+            Command::Switchover { to, timeout, force } => {
+                let timeout = timeout.unwrap_or(self.rules.switchover_timeout);
+                self.switch_over(to, timeout, force).await
+            }
+        }
+    }
+
+    async fn switch_over(
+        &mut self,
+        to: Option<ServerId>,
+        timeout: Duration,
+        force: bool,
+    ) -> Result<String, String> {
+        let health = self.health.borrow_and_update().clone();
+        let Some((from, other)) = pair(&self.standing, &health) else {
+            return Err("there is no active master to switch over from, or no other server".to_owned());
+        };
+        let to = to.unwrap_or(other);
+        let name = self.names[to.0].clone();
+        if to == from {
+            return Err(format!("{name} is the active master already"));
+        }
+        if force && judge(&health[from.0], &health[to.0], &self.rules, now()) != Verdict::Alive {
+            return self.force(from, to).await;
+        }
+        // Whether failovers are automatic, paused or too many has nothing to do with what an operator asks for.
+        let standing = Standing {
+            paused: false,
+            last_failover: None,
+            seen: true,
+            ..self.standing.clone()
+        };
+        let rules = Rules {
+            automatic: true,
+            ..self.rules
+        };
+        if let Some(obstacle) = obstacles(&standing, &health, &rules, now()).first() {
+            return Err(format!("no switchover: {obstacle}; nothing was changed"));
+        }
+        if judge(&health[from.0], &health[to.0], &self.rules, now()) != Verdict::Alive {
+            return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
+        }
+        let begun = now();
+        self.tell(
+            Kind::SwitchoverBegun,
+            from,
+            format!("to {name}, at most {timeout:?}"),
+            None,
+        );
+        match self.hand_over(from, to, begun + timeout).await {
+            Ok(()) => {
+                let took = now() - begun;
+                self.tell(
+                    Kind::Promoted,
+                    to,
+                    format!("it is the active master, epoch {}", self.standing.epoch),
+                    Some(took),
+                );
+                Ok(format!(
+                    "{name} is the active master, after {} ms",
+                    took.as_millis()
+                ))
+            }
+            Err(trouble) => {
+                let undone = within(ACT, self.hands.set_read_only(from, false)).await;
+                self.standing.opened = Some(now());
+                self.publish(false);
+                let result = match undone {
+                    Ok(()) => format!(
+                        "{trouble}; undone, {} is the active master as before",
+                        self.names[from.0]
+                    ),
+                    Err(undo) => format!(
+                        "{trouble}; and {} could not be made writable again yet: {undo}",
+                        self.names[from.0]
+                    ),
+                };
+                self.tell(Kind::SwitchoverUndone, from, result.clone(), Some(now() - begun));
+                Err(result)
+            }
+        }
+    }
+
+    /// Nothing that is recorded changes before its last step.
+    async fn hand_over(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
+        let begun = now();
+        self.publish(true);
+        while self.hands.is_writing() {
+            if now() >= deadline {
+                return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        self.tell(Kind::Drained, from, "no write is under way", Some(now() - begun));
+        within(ACT, self.hands.set_read_only(from, true)).await?;
+        let position = within(ACT, self.hands.position(from)).await?;
+        let patience = ACT.max(deadline.saturating_duration_since(now()));
+        if !within(patience + ACT, self.hands.applied(to, &position, patience)).await? {
+            return Err(format!("{} did not apply everything in time", self.names[to.0]));
+        }
+        if self.standing.semi_sync {
+            within(ACT, self.hands.set_semi_sync(to, true)).await?;
+        }
+        self.promote(to).await?;
+        // The rest delays nobody.
+        self.standing.away = Some(from);
+        Ok(())
+    }
+
+    /// An operator accepts that what the dead master acknowledged may be lost.
+    async fn force(&mut self, from: ServerId, to: ServerId) -> Result<String, String> {
+        let name = self.names[to.0].clone();
+        self.tell(
+            Kind::FailoverBegun,
+            from,
+            format!("{name} is promoted by force, by an operator"),
+            None,
+        );
+        self.hands.publish(Decided::default());
+        let (_, stopped) = tokio::join!(
+            within(FENCE, self.hands.set_read_only(from, true)),
+            within(ACT, self.hands.stop_receiving(to)),
+        );
+        let promoted = match stopped {
+            Ok(()) => {
+                let patience = self.rules.apply_timeout;
+                let _ = within(patience + ACT, self.hands.finish_applying(to, patience)).await;
+                let _ = within(ACT, self.hands.set_semi_sync(to, false)).await;
+                self.promote(to).await
+            }
+            Err(trouble) => Err(trouble),
+        };
+        self.standing.away = Some(from);
+        if promoted.is_err() {
+            self.publish(false);
+        }
+        promoted.map(|()| format!("{name} is the active master, by force"))
+    }
+
+    fn record(
+        &mut self,
+        epoch: u64,
+        active: Option<ServerId>,
+        promoting: Option<ServerId>,
+    ) -> Result<(), Trouble> {
+        self.hands.record(&Entry {
+            epoch,
+            active,
+            promoting,
+            semi_sync: self.standing.semi_sync,
+        })?;
+        self.standing.epoch = epoch;
+        self.standing.active = active;
+        self.standing.promoting = promoting;
+        Ok(())
+    }
+
+    fn publish(&self, holding: bool) {
+        self.hands.publish(Decided {
+            active: self.standing.active,
+            opened: self.standing.opened,
+            holding,
+        });
+    }
+
+    fn tell(&self, kind: Kind, server: ServerId, detail: impl fmt::Display, took: Option<Duration>) {
+        self.hands.tell(Event {
+            at: SystemTime::now(),
+            kind,
+            server: self.names[server.0].clone(),
+            detail: detail.to_string(),
+            took,
+        });
+    }
+
+    fn tell_all(&self, kind: Kind, detail: &str) {
+        self.hands.tell(Event {
+            at: SystemTime::now(),
+            kind,
+            server: String::new(),
+            detail: detail.to_owned(),
+            took: None,
+        });
+    }
+}
+
+type Done = Result<(), (ServerId, Trouble)>;
+
+fn other_of(server: ServerId, servers: usize) -> Option<ServerId> {
+    (0..servers).map(ServerId).find(|&id| id != server)
+}

@@ -1,0 +1,165 @@
+//! What was done, when, why and how long it took: for `SHOW EVENTS`, the log, and a command of the operator's.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
+
+/// Older events are forgotten.
+const MOST: usize = 512;
+
+/// Commands that run at once; an event that comes meanwhile is told of in the log only.
+const COMMANDS: usize = 4;
+
+/// A command that runs longer is killed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The name of what happened; stable, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Adopted,
+    Opened,
+    Guarded,
+    Suspected,
+    Recovered,
+    FailoverBegun,
+    Fenced,
+    ReceivingStopped,
+    Applied,
+    Promoted,
+    FailoverStopped,
+    SwitchoverBegun,
+    Drained,
+    SwitchoverUndone,
+    Rejoined,
+    Quarantined,
+    WaitsForNobody,
+    Paused,
+    Resumed,
+    Failed,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Adopted => "adopted",
+            Self::Opened => "opened",
+            Self::Guarded => "guarded",
+            Self::Suspected => "suspected",
+            Self::Recovered => "recovered",
+            Self::FailoverBegun => "failover_begun",
+            Self::Fenced => "fenced",
+            Self::ReceivingStopped => "receiving_stopped",
+            Self::Applied => "applied",
+            Self::Promoted => "promoted",
+            Self::FailoverStopped => "failover_stopped",
+            Self::SwitchoverBegun => "switchover_begun",
+            Self::Drained => "drained",
+            Self::SwitchoverUndone => "switchover_undone",
+            Self::Rejoined => "rejoined",
+            Self::Quarantined => "quarantined",
+            Self::WaitsForNobody => "waits_for_nobody",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Somebody should look.
+    fn is_trouble(self) -> bool {
+        matches!(
+            self,
+            Self::FailoverStopped | Self::SwitchoverUndone | Self::Quarantined | Self::Failed
+        )
+    }
+}
+
+/// One line of the timeline.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub at: SystemTime,
+    pub kind: Kind,
+    /// The server that it is about.
+    pub server: String,
+    /// Why, or what follows from it.
+    pub detail: String,
+    /// How long the step took.
+    pub took: Option<Duration>,
+}
+
+/// The newest events.
+#[derive(Debug)]
+pub struct Events {
+    newest: Mutex<VecDeque<Event>>,
+    command: Option<String>,
+    running: std::sync::Arc<Semaphore>,
+}
+
+impl Events {
+    pub fn new(command: Option<String>) -> Self {
+        Self {
+            newest: Mutex::default(),
+            command,
+            running: std::sync::Arc::new(Semaphore::new(COMMANDS)),
+        }
+    }
+
+    /// Notes, logs and tells.
+    pub fn add(&self, event: Event) {
+        let (kind, server, detail) = (event.kind.name(), &event.server, &event.detail);
+        let took = event.took.map(tracing::field::debug);
+        if event.kind.is_trouble() {
+            tracing::error!(event = kind, server, took, "{detail}");
+        } else {
+            tracing::warn!(event = kind, server, took, "{detail}");
+        }
+        self.run_command(&event);
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.truncate(MOST - 1);
+        newest.push_front(event);
+    }
+
+    /// Newest first.
+    pub fn all(&self) -> Vec<Event> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.iter().cloned().collect()
+    }
+
+    fn run_command(&self, event: &Event) {
+        let Some(command) = &self.command else { return };
+        let Ok(permit) = std::sync::Arc::clone(&self.running).try_acquire_owned() else {
+            tracing::warn!("failover.event_command was not run: {COMMANDS} of them run already");
+            return;
+        };
+        let child = shell(command)
+            .env("TANDEM_EVENT", event.kind.name())
+            .env("TANDEM_SERVER", &event.server)
+            .env("TANDEM_DETAIL", &event.detail)
+            .spawn();
+        match child {
+            Ok(mut child) => drop(tokio::spawn(async move {
+                let _permit = permit;
+                match tokio::time::timeout(PATIENCE, child.wait()).await {
+                    Ok(Ok(status)) if status.success() => {}
+                    Ok(Ok(status)) => tracing::warn!("failover.event_command ended with {status}"),
+                    Ok(Err(error)) => tracing::warn!("failover.event_command: {error}"),
+                    Err(_) => tracing::warn!("failover.event_command was killed after {PATIENCE:?}"),
+                }
+            })),
+            Err(error) => tracing::warn!("failover.event_command can't be started: {error}"),
+        }
+    }
+}
+
+/// A command of the operator's; it is killed if it is not waited for to its end.
+pub(super) fn shell(command: &str) -> tokio::process::Command {
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    shell
+}

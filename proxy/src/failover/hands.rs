@@ -1,0 +1,475 @@
+//! What a decision acts with: statements to the servers, the journal, the authority that the topology follows.
+//!
+//! # Rights
+//! Beside the monitor's ([`crate::monitor`]) its account needs, on both servers:
+//! ```sql
+//! -- MariaDB 10.11
+//! GRANT READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, REPLICATION SLAVE, PROCESS ON *.* TO 'tandem_monitor'@'%';
+//! -- MySQL 8.0 and later
+//! GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, REPLICATION SLAVE, PROCESS ON *.* TO 'tandem_monitor'@'%';
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Row};
+use tokio::sync::watch;
+
+use super::events::{Event, Events, shell};
+use super::journal::{Entry, Journal};
+use crate::config::{Config, Failover};
+use crate::monitor::door::Door;
+use crate::monitor::{Monitor, Signals};
+use crate::topology::derive::{Authority, Decided};
+use crate::topology::gtid::{Position, Stream};
+use crate::topology::mark::Mark;
+use crate::topology::{Flavor, ServerId, Shared};
+
+/// What a server refused or did not do in time, in words.
+pub type Trouble = String;
+
+/// The commits that clients were told of: all of `stream` up to `number`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub stream: Stream,
+    pub number: u64,
+}
+
+/// All that a decision can do; the simulation has its own. Each act is bounded in time by who does it.
+pub trait Hands: Send + Sync + 'static {
+    fn set_read_only(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Ends all sessions but those of replication and Tandem's own account.
+    fn end_sessions(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Whether its commits wait for the other server's word that it has received them; `None` where there is no semi-sync
+    /// replication.
+    fn semi_sync(&self, server: ServerId) -> impl Future<Output = Result<Option<bool>, Trouble>> + Send;
+    /// Sets it, if it is not so already.
+    fn set_semi_sync(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
+    fn stop_receiving(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Both threads.
+    fn replicate(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Has all applied that was received, and ends applying: what it has then is final. False if it takes longer.
+    fn finish_applying(
+        &self,
+        server: ServerId,
+        patience: Duration,
+    ) -> impl Future<Output = Result<bool, Trouble>> + Send;
+    /// The number of the newest commit of `stream` that it has.
+    fn newest(&self, server: ServerId, stream: Stream) -> impl Future<Output = Result<u64, Trouble>> + Send;
+    /// What it has committed, in its own words.
+    fn position(&self, server: ServerId) -> impl Future<Output = Result<String, Trouble>> + Send;
+    /// Waits until it has applied a position in the servers' words; false if that takes longer.
+    fn applied(
+        &self,
+        server: ServerId,
+        position: &str,
+        patience: Duration,
+    ) -> impl Future<Output = Result<bool, Trouble>> + Send;
+    /// What `server` has committed and `other` has not; `None` is nothing.
+    fn errant(
+        &self,
+        server: ServerId,
+        other: ServerId,
+    ) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
+    /// The operator's own means; `Ok` where there are none.
+    fn fence(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// On the disk when it returns.
+    ///
+    /// # Errors
+    /// When that is not certain.
+    fn record(&self, entry: &Entry) -> Result<(), Trouble>;
+    fn publish(&self, decided: Decided);
+    fn tell(&self, event: Event);
+    /// Has both servers asked at once.
+    fn look(&self);
+    /// Of the last active master; `None` if nobody was told of anything.
+    fn acknowledged(&self) -> Option<Acknowledged>;
+    /// Whether anybody writes, or has a transaction open that has written.
+    fn is_writing(&self) -> bool;
+}
+
+/// How long one question after what is applied waits.
+const APPLY_LOOK: Duration = Duration::from_millis(50);
+
+/// The real ones.
+pub struct Sql {
+    doors: Vec<Server>,
+    command: Option<String>,
+    user: String,
+    topology: Shared,
+    signals: Signals,
+    authority: watch::Sender<Authority>,
+    journal: Journal,
+    events: Arc<Events>,
+    /// Of the active master that there is or was last.
+    mark: Mutex<Option<Arc<Mark>>>,
+}
+
+struct Server {
+    name: String,
+    address: String,
+    door: Door,
+    /// One that failed in any way is not used again.
+    conn: tokio::sync::Mutex<Option<Conn>>,
+}
+
+impl Sql {
+    pub(super) fn new(
+        config: &Config,
+        settings: &Failover,
+        monitor: &Monitor,
+        authority: watch::Sender<Authority>,
+        journal: Journal,
+        events: Arc<Events>,
+    ) -> Self {
+        let servers = config.servers.iter().map(|server| Server {
+            name: server.name.clone(),
+            address: server.address.to_string(),
+            door: Door::new(server, config),
+            conn: tokio::sync::Mutex::default(),
+        });
+        Self {
+            doors: servers.collect(),
+            command: settings.fence_command.clone(),
+            user: config.monitor.user.clone(),
+            topology: monitor.topology(),
+            signals: monitor.signals(),
+            authority,
+            journal,
+            events,
+            mark: Mutex::default(),
+        }
+    }
+
+    fn flavor(&self) -> Flavor {
+        self.topology.load().flavor().unwrap_or(Flavor::MariaDb)
+    }
+
+    fn semi_sync_variable(&self) -> &'static str {
+        match self.flavor() {
+            Flavor::MariaDb => "rpl_semi_sync_master_enabled",
+            Flavor::MySql => "rpl_semi_sync_source_enabled",
+        }
+    }
+
+    async fn ask(&self, server: ServerId, statement: &str) -> Result<Vec<Row>, Trouble> {
+        let server = &self.doors[server.0];
+        let mut kept = server.conn.lock().await;
+        let mut conn = match kept.take() {
+            Some(conn) => conn,
+            None => server.open().await.map_err(|error| server.trouble(&error))?,
+        };
+        match conn.query(statement).await {
+            Ok(rows) => {
+                *kept = Some(conn);
+                Ok(rows)
+            }
+            Err(Error::Server(error)) => {
+                *kept = Some(conn);
+                Err(format!("{statement}: {} ({})", error.message, error.code))
+            }
+            Err(error) => Err(server.trouble(&error)),
+        }
+    }
+
+    async fn run(&self, server: ServerId, statement: &str) -> Result<(), Trouble> {
+        self.ask(server, statement).await.map(drop)
+    }
+
+    async fn text(&self, server: ServerId, question: &str) -> Result<String, Trouble> {
+        let rows = self.ask(server, question).await?;
+        let value = rows
+            .into_iter()
+            .next()
+            .and_then(|mut row| row.take::<Option<String>, _>(0));
+        Ok(value.flatten().unwrap_or_default().replace('\n', ""))
+    }
+
+    /// The state of the channel by which it receives.
+    async fn link(&self, server: ServerId) -> Result<Row, Trouble> {
+        let question = match self.flavor() {
+            Flavor::MariaDb => "SHOW ALL SLAVES STATUS",
+            Flavor::MySql => "SHOW REPLICA STATUS",
+        };
+        let rows = self.ask(server, question).await?;
+        rows.into_iter().next().ok_or_else(|| {
+            "it is not set up to replicate from anybody (CHANGE MASTER, CHANGE REPLICATION SOURCE)".to_owned()
+        })
+    }
+
+    fn current_mark(&self) -> Option<Arc<Mark>> {
+        let mut known = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mark) = &self.topology.load().mark {
+            *known = Some(Arc::clone(mark));
+        }
+        known.clone()
+    }
+}
+
+impl Server {
+    async fn open(&self) -> Result<Conn, Error> {
+        let mut conn = self.door.open().await?;
+        // SET GLOBAL read_only waits for others' locks.
+        conn.query_drop("SET SESSION lock_wait_timeout=2").await?;
+        Ok(conn)
+    }
+
+    fn trouble(&self, error: &Error) -> Trouble {
+        format!("server {}: {error}", self.name)
+    }
+}
+
+/// As text, empty for NULL and for a column that is not there.
+fn column(row: &Row, name: &str) -> String {
+    let value: Option<Result<Option<String>, _>> = row.get_opt(name);
+    value
+        .and_then(Result::ok)
+        .flatten()
+        .unwrap_or_default()
+        .replace('\n', "")
+}
+
+impl Hands for Sql {
+    async fn set_read_only(&self, server: ServerId, on: bool) -> Result<(), Trouble> {
+        let statements: &[&str] = match (self.flavor(), on) {
+            (Flavor::MariaDb, true) => &["SET GLOBAL read_only=1"],
+            (Flavor::MariaDb, false) => &["SET GLOBAL read_only=0"],
+            // It sets read_only with it; switching that off switches super_read_only off too.
+            (Flavor::MySql, true) => &["SET GLOBAL super_read_only=1"],
+            (Flavor::MySql, false) => &["SET GLOBAL read_only=0"],
+        };
+        for statement in statements {
+            self.run(server, statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_sessions(&self, server: ServerId) -> Result<(), Trouble> {
+        let question =
+            "SELECT id AS id, user AS user, command AS command FROM information_schema.processlist";
+        for row in self.ask(server, question).await? {
+            let (user, command) = (column(&row, "user"), column(&row, "command"));
+            let own = user == self.user || user.starts_with("system user") || user == "event_scheduler";
+            if own || command.starts_with("Binlog Dump") || command == "Daemon" {
+                continue;
+            }
+            let id: Option<u64> = row.get("id");
+            if let Some(id) = id {
+                // It may have ended by itself.
+                let _ = self.run(server, &format!("KILL {id}")).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn semi_sync(&self, server: ServerId) -> Result<Option<bool>, Trouble> {
+        let question = format!("SHOW GLOBAL VARIABLES LIKE '{}'", self.semi_sync_variable());
+        let rows = self.ask(server, &question).await?;
+        Ok(rows.first().map(|row| column(row, "Value") == "ON"))
+    }
+
+    async fn set_semi_sync(&self, server: ServerId, on: bool) -> Result<(), Trouble> {
+        if self.semi_sync(server).await?.is_none_or(|is_on| is_on == on) {
+            return Ok(());
+        }
+        let (variable, value) = (self.semi_sync_variable(), u8::from(on));
+        self.run(server, &format!("SET GLOBAL {variable}={value}")).await
+    }
+
+    async fn stop_receiving(&self, server: ServerId) -> Result<(), Trouble> {
+        let link = self.link(server).await?;
+        let statement = match self.flavor() {
+            Flavor::MariaDb => format!("STOP SLAVE '{}' IO_THREAD", column(&link, "Connection_name")),
+            Flavor::MySql => format!(
+                "STOP REPLICA IO_THREAD FOR CHANNEL '{}'",
+                column(&link, "Channel_Name")
+            ),
+        };
+        self.run(server, &statement).await
+    }
+
+    async fn replicate(&self, server: ServerId) -> Result<(), Trouble> {
+        let link = self.link(server).await?;
+        let statement = match self.flavor() {
+            Flavor::MariaDb => format!("START SLAVE '{}'", column(&link, "Connection_name")),
+            Flavor::MySql => format!("START REPLICA FOR CHANNEL '{}'", column(&link, "Channel_Name")),
+        };
+        self.run(server, &statement).await
+    }
+
+    async fn finish_applying(&self, server: ServerId, patience: Duration) -> Result<bool, Trouble> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let link = self.link(server).await?;
+            let (applier, received, state) = match self.flavor() {
+                Flavor::MariaDb => ("Slave_SQL_Running", "Gtid_IO_Pos", "Slave_SQL_Running_State"),
+                Flavor::MySql => (
+                    "Replica_SQL_Running",
+                    "Retrieved_Gtid_Set",
+                    "Replica_SQL_Running_State",
+                ),
+            };
+            if column(&link, applier) != "Yes" {
+                return Err(format!(
+                    "its applier does not run: {}",
+                    column(&link, "Last_SQL_Error")
+                ));
+            }
+            let all = self.applied(server, &column(&link, received), APPLY_LOOK).await?;
+            // MariaDB 10.11 counts a transaction as received when its first event is (measured): the last one may be half,
+            // and was then acknowledged to nobody. The applier waits for the rest, and is stopped.
+            let half = column(&link, state).contains("has read all relay log");
+            if all || half && self.flavor() == Flavor::MariaDb {
+                let statement = match self.flavor() {
+                    Flavor::MariaDb => {
+                        format!("STOP SLAVE '{}' SQL_THREAD", column(&link, "Connection_name"))
+                    }
+                    Flavor::MySql => format!(
+                        "STOP REPLICA SQL_THREAD FOR CHANNEL '{}'",
+                        column(&link, "Channel_Name")
+                    ),
+                };
+                self.run(server, &statement).await?;
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn newest(&self, server: ServerId, stream: Stream) -> Result<u64, Trouble> {
+        let text = self.position(server).await?;
+        let position = match self.flavor() {
+            Flavor::MariaDb => Position::parse_mariadb(&text),
+            Flavor::MySql => Position::parse_mysql(&text),
+        };
+        let position = position.ok_or_else(|| format!("its position can't be read: {text}"))?;
+        Ok(position.newest(&stream))
+    }
+
+    async fn position(&self, server: ServerId) -> Result<String, Trouble> {
+        let question = match self.flavor() {
+            Flavor::MariaDb => "SELECT @@GLOBAL.gtid_current_pos",
+            Flavor::MySql => "SELECT @@GLOBAL.gtid_executed",
+        };
+        self.text(server, question).await
+    }
+
+    async fn applied(&self, server: ServerId, position: &str, patience: Duration) -> Result<bool, Trouble> {
+        if position.is_empty() {
+            return Ok(true);
+        }
+        let seconds = patience.as_secs_f64();
+        let question = match self.flavor() {
+            Flavor::MariaDb => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
+            Flavor::MySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {seconds:.3})"),
+        };
+        Ok(self.text(server, &question).await? == "0")
+    }
+
+    async fn errant(&self, server: ServerId, other: ServerId) -> Result<Option<String>, Trouble> {
+        match self.flavor() {
+            Flavor::MariaDb => {
+                let question = "SELECT @@GLOBAL.gtid_binlog_state";
+                let (mine, theirs) = (
+                    self.text(server, question).await?,
+                    self.text(other, question).await?,
+                );
+                Ok(surplus(&mine, &theirs))
+            }
+            Flavor::MySql => {
+                let mine = self.position(server).await?;
+                let question = format!("SELECT GTID_SUBTRACT('{mine}', @@GLOBAL.gtid_executed)");
+                Ok(Some(self.text(other, &question).await?).filter(|set| !set.is_empty()))
+            }
+        }
+    }
+
+    async fn fence(&self, server: ServerId) -> Result<(), Trouble> {
+        let Some(command) = &self.command else {
+            return Ok(());
+        };
+        let server = &self.doors[server.0];
+        let status = shell(command)
+            .env("TANDEM_SERVER", &server.name)
+            .env("TANDEM_ADDRESS", &server.address)
+            .status()
+            .await;
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("failover.fence_command ended with {status}")),
+            Err(error) => Err(format!("failover.fence_command can't be started: {error}")),
+        }
+    }
+
+    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+        let recorded = self.journal.record(entry);
+        recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
+    }
+
+    fn publish(&self, decided: Decided) {
+        self.authority.send_replace(Authority::Tandem(decided));
+        self.signals.look();
+    }
+
+    fn tell(&self, event: Event) {
+        self.events.add(event);
+    }
+
+    fn look(&self) {
+        self.signals.look();
+    }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        let mark = self.current_mark()?;
+        Some(Acknowledged {
+            stream: mark.stream(),
+            number: mark.committed(),
+        })
+    }
+
+    fn is_writing(&self) -> bool {
+        self.current_mark().is_some_and(|mark| mark.ledger().is_writing())
+    }
+}
+
+/// What stands in one `gtid_binlog_state` of MariaDB and not in the other: by domain and server, the numbers above the
+/// other's.
+fn surplus(mine: &str, theirs: &str) -> Option<String> {
+    let read = |text: &str| -> Vec<(String, u64)> {
+        let parts = text.split(',').map(str::trim);
+        let gtids = parts.filter_map(|gtid| {
+            let (stream, number) = gtid.rsplit_once('-')?;
+            Some((stream.to_owned(), number.parse().ok()?))
+        });
+        gtids.collect()
+    };
+    let theirs = read(theirs);
+    let found: Vec<String> = read(mine)
+        .into_iter()
+        .filter_map(|(stream, number)| {
+            let known = theirs.iter().find(|(other, _)| *other == stream);
+            let known = known.map_or(0, |&(_, number)| number);
+            (number > known).then(|| format!("{stream}-{}..{number}", known + 1))
+        })
+        .collect();
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::surplus;
+
+    #[test]
+    fn what_only_one_has_is_named() {
+        assert_eq!(surplus("0-1-7,0-2-9", "0-1-7,0-2-12"), None);
+        assert_eq!(
+            surplus("0-1-9,0-2-8", "0-1-7,0-2-12").as_deref(),
+            Some("0-1-8..9")
+        );
+        assert_eq!(surplus("1-1-3", "").as_deref(), Some("1-1-1..3"));
+        assert_eq!(surplus("", "0-1-7"), None);
+    }
+}

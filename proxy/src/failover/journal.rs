@@ -1,0 +1,203 @@
+//! What a restarted Tandem must know: who is the active master, and whether a change was under way. One small file, replaced
+//! as a whole and synced to disk before what it says takes effect.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use toml_edit::{DocumentMut, value};
+
+use crate::topology::ServerId;
+
+/// What stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Grows with each change of the active master.
+    pub epoch: u64,
+    pub active: Option<ServerId>,
+    /// The server that is being promoted in place of `active`.
+    pub promoting: Option<ServerId>,
+    /// The pair uses semi-sync replication: it is on at the active master while there is somebody to acknowledge.
+    pub semi_sync: bool,
+}
+
+/// Why Tandem can't begin to decide.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(
+        "the journal {} (failover.journal) can't be {doing}: {source}; its folder must exist and be writable, and be on a \
+         disk that outlives a restart", path.display()
+    )]
+    Io {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the journal {} (failover.journal) can't be understood: {problem}; it says who is the active master, so it is not \
+         ignored. Find out which server has the newest data, and remove the file: the server that is writable then becomes active",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, problem: String },
+}
+
+/// The file, in use by this process.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    names: Vec<String>,
+    /// Locked for as long as Tandem runs: two that decide by one journal would each overwrite what the other says.
+    _lock: File,
+}
+
+impl Journal {
+    /// Opens it, and reads what it says; a file that is not there says nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(path: &Path, names: &[String]) -> Result<(Self, Entry), Error> {
+        let fail = |doing| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, doing, source }
+        };
+        let lock = File::create(path.with_extension("lock")).map_err(fail("locked"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::Error(source) => fail("locked")(source),
+            fs::TryLockError::WouldBlock => fail("locked")(io::Error::other("another Tandem uses it")),
+        })?;
+        let journal = Self {
+            path: path.to_owned(),
+            names: names.to_vec(),
+            _lock: lock,
+        };
+        let entry = match fs::read_to_string(path) {
+            Ok(text) => journal.parse(&text).map_err(|problem| Error::Unreadable {
+                path: path.to_owned(),
+                problem,
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Found out now, and not in the middle of a failover.
+                journal.write("").map_err(fail("written"))?;
+                Entry::default()
+            }
+            Err(error) => return Err(fail("read")(error)),
+        };
+        Ok((journal, entry))
+    }
+
+    /// Replaces what it says. On return it is on the disk.
+    ///
+    /// # Errors
+    /// When that is not certain.
+    pub fn record(&self, entry: &Entry) -> io::Result<()> {
+        let mut document = DocumentMut::new();
+        document["epoch"] = value(i64::try_from(entry.epoch).unwrap_or(i64::MAX));
+        for (key, server) in [("active", entry.active), ("promoting", entry.promoting)] {
+            if let Some(name) = server.and_then(|id| self.names.get(id.0)) {
+                document[key] = value(name.as_str());
+            }
+        }
+        document["semi_sync"] = value(entry.semi_sync);
+        let text = format!(
+            "# Written by Tandem: who is the active master. See [failover] in its configuration.\n{document}"
+        );
+        self.write(&text)
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        // The name too must be on the disk.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn parse(&self, text: &str) -> Result<Entry, String> {
+        let document: DocumentMut = text
+            .parse()
+            .map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
+        let server = |key: &str| {
+            let Some(item) = document.get(key) else {
+                return Ok(None);
+            };
+            let name = item.as_str().ok_or_else(|| format!("{key} is no name"))?;
+            let index = self.names.iter().position(|known| known == name);
+            let index = index.ok_or_else(|| format!("{key} is {name:?}, and no [[server]] has this name"))?;
+            Ok::<_, String>(Some(ServerId(index)))
+        };
+        let epoch = document.get("epoch").map(|item| {
+            let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
+            number.ok_or("epoch is no number")
+        });
+        Ok(Entry {
+            epoch: epoch.transpose()?.unwrap_or(0),
+            active: server("active")?,
+            promoting: server("promoting")?,
+            semi_sync: document
+                .get("semi_sync")
+                .and_then(toml_edit::Item::as_bool)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        vec!["a".to_owned(), "b".to_owned()]
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (journal, entry) = Journal::open(&path, &names()).unwrap();
+        assert_eq!(entry, Entry::default());
+        for entry in [
+            Entry {
+                epoch: 1,
+                active: Some(ServerId(0)),
+                promoting: None,
+                semi_sync: false,
+            },
+            Entry {
+                epoch: 1,
+                active: Some(ServerId(0)),
+                promoting: Some(ServerId(1)),
+                semi_sync: true,
+            },
+        ] {
+            journal.record(&entry).unwrap();
+            assert_eq!(journal.parse(&fs::read_to_string(&path).unwrap()), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn two_at_once_and_what_is_not_understood_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (journal, _) = Journal::open(&path, &names()).unwrap();
+        let second = Journal::open(&path, &names()).unwrap_err().to_string();
+        assert!(second.contains("another Tandem"), "{second}");
+        drop(journal);
+        for (text, words) in [
+            ("active = \"c\"", "no [[server]] has this name"),
+            ("active = 3", "no name"),
+            ("epoch = -1", "no number"),
+            ("epoch", "can't be understood"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let problem = Journal::open(&path, &names()).unwrap_err().to_string();
+            assert!(problem.contains(words), "{problem}");
+        }
+        let nowhere = Journal::open(Path::new("/nowhere/journal"), &names()).unwrap_err();
+        assert!(nowhere.to_string().contains("its folder must exist"), "{nowhere}");
+    }
+}

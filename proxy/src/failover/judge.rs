@@ -1,0 +1,323 @@
+//! Whether the active master is dead, whether the other could take its place, and what is to be done: pure functions over
+//! what the monitor knows.
+//!
+//! # Evidence
+//! | what Tandem sees | what the standby sees | verdict |
+//! |---|---|---|
+//! | connections refused or broken, twice | its receiver is disconnected too | dead at once |
+//! | the same | hears nothing | dead after `hang_time` |
+//! | no answer | hears nothing | dead after `hang_time` |
+//! | either | still hears of it | perhaps only Tandem can't reach it: dead after `unreachable_time` |
+//! | "too many connections", "access denied" | anything | alive: it answers |
+//! | neither server answers | | nothing is decided: perhaps Tandem itself is cut off |
+
+use std::time::{Duration, Instant};
+
+use crate::config::Failover;
+use crate::monitor::health::{Health, State};
+use crate::monitor::observation::{Link, ProbeError, Receiver};
+use crate::topology::ServerId;
+
+/// So many failed probes in a row before a server that refuses connections is dead: one may be a restart's last moment.
+const REFUSALS: u32 = 2;
+
+/// The standby's word counts if it was asked so lately.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// What did not work is tried again after this time.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub automatic: bool,
+    pub hang_time: Duration,
+    pub unreachable_time: Duration,
+    pub apply_timeout: Duration,
+    pub min_interval: Duration,
+    pub switchover_timeout: Duration,
+}
+
+impl Rules {
+    pub fn new(settings: &Failover) -> Self {
+        Self {
+            automatic: settings.automatic,
+            hang_time: settings.hang_time,
+            unreachable_time: settings.unreachable_time,
+            apply_timeout: settings.apply_timeout,
+            min_interval: settings.min_interval,
+            switchover_timeout: settings.switchover_timeout,
+        }
+    }
+}
+
+/// What is remembered between two looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub epoch: u64,
+    pub active: Option<ServerId>,
+    /// A change that was begun, by this process or the one before, and may be carried on.
+    pub promoting: Option<ServerId>,
+    /// The active master was seen alive and writable since it became that, by this process.
+    pub seen: bool,
+    /// When it was made writable; what was asked before does not know of it.
+    pub opened: Option<Instant>,
+    pub paused: bool,
+    pub last_failover: Option<Instant>,
+    /// Nothing is tried before.
+    pub retry_at: Option<Instant>,
+    /// A server whose replication, in either direction, was stopped or may be.
+    pub away: Option<ServerId>,
+    /// It has what the pair lacks, and an operator must look.
+    pub quarantined: Option<ServerId>,
+    /// Commits wait for nobody, since the standby is gone.
+    pub alone: bool,
+    /// See [`super::journal::Entry::semi_sync`].
+    pub semi_sync: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Nothing, unless the time comes before there is something new to see.
+    Wait(Option<Instant>),
+    /// It becomes the active master, since nobody was.
+    Adopt(ServerId),
+    /// It is the active master and read-only.
+    Open(ServerId),
+    /// It is not the active master, and writable.
+    Guard(ServerId),
+    /// It is back: perhaps it may replicate again.
+    Rejoin(ServerId),
+    /// The standby is gone: commits of the active master must not wait for it.
+    GoAlone(ServerId),
+    FailOver {
+        from: ServerId,
+        to: ServerId,
+        why: String,
+    },
+}
+
+/// Whether the active master lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Alive,
+    /// Dead at this time, if nothing better is seen until then.
+    Suspect {
+        until: Option<Instant>,
+        why: String,
+    },
+    Dead {
+        why: String,
+    },
+}
+
+/// The rows of [the table](self).
+pub fn judge(active: &Health, standby: &Health, rules: &Rules, now: Instant) -> Verdict {
+    let (Some(since), Some(failure)) = (active.failing_since, &active.failure) else {
+        return match active.state {
+            State::Unprobed => suspect(None, "not probed yet"),
+            State::Up | State::Down => Verdict::Alive,
+        };
+    };
+    if matches!(failure, ProbeError::Full(_) | ProbeError::Denied { .. }) {
+        return Verdict::Alive;
+    }
+    if !is_fresh(standby, now) {
+        return suspect(
+            None,
+            "neither server answers, so perhaps Tandem itself is cut off",
+        );
+    }
+    let refuses = matches!(failure, ProbeError::Refused(_) | ProbeError::Lost(_));
+    let asked_since = standby
+        .answer
+        .as_ref()
+        .is_some_and(|answer| answer.asked_at > since);
+    let connected = link_to(standby, active).is_some_and(|link| link.receiver == Receiver::Connected);
+    if refuses && asked_since && !connected {
+        let why = format!("{failure}; the standby has lost it too");
+        return match active.failures >= REFUSALS {
+            true => Verdict::Dead { why },
+            false => suspect(None, why),
+        };
+    }
+    // What was heard before the first failed probe was sent may be found out after it.
+    let heard = heard(standby, active).filter(|&heard| connected && heard > since);
+    let quiet_since = heard.unwrap_or(since);
+    let deadline = (quiet_since + rules.hang_time).min(since + rules.unreachable_time);
+    let hears = if heard.is_some() {
+        "still hears"
+    } else {
+        "hears nothing"
+    };
+    let why = format!("{failure}; the standby {hears} of it");
+    match now >= deadline {
+        true => Verdict::Dead { why },
+        false => suspect(Some(deadline), why),
+    }
+}
+
+fn suspect(until: Option<Instant>, why: impl Into<String>) -> Verdict {
+    Verdict::Suspect {
+        until,
+        why: why.into(),
+    }
+}
+
+/// Why the standby could not take the active master's place now; empty if it could. What only a failover itself finds out
+/// (whether everything acknowledged was received) is not in it.
+pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Instant) -> Vec<String> {
+    let Some((active, to)) = pair(standing, health) else {
+        return vec!["there is no active master, or no other server".to_owned()];
+    };
+    let (from, candidate) = (&health[active.0], &health[to.0]);
+    let mut obstacles = Vec::new();
+    let mut no = |text: &str| obstacles.push(text.to_owned());
+    if standing.quarantined == Some(to) {
+        no("the standby is quarantined: it has commits that the active master never had");
+    }
+    if !is_fresh(candidate, now) {
+        no("the standby does not answer");
+    } else {
+        match link_to(candidate, from) {
+            None => no("the standby does not replicate from the active master"),
+            Some(link) if !link.applying => {
+                let error = link.error.as_deref().unwrap_or("it was stopped");
+                no(&format!("the standby's applier does not run: {error}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if !standing.seen && standing.promoting.is_none() {
+        no(
+            "the active master was not seen alive since Tandem started, so what it has acknowledged is not known",
+        );
+    }
+    if standing.paused {
+        no("paused by an operator (RESUME)");
+    }
+    if !rules.automatic {
+        no("failover.mode is \"manual\"");
+    }
+    let again = standing.last_failover.map(|last| last + rules.min_interval);
+    if let Some(again) = again.filter(|&again| again > now) {
+        let left = again - now;
+        no(&format!(
+            "the last failover was lately, the next is automatic in {} s (failover.min_interval)",
+            left.as_secs() + 1
+        ));
+    }
+    obstacles
+}
+
+/// What is to be done now.
+pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instant) -> Intent {
+    if let Some(retry) = standing.retry_at.filter(|&retry| retry > now) {
+        return Intent::Wait(Some(retry));
+    }
+    let Some(active) = standing.active else {
+        return adopt(health);
+    };
+    let other = pair(standing, health).map(|(_, other)| other);
+    let writable = |id: ServerId| current(&health[id.0]).is_some_and(|read_only| !read_only);
+    if let Some(other) = other.filter(|&other| writable(other)) {
+        return Intent::Guard(other);
+    }
+    let asked = health[active.0].answer.as_ref().map(|answer| answer.asked_at);
+    if current(&health[active.0]) == Some(true) && asked > standing.opened {
+        return Intent::Open(active);
+    }
+    let Some(other) = other else {
+        return Intent::Wait(None);
+    };
+    match judge(&health[active.0], &health[other.0], rules, now) {
+        Verdict::Alive => match standing.away {
+            Some(away)
+                if standing.quarantined.is_none()
+                    && is_fresh(&health[other.0], now)
+                    && is_fresh(&health[active.0], now) =>
+            {
+                Intent::Rejoin(away)
+            }
+            _ => match judge(&health[other.0], &health[active.0], rules, now) {
+                Verdict::Dead { .. } if !standing.alone => Intent::GoAlone(active),
+                Verdict::Suspect { until, .. } if !standing.alone => Intent::Wait(until),
+                _ => Intent::Wait(None),
+            },
+        },
+        Verdict::Suspect { until, .. } => Intent::Wait(until),
+        Verdict::Dead { why } => match obstacles(standing, health, rules, now).is_empty() {
+            true => Intent::FailOver {
+                from: active,
+                to: other,
+                why,
+            },
+            false => Intent::Wait(Some(now + RETRY)),
+        },
+    }
+}
+
+/// Whoever is writable, the first of the file before the second; where nobody is, the one that has all that the other has.
+fn adopt(health: &[Health]) -> Intent {
+    if health.iter().any(|health| health.state == State::Unprobed) {
+        return Intent::Wait(None);
+    }
+    let ids = || (0..health.len()).map(ServerId);
+    if let Some(writable) = ids().find(|id| current(&health[id.0]) == Some(false)) {
+        return Intent::Adopt(writable);
+    }
+    let position = |id: ServerId| {
+        let answer = health[id.0].answer.as_ref();
+        answer.filter(|_| current(&health[id.0]).is_some())
+    };
+    let has_all = |&id: &ServerId| {
+        position(id).is_some_and(|mine| {
+            ids().all(|other| {
+                position(other).is_some_and(|theirs| mine.seen.position.includes(&theirs.seen.position))
+            })
+        })
+    };
+    match ids().find(has_all) {
+        Some(newest) => Intent::Adopt(newest),
+        None => Intent::Wait(None),
+    }
+}
+
+/// The active master and the other server.
+pub(super) fn pair(standing: &Standing, health: &[Health]) -> Option<(ServerId, ServerId)> {
+    let active = standing.active?;
+    let other = (0..health.len()).map(ServerId).find(|&id| id != active)?;
+    Some((active, other))
+}
+
+/// Whether an up server is read-only; `None` if it is not up or the last probe failed.
+fn current(health: &Health) -> Option<bool> {
+    let answer = health.answer.as_ref()?;
+    (health.state == State::Up && health.failure.is_none()).then_some(answer.seen.read_only)
+}
+
+fn is_fresh(health: &Health, now: Instant) -> bool {
+    let answer = health.answer.as_ref();
+    health.state == State::Up
+        && health.failure.is_none()
+        && answer.is_some_and(|answer| now.saturating_duration_since(answer.asked_at) < FRESH)
+}
+
+/// The channel by which `standby` receives from `active`.
+fn link_to<'a>(standby: &'a Health, active: &Health) -> Option<&'a Link> {
+    let links = &standby.answer.as_ref()?.seen.links;
+    let known = active.answer.as_ref().map(|answer| answer.seen.server_id);
+    let named = links.iter().find(|link| Some(link.source_server_id) == known);
+    // Not known to us, or not yet to the receiver: one that is alone is the one.
+    named.or_else(|| match links.as_slice() {
+        [link] if known.is_none() || link.source_server_id == 0 => Some(link),
+        _ => None,
+    })
+}
+
+fn heard(standby: &Health, active: &Health) -> Option<Instant> {
+    let source = link_to(standby, active)?.source_server_id;
+    let heard = standby.heard.iter().find(|heard| heard.source == source);
+    heard.map(|heard| heard.at)
+}

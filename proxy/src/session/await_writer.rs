@@ -1,0 +1,102 @@
+//! Waiting for an active master, where `[failover]` may bring one: a statement that was not sent is held, within
+//! `failover.hold_time` and `failover.hold_limit`, and decided anew.
+
+use std::time::Instant;
+
+use super::complaint::Complaint;
+use super::{End, Session};
+use crate::monitor::Trouble;
+use crate::topology::{ServerId, Topology};
+
+/// A server that could not be used, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    pub(super) server: ServerId,
+    pub(super) at: Instant,
+}
+
+impl Lost {
+    pub(super) fn now(server: ServerId) -> Self {
+        let at = Instant::now();
+        Self { server, at }
+    }
+}
+
+/// How long one statement has been held, over all its attempts.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    until: Option<tokio::time::Instant>,
+}
+
+/// How the waiting ended.
+#[derive(Debug)]
+pub(super) enum Waited {
+    /// There is an active master, which may be another one.
+    There,
+    /// Nobody came in time, or too many wait: what the client is told.
+    Over(Complaint),
+}
+
+impl Session {
+    /// Whether statements wait for an active master at all.
+    pub(super) fn may_wait(&self) -> bool {
+        self.worker.config.failover.is_some()
+    }
+
+    /// Waits until there is an active master that may be trusted: another server than the one lost, or the same one having
+    /// answered a probe that was asked after it was lost. `instead` is what the client is told if none comes.
+    ///
+    /// # Errors
+    /// [`End`] when the client goes away or the session is killed.
+    pub(super) async fn await_writer(
+        &mut self,
+        lost: Option<Lost>,
+        patience: &mut Patience,
+        instead: Complaint,
+    ) -> Result<Waited, End> {
+        let Some(failover) = &self.worker.config.failover else {
+            return Ok(Waited::Over(instead));
+        };
+        let hold_time = failover.hold_time;
+        let Some(_place) = self.worker.hold() else {
+            let limit = failover.hold_limit;
+            return Ok(Waited::Over(instead.and(format_args!(
+                "it was not waited for, since {limit} statements wait already (failover.hold_limit)"
+            ))));
+        };
+        if let Some(lost) = lost {
+            self.worker.look(lost.server, Trouble::ConnectionLost);
+        }
+        let until = *patience
+            .until
+            .get_or_insert_with(|| tokio::time::Instant::now() + hold_time);
+        let worker = std::rc::Rc::clone(&self.worker);
+        loop {
+            // Asked for before it is looked: what is published in between is not missed.
+            let mut published = std::pin::pin!(worker.published());
+            published.as_mut().enable();
+            if is_trusted(&worker.topology.load(), lost) {
+                return Ok(Waited::There);
+            }
+            let waited = tokio::time::timeout_at(until, self.while_client_is_there(published)).await;
+            match waited {
+                Ok(over) => over?,
+                Err(_) => {
+                    return Ok(Waited::Over(instead.and(format_args!(
+                        "none came within {hold_time:?} (failover.hold_time)"
+                    ))));
+                }
+            }
+        }
+    }
+}
+
+fn is_trusted(topology: &Topology, lost: Option<Lost>) -> bool {
+    let Some(active) = topology.active.filter(|_| !topology.holding) else {
+        return false;
+    };
+    lost.is_none_or(|lost| {
+        let asked = topology.server(active).position_asked;
+        active != lost.server || asked.is_some_and(|asked| asked > lost.at)
+    })
+}

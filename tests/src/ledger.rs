@@ -1,0 +1,213 @@
+//! A load whose every acknowledged write is known: what must be found after a fault, once and only once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, TxOpts};
+use tokio::task::JoinHandle;
+
+/// How a writer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Text,
+    Prepared,
+    /// Two rows and a read in between, then COMMIT.
+    Transaction,
+    /// The same with prepared statements.
+    PreparedTransaction,
+}
+
+impl Manner {
+    pub const ALL: [Self; 4] = [
+        Self::Text,
+        Self::Prepared,
+        Self::Transaction,
+        Self::PreparedTransaction,
+    ];
+}
+
+/// What one client has met.
+#[derive(Debug, Default)]
+struct Account {
+    /// Numbers whose write was acknowledged.
+    acknowledged: Vec<u64>,
+    /// Numbers whose write ended in an error: they may be there, once.
+    doubtful: Vec<u64>,
+    errors: Vec<String>,
+    /// Reads of this client's own rows that did not show what it had been told was there.
+    stale: u64,
+    longest: Duration,
+}
+
+/// Writers that run until they are told to stop.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<(u64, JoinHandle<Account>)>,
+}
+
+/// What the load has met, and what the survivor has of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub writes: usize,
+    pub errors: Vec<String>,
+    pub missing: Vec<(u64, u64)>,
+    pub doubled: Vec<(u64, u64)>,
+    pub stale: u64,
+    pub longest: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} writes, {} errors, {} missing, {} twice, {} stale reads, longest pause {} ms",
+            self.writes,
+            self.errors.len(),
+            self.missing.len(),
+            self.doubled.len(),
+            self.stale,
+            self.longest.as_millis()
+        )
+    }
+}
+
+/// The table that writers write to.
+pub const TABLE: &str =
+    "CREATE TABLE ledger (id INT AUTO_INCREMENT PRIMARY KEY, writer BIGINT, n BIGINT, KEY (writer, n))";
+
+impl Load {
+    /// `writers` clients of each of `manners`; each connects by `opts`, whose schema has [`TABLE`].
+    pub fn start(opts: &Opts, manners: &[Manner], writers: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = Vec::new();
+        for (kind, &manner) in (0..).zip(manners) {
+            for writer in 0..writers {
+                let id = kind * 1000 + writer;
+                let task = tokio::spawn(write(opts.clone(), manner, id, Arc::clone(&stop)));
+                tasks.push((id, task));
+            }
+        }
+        Self { stop, tasks }
+    }
+
+    /// Stops, and compares with what `survivor` has.
+    pub async fn settle(self, survivor: &mut Conn) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut report = Report::default();
+        let mut accounts = Vec::new();
+        for (id, task) in self.tasks {
+            let account = task.await.expect("a writer does not panic");
+            report.writes += account.acknowledged.len();
+            report.stale += account.stale;
+            report.longest = report.longest.max(account.longest);
+            report
+                .errors
+                .extend(account.errors.iter().map(|error| format!("writer {id}: {error}")));
+            accounts.push((id, account));
+        }
+        let found: Vec<(u64, u64, u64)> = survivor
+            .query("SELECT writer, n, COUNT(*) FROM shop.ledger GROUP BY writer, n")
+            .await
+            .expect("the ledger");
+        let found: HashMap<(u64, u64), u64> = found
+            .into_iter()
+            .map(|(writer, n, rows)| ((writer, n), rows))
+            .collect();
+        for (id, account) in accounts {
+            for &n in &account.acknowledged {
+                match found.get(&(id, n)) {
+                    None => report.missing.push((id, n)),
+                    Some(1) => {}
+                    Some(_) => report.doubled.push((id, n)),
+                }
+            }
+            let twice = account
+                .doubtful
+                .iter()
+                .filter(|&&n| found.get(&(id, n)).is_some_and(|&rows| rows > 1));
+            report.doubled.extend(twice.map(|&n| (id, n)));
+        }
+        report
+    }
+}
+
+async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Account {
+    let mut account = Account::default();
+    let mut conn = None;
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let connected = match conn.take() {
+            Some(conn) => Ok(conn),
+            None => Conn::new(opts.clone()).await,
+        };
+        let mut open = match connected {
+            Ok(open) => open,
+            Err(error) => {
+                account.errors.push(format!("connecting: {error}"));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        n += 2;
+        match one(&mut open, manner, id, n).await {
+            Ok(fresh) => {
+                account.acknowledged.push(n);
+                if matches!(manner, Manner::Transaction | Manner::PreparedTransaction) {
+                    account.acknowledged.push(n + 1);
+                }
+                account.stale += u64::from(!fresh);
+                conn = Some(open);
+            }
+            Err(error) => {
+                account.doubtful.push(n);
+                account
+                    .errors
+                    .push(format!("{n} after {:?}: {error}", begun.elapsed()));
+            }
+        }
+        account.longest = account.longest.max(begun.elapsed());
+    }
+    account
+}
+
+/// One write and a read of it; false if that does not show it.
+async fn one(conn: &mut Conn, manner: Manner, id: u64, n: u64) -> Result<bool, mysql_async::Error> {
+    let insert = "INSERT INTO ledger (writer, n) VALUES (?, ?)";
+    let select = format!("SELECT COUNT(*) FROM ledger WHERE writer = {id} AND n = {n}");
+    match manner {
+        Manner::Text => {
+            conn.query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})"))
+                .await?;
+        }
+        Manner::Prepared => conn.exec_drop(insert, (id, n)).await?,
+        Manner::Transaction => {
+            let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+            transaction
+                .query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})"))
+                .await?;
+            let own: Option<u64> = transaction.query_first(&select).await?;
+            transaction
+                .query_drop(format!(
+                    "INSERT INTO ledger (writer, n) VALUES ({id}, {})",
+                    n + own.unwrap_or(100)
+                ))
+                .await?;
+            transaction.commit().await?;
+        }
+        Manner::PreparedTransaction => {
+            let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+            transaction.exec_drop(insert, (id, n)).await?;
+            let own: Option<u64> = transaction.query_first(&select).await?;
+            transaction
+                .exec_drop(insert, (id, n + own.unwrap_or(100)))
+                .await?;
+            transaction.commit().await?;
+        }
+    }
+    Ok(conn.query_first(select).await? == Some(1_u64))
+}
