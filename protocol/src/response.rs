@@ -116,6 +116,9 @@ pub struct Walker {
     /// (MySQL 9.7 under `resultset_metadata=NONE`).
     bare: bool,
     hands_out_counts: bool,
+    parts_rows: bool,
+    /// What was passed last is of rows: see [`Walker::parting_rows`].
+    in_rows: bool,
 }
 
 impl Walker {
@@ -137,6 +140,8 @@ impl Walker {
             out_params: false,
             bare: false,
             hands_out_counts: false,
+            parts_rows: false,
+            in_rows: false,
         }
     }
 
@@ -147,6 +152,22 @@ impl Walker {
             hands_out_counts: true,
             ..self
         }
+    }
+
+    /// Rows are passed by themselves, not in one run with the definitions before them: [`Self::is_in_rows`] tells, behind
+    /// a step that passed something, what it was.
+    #[must_use]
+    pub fn parting_rows(self) -> Self {
+        Self {
+            parts_rows: true,
+            ..self
+        }
+    }
+
+    /// Whether the last step passed bytes of rows, where [`Self::parting_rows`] asked for it.
+    #[must_use]
+    pub fn is_in_rows(&self) -> bool {
+        self.in_rows
     }
 
     /// Whether the whole reply was stepped over. What follows in the input belongs to the next.
@@ -190,6 +211,12 @@ impl Walker {
                     0 => Err(DecodeError::Finished),
                     _ => Ok(Step::Pass(at)),
                 };
+            }
+            if self.parts_rows && self.in_rows != (self.state == State::Rows) {
+                if at > 0 {
+                    return Ok(Step::Pass(at));
+                }
+                self.in_rows = !self.in_rows;
             }
             if self.state == State::Rows {
                 let passed = self.pass_rows(rest);

@@ -466,6 +466,8 @@ pub struct Limits {
     pub prepared_statements: usize,
     /// Most bytes that the prepared statements of all sessions take, divided among the workers.
     pub prepared_bytes: usize,
+    /// Most bytes that the open transactions of all sessions may take (`[failover]`), divided among the workers.
+    pub recorded_bytes: usize,
     /// Statement shapes whose analysis a worker keeps.
     pub statement_cache: usize,
 }

@@ -26,6 +26,7 @@ mod read_back;
 mod reading;
 pub mod registry;
 mod relay;
+pub mod replay;
 mod replicate;
 pub(crate) mod reports;
 mod run;
@@ -74,6 +75,7 @@ use reading::Reading;
 use registry::{Handle, Signal};
 pub(crate) use relay::swallow;
 use relay::{Client, Swallowed};
+use replay::record::Record;
 use settings::Settings;
 use statements::Statements;
 use tail::Tail;
@@ -167,6 +169,8 @@ pub(crate) struct Session {
     statements: Statements,
     /// Its statements by text.
     names: Names,
+    /// The open transaction, or the one that may be beginning.
+    record: Option<Box<Record>>,
     /// The connection it keeps, while something ties it.
     lease: Option<Lease>,
     /// The connections it used last, one a server: soft leases.

@@ -43,6 +43,7 @@ use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
 use crate::session::registry::Registry;
+use crate::session::replay::record::{Limits, Shelf};
 use crate::topology::{self, Flavor, Role, ServerId, Topology};
 use accounts::{Accounts, Method};
 use failed_logins::FailedLogins;
@@ -109,6 +110,8 @@ pub struct Worker {
     pub pools: Vec<Rc<Pool>>,
     pub classifier: RefCell<Classifier>,
     pub library: Library,
+    /// For the transactions that are open.
+    pub shelf: Shelf,
     pub registry: Rc<Registry>,
     pub schemas: Schemas,
     pub vouchers: Vouchers,
@@ -171,6 +174,13 @@ impl Worker {
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
+            shelf: Shelf::new(Limits {
+                session: config
+                    .failover
+                    .as_ref()
+                    .map_or(0, |failover| failover.replay_bytes),
+                worker: share::of(config.limits.recorded_bytes, index, workers),
+            }),
             registry: Rc::default(),
             schemas: Schemas::default(),
             vouchers: Vouchers::default(),
@@ -485,6 +495,11 @@ impl Worker {
                 "limits.prepared_bytes",
                 self.library.limit(),
                 self.library.taken(),
+            ),
+            row(
+                "limits.recorded_bytes",
+                self.shelf.limits().worker,
+                self.shelf.taken(),
             ),
             row("limits.statement_cache", cache, cached),
         ]

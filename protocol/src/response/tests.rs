@@ -285,3 +285,63 @@ fn a_report_of_changed_state_behind_the_definitions_does_not_end_the_reply() {
         assert!(walker.is_done() && at == bytes.len(), "{split}");
     }
 }
+
+/// Whoever sums up rows gets their bytes and no others, wherever the input was cut.
+#[test]
+fn rows_are_passed_by_themselves() {
+    const MORE_EOF: &[u8] = &[0xfe, 0, 0, 0x0a, 0];
+    const MORE_OK_AS_EOF: &[u8] = &[0xfe, 0, 0, 0x0a, 0, 0, 0];
+    let legacy: [&[u8]; 12] = [
+        b"\x02",
+        COLUMN,
+        COLUMN,
+        EOF,
+        b"\x01a\x01b",
+        b"\x01c\x01d",
+        MORE_EOF,
+        b"\x01",
+        COLUMN,
+        EOF,
+        b"\x03efg",
+        EOF,
+    ];
+    let modern: [&[u8]; 10] = [
+        b"\x02",
+        COLUMN,
+        COLUMN,
+        b"\x01a\x01b",
+        b"\x01c\x01d",
+        MORE_OK_AS_EOF,
+        b"\x01",
+        COLUMN,
+        b"\x03efg",
+        OK_AS_EOF,
+    ];
+    for (caps, parts) in [(LEGACY, &legacy[..]), (MODERN, &modern[..])] {
+        let bytes = packets(parts);
+        let rows: Vec<u8> = (1_u8..)
+            .zip(parts)
+            .filter(|(_, part)| part.len() > 3 && part[0] <= 3 && **part != COLUMN)
+            .flat_map(|(seq, part)| [&[part.len() as u8, 0, 0, seq], *part].concat())
+            .collect();
+        for split in 0..bytes.len() {
+            let mut walker = Walker::new(Expect::Query, caps).parting_rows();
+            let (mut at, mut passed) = (0, Vec::new());
+            for end in [split, bytes.len()] {
+                while !walker.is_done() {
+                    match walker.step(&bytes[at..end]).expect("a reply") {
+                        Step::Pass(count) => {
+                            if walker.is_in_rows() {
+                                passed.extend_from_slice(&bytes[at..at + count]);
+                            }
+                            at += count;
+                        }
+                        Step::Packet { len, .. } => at += len,
+                        Step::Need(_) => break,
+                    }
+                }
+            }
+            assert_eq!(passed, rows, "cut at {split}");
+        }
+    }
+}

@@ -248,6 +248,7 @@ fn limits(table: &mut Table<'_>) -> Limits {
         // The server's own default of max_prepared_stmt_count.
         prepared_statements: table.or("prepared_statements", 16 * KIB - 2),
         prepared_bytes: table.or("prepared_bytes", Size(256 * MIB)).0,
+        recorded_bytes: table.or("recorded_bytes", Size(256 * MIB)).0,
         statement_cache: table.or("statement_cache", 10_000),
     }
 }

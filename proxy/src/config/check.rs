@@ -258,6 +258,12 @@ impl Check<'_> {
             (mib, 1024 * gib),
             show_size,
         );
+        self.range(
+            "limits.recorded_bytes",
+            limits.recorded_bytes,
+            (0, 1024 * gib),
+            show_size,
+        );
         if let Some(failover) = &config.failover {
             self.range(
                 "failover.replay_bytes",
@@ -267,6 +273,16 @@ impl Check<'_> {
             );
         }
         let workers = config.listener.workers.max(1);
+        if let Some(failover) = &config.failover
+            && limits.recorded_bytes / workers < failover.replay_bytes
+        {
+            let fault = Fault::Contradiction(format!(
+                "is divided among {workers} workers, and each must have room for a transaction of failover.replay_bytes \
+                 ({}); raise it or lower that",
+                show_size(failover.replay_bytes)
+            ));
+            self.fault("limits.recorded_bytes", &["failover.replay_bytes"], fault);
+        }
         if limits.prepared_bytes / workers <= limits.statement_bytes {
             let fault = Fault::Contradiction(format!(
                 "is divided among {workers} workers, and each must have room for a statement of limits.statement_bytes \

@@ -129,6 +129,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "command_bytes",
             "prepared_statements",
             "prepared_bytes",
+            "recorded_bytes",
             "statement_cache",
         ],
         repeated: false,

@@ -145,6 +145,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             command_bytes: 1 << 30,
             prepared_statements: 16_382,
             prepared_bytes: 256 << 20,
+            recorded_bytes: 256 << 20,
             statement_cache: 10_000,
         },
         servers: vec![server("a", "127.0.0.1:3306"), server("b", "127.0.0.1:3307")],

@@ -174,6 +174,7 @@ impl Session {
         self.statements.clear();
         self.names = Names::default();
         self.ties = Ties::default();
+        self.forget_record();
         self.handle.pins.set(self.ties.pins);
         self.handle.transaction.set(false);
         // A new one: the old value stays with the connection that made it, and nobody asks for it.

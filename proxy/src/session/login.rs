@@ -265,6 +265,7 @@ async fn welcome(
         insert_id: Rc::default(),
         statements: Statements::default(),
         names: Names::default(),
+        record: None,
         lease: None,
         last: [None; 2],
         last_server: None,

@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use super::hold::Outcome;
 use super::registry::{Handle, Signal};
+use super::replay::digest::{Digest, Rows};
 use super::reports::Filter;
 use super::settings::{Settings, Variable};
 use super::upload::carry_file;
@@ -136,6 +137,8 @@ pub(crate) struct Learned {
     pub(crate) wants_file: Option<u8>,
     /// Bytes of such files.
     pub(crate) uploaded: u64,
+    /// The sum of what the client was told, where the statement is kept for being played again.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// How a reply is to be carried.
@@ -177,9 +180,13 @@ pub(crate) async fn carry(
     if client.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA) {
         walker = walker.handing_out_counts();
     }
+    if learned.digest.is_some() {
+        walker = walker.parting_rows();
+    }
+    let mut rows = learned.digest.map(|_| Rows::default());
     let mut kept = Vec::new();
     loop {
-        let Walked { ready, needed } = walk(&mut walker, connection, |connection, packet| {
+        let Walked { ready, needed } = walk(&mut walker, connection, rows.as_mut(), |connection, packet| {
             let len = learn(connection, packet, client, learned)?;
             Ok(match learned.wants_file {
                 Some(_) => ControlFlow::Break(len),
@@ -229,6 +236,9 @@ pub(crate) async fn carry(
         }
         if walker.is_done() {
             learned.rows = walker.rows();
+            if let (Some(digest), Some(rows)) = (&mut learned.digest, &rows) {
+                digest.rows(rows);
+            }
             return Ok(if manner.keep {
                 Carried::Kept(kept)
             } else {
@@ -250,7 +260,7 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
     let mut swallowed = Swallowed::default();
     loop {
         let error = &mut swallowed.error;
-        let Walked { ready, needed } = walk(&mut walker, connection, |connection, packet| {
+        let Walked { ready, needed } = walk(&mut walker, connection, None, |connection, packet| {
             let Packet { at, len, kind } = packet;
             if kind == Control::Err {
                 let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
@@ -373,6 +383,9 @@ fn learn(
             learned.outcome.failed = true;
             learned.outcome.status = None;
             learned.reported = false;
+            if let Some(digest) = &mut learned.digest {
+                digest.error(packet.code);
+            }
         }
         Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
         Control::ColumnCount => return Ok(say_that_metadata_follows(connection, at, len)),
@@ -413,6 +426,9 @@ fn learn_ok(
     // Behind a procedure that used a cursor itself, MySQL 9.7.4 still says in the last OK that there is one.
     learned.cursor &= payload.first() == Some(&OK_AS_EOF_HEADER);
     learned.reported = true;
+    if let (Some(digest), Some(affected)) = (&mut learned.digest, learned.affected) {
+        digest.done(affected, ok.last_insert_id, learned.told);
+    }
     if ok.last_insert_id != 0 {
         learned.insert_id = ok.last_insert_id;
     }

@@ -16,6 +16,7 @@ use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
+use super::replay::digest::Digest;
 use super::replicate::carry_dump;
 use super::send::Preamble;
 use super::{Command, End, Session};
@@ -94,6 +95,10 @@ impl Work {
 }
 
 /// How a statement ended for the session: carried, or refused by Tandem (the client was told).
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a statement, which must not allocate"
+)]
 pub(super) enum Ran {
     Carried { carried: Carried, learned: Learned },
     Refused,
@@ -422,7 +427,9 @@ impl Session {
                 if work.facts.links.contains(Links::SKIPS_ROWS) {
                     learned.told = aftermath::offset(self.text_of(work));
                 }
+                let recorded = self.recorded(&learned);
                 self.settle(lease, &work.facts, &learned, settings);
+                self.settle_record(recorded);
                 Ok((carried, learned))
             }
             Err(failed) => Err(self.give_up(lease, failed, leeway, forwarded)),
@@ -493,6 +500,7 @@ impl Session {
             // Nor is it to find what another session left.
             preamble.forget_rows(connection.capabilities);
         }
+        self.record(work, learned);
         self.transmit(connection, work, &mut preamble).await?;
         if work.silent {
             return Ok(Carried::All);
@@ -545,7 +553,10 @@ impl Session {
                 return Ok(carried);
             };
             connection.close_prepared(prepared.id);
-            *learned = Learned::default();
+            *learned = Learned {
+                digest: learned.digest.map(|_| Digest::default()),
+                ..Learned::default()
+            };
             manner.withhold[1] = &[];
             self.transmit(connection, work, &mut Preamble::default()).await?;
         }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use tandem_protocol::response::{Control, Step, Walker};
 
 use super::relay::Error;
+use super::replay::digest::Rows;
 use crate::backend::Connection;
 
 /// How far the reply can be followed in what has arrived.
@@ -24,7 +25,7 @@ pub(super) struct Packet {
     pub(super) kind: Control,
 }
 
-/// Walks to the end of what has arrived, or of the reply.
+/// Walks to the end of what has arrived, or of the reply. Rows are added to `rows`, if the walker parts them.
 ///
 /// `look` is shown each packet that means something, may change it in the inbox, and says how long it is then; it breaks
 /// off where nothing that follows may be looked at yet.
@@ -35,6 +36,7 @@ pub(super) struct Packet {
 pub(super) fn walk(
     walker: &mut Walker,
     connection: &mut Connection,
+    mut rows: Option<&mut Rows>,
     mut look: impl FnMut(&mut Connection, Packet) -> Result<ControlFlow<usize, usize>, Error>,
 ) -> Result<Walked, Error> {
     let mut ready = 0;
@@ -44,7 +46,14 @@ pub(super) fn walk(
             break;
         }
         match walker.step(input)? {
-            Step::Pass(count) => ready += count,
+            Step::Pass(count) => {
+                if let Some(rows) = rows.as_deref_mut()
+                    && walker.is_in_rows()
+                {
+                    rows.add(&input[..count]);
+                }
+                ready += count;
+            }
             Step::Need(needed) => return Ok(Walked { ready, needed }),
             Step::Packet { len, kind } => match look(connection, Packet { at: ready, len, kind })? {
                 ControlFlow::Continue(len) => ready += len,

@@ -194,6 +194,7 @@ const ADDITIONS: &[Broken] = &[
     add("[limits]", "prepared_statements = 0", "limits.prepared_statements", "from 1 to 1048576"),
     add("[limits]", "prepared_bytes = \"2KiB\"", "limits.prepared_bytes", "from 1MiB to 1024GiB, not 2KiB"),
     add("[limits]", "prepared_bytes = \"1MiB\"", "", "must have room for a statement of limits.statement_bytes (1MiB)"),
+    add("[limits]", "recorded_bytes = 5.5", "limits.recorded_bytes", "a size such as"),
     add("[limits]", "statement_cache = 0", "limits.statement_cache", "from 1 to 10000000"),
     add("[[user]]", "name = \"app\" # again", "", "is there already"),
     add("[[user]]", "nmae = \"second\"", "user[1].nmae", "did you mean \"name\"?"),
