@@ -348,11 +348,11 @@ async fn replication_is_the_operators_where_there_is_a_pair() {
     }
 }
 
-/// What Tandem runs itself or refuses can be prepared as on the server; only its execution is refused.
+/// What Tandem runs itself or refuses can be prepared as on the server; it is done, or refused, when it is executed.
 #[tokio::test]
-async fn a_kill_can_be_prepared_and_not_executed() {
+async fn a_kill_that_has_a_name_is_tandems_too() {
     let mut conn = cluster().await.client().await;
-    for statement in ["KILL 0", "SHUTDOWN"] {
+    for (statement, executed) in [("KILL 0", 1094), ("SHUTDOWN", 1047)] {
         let prepare = format!("PREPARE s FROM '{statement}'");
         let ours = code(conn.query_drop(&prepare).await);
         let mut root = cluster().await.direct(cluster().await.a()).await;
@@ -360,10 +360,16 @@ async fn a_kill_can_be_prepared_and_not_executed() {
         if ours.is_none() {
             assert_eq!(
                 code(conn.query_drop("EXECUTE s").await),
-                Some(1047),
+                Some(executed),
                 "{statement}"
             );
         }
+    }
+    if cluster().await.a().engine().flavor() == Flavor::MariaDb {
+        let mut victim = cluster().await.client().await;
+        let kill = format!("EXECUTE IMMEDIATE 'KILL {}'", victim.id());
+        conn.query_drop(kill).await.expect("killed");
+        assert!(victim.ping().await.is_err());
     }
     conn.ping().await.expect("the session goes on");
 }

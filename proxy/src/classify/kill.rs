@@ -24,8 +24,8 @@ pub enum Victim {
     Statement,
 }
 
-/// Reads `KILL [HARD | SOFT] [CONNECTION | QUERY [ID]] number or expression`; `None` for `KILL USER`, several
-/// statements, and what is no KILL at all.
+/// Reads `KILL [HARD | SOFT] [CONNECTION | QUERY [ID]] number or expression`; `None` for `KILL USER`, where a
+/// parameter has the number, several statements, and what is no KILL at all.
 pub fn parse(text: &[u8], dialect: Dialect) -> Option<Kill> {
     let mut lexer = Lexer::new(text, dialect);
     let mut tokens: Vec<Token> = lexer.by_ref().collect();
@@ -48,7 +48,8 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Option<Kill> {
     skip(&["KILL"])?;
     skip(&["HARD", "SOFT"]);
     let query_only = skip(&["CONNECTION", "QUERY"]) == Some(1);
-    if skip(&["USER"]).is_some() || rest.iter().any(|token| token.kind == Kind::Semicolon) {
+    let elsewhere = |token: &Token| matches!(token.kind, Kind::Semicolon | Kind::Param);
+    if skip(&["USER"]).is_some() || rest.iter().any(elsewhere) {
         return None;
     }
     let victim = match rest {
@@ -114,6 +115,8 @@ mod tests {
             "KILL QUERY",
             "KILL USER app",
             "KILL HARD QUERY USER app",
+            "KILL ?",
+            "KILL QUERY ? + 1",
             "SELECT 1",
             "KILL 'x",
             "KILL 1; KILL 2",

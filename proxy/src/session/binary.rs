@@ -199,10 +199,6 @@ impl Session {
 
     /// A prepared `KILL`: the server would end somebody else's connection.
     async fn kill_prepared(&mut self, command: Command, prepared: &Prepared) -> Result<(), End> {
-        if prepared.params > 0 {
-            let complaint = Complaint::unsupported("KILL with a parameter");
-            return self.refuse_binary(command, &complaint).await;
-        }
         self.skip(command).await?;
         let dialect = Reading::new(&prepared.settings, &self.worker.topology.load()).dialect;
         self.kill_as(&prepared.text, dialect).await

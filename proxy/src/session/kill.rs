@@ -31,7 +31,7 @@ impl Session {
     /// Does what the text of a `KILL` says.
     pub(super) async fn kill_as(&mut self, text: &[u8], dialect: Dialect) -> Result<(), End> {
         let Some(kill) = kill::parse(text, dialect) else {
-            let what = "KILL USER, or KILL beside other statements,";
+            let what = "KILL USER, KILL with a parameter, or KILL beside other statements,";
             return self.complain(&Complaint::unsupported(what)).await;
         };
         let session = match kill.victim {

@@ -4,10 +4,8 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
-use super::complaint::Complaint;
 use super::run::{Ran, Work};
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Pins};
@@ -17,9 +15,17 @@ use crate::classify::named::{self, Named};
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// What they do, where their text was there to be read.
-    known: FxHashMap<Box<[u8]>, Option<Rc<Facts>>>,
+    known: FxHashMap<Box<[u8]>, Option<Inner>>,
     /// There may be others.
     incomplete: bool,
+}
+
+/// The statement that is behind a name, or in an `EXECUTE IMMEDIATE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
+    facts: Rc<Facts>,
+    /// Of a `KILL`, which Tandem does itself.
+    kill: Option<Rc<[u8]>>,
 }
 
 impl Names {
@@ -29,19 +35,19 @@ impl Names {
     }
 
     /// What is executed under this name; the outer `None` where nothing is.
-    fn find(&self, name: &[u8]) -> Option<Option<Rc<Facts>>> {
+    fn find(&self, name: &[u8]) -> Option<Option<Inner>> {
         match self.known.get(name) {
             Some(facts) => Some(facts.clone()),
             None => self.incomplete.then_some(None),
         }
     }
 
-    fn note(&mut self, done: Option<Named>, facts: Option<Rc<Facts>>, failed: bool, limit: usize) {
+    fn note(&mut self, done: Option<Named>, inner: Option<Inner>, failed: bool, limit: usize) {
         match done {
             Some(Named::Prepare { name, .. }) if !failed => {
                 self.incomplete |= self.known.len() >= limit;
                 if !self.incomplete {
-                    self.known.insert(name, facts);
+                    self.known.insert(name, inner);
                 }
             }
             // The manual of PREPARE: an older one of that name is gone first, whatever becomes of the new one. Where
@@ -63,11 +69,13 @@ impl Session {
     /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
     pub(super) async fn named(&mut self, command: Command, facts: Rc<Facts>) -> Result<(), End> {
         let dialect = self.reading().dialect;
-        let text = &self.client.inbox.bytes()[HEADER_LEN + 1..command.head];
+        let text = &self.client.inbox.bytes()[command.text_at..command.head];
         let named = named::parse(text, dialect);
         let inner = match &named {
             Some(Named::Prepare { text: Some(text), .. } | Named::Immediate { text: Some(text) }) => {
-                Some(self.worker.classifier.borrow_mut().classify(text, dialect).facts)
+                let facts = self.worker.classifier.borrow_mut().classify(text, dialect).facts;
+                let kill = (facts.kind == Kind::Kill).then(|| Rc::from(&**text));
+                Some(Inner { facts, kill })
             }
             _ => None,
         };
@@ -77,22 +85,24 @@ impl Session {
             Some(Named::Immediate { .. }) => inner.clone(),
             _ => None,
         };
-        let complaint = runs.and_then(|inner| match inner.kind {
-            Kind::Kill => Some(Complaint::unsupported("KILL as a statement with a name")),
-            _ => self.operators_only(&inner),
-        });
-        if let Some(complaint) = complaint {
-            self.skip(command).await?;
-            return self.complain(&complaint).await;
+        if let Some(Inner { facts, kill }) = runs {
+            if let Some(complaint) = self.operators_only(&facts) {
+                self.skip(command).await?;
+                return self.complain(&complaint).await;
+            }
+            if let Some(text) = kill {
+                self.skip(command).await?;
+                return self.kill_as(&text, dialect).await;
+            }
         }
         let facts = match &named {
             Some(Named::Execute { name }) => match self.names.find(name) {
-                Some(Some(inner)) => executes(&facts, &inner, Pins::TEXT_PREPARED),
+                Some(Some(inner)) => executes(&facts, &inner.facts, Pins::TEXT_PREPARED),
                 Some(None) => unpinned(&facts, Pins::TEXT_PREPARED | Pins::UNKNOWN),
                 None => unpinned(&facts, Pins::empty()),
             },
             Some(Named::Immediate { .. }) => match &inner {
-                Some(inner) => executes(&facts, inner, Pins::empty()),
+                Some(inner) => executes(&facts, &inner.facts, Pins::empty()),
                 None => facts,
             },
             _ => facts,
