@@ -12,7 +12,7 @@ help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
 	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once"
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, random statements, 500 clients for a minute, a dump of 200 MB"
-	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours)"
+	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours); MTR=\"--every 50\" for a taste"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
 	@echo "make bench  what a statement costs Tandem in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
@@ -42,9 +42,10 @@ soak:
 	SECONDS_EACH=60 .ci/fuzz
 	TANDEM_DUMP_MB=200 $(CARGO) test --workspace --test clients -- --nocapture dump
 
-mtr: build
-	@$(INSTALL) server client mtr
-	tests/mtr/run.py
+mtr:
+	@$(INSTALL) build server client mtr
+	$(CARGO) build --workspace --bin tandem
+	tests/mtr/run.py $(MTR)
 
 fuzz:
 	@$(INSTALL) build

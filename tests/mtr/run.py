@@ -2,11 +2,17 @@
 """MariaDB's own test suite through Tandem: every test of the suite `main` that passes directly twice has to pass
 through Tandem, but for the exceptions, which stand with their reasons in `exceptions.txt`.
 
-    tests/mtr/run.py                     one server behind Tandem, then the pair
+    tests/mtr/run.py                     one server behind Tandem, then the pair, with each protocol of which there is a
+                                         list of what passes directly
     tests/mtr/run.py --setting one       only that; `pair` likewise
     tests/mtr/run.py --protocol ps       every statement as a prepared one (mtr's --ps-protocol); also view, cursor
     tests/mtr/run.py --setting pair main.select main.join      only these tests
+    tests/mtr/run.py --every 50          only each fiftieth
     tests/mtr/run.py --verify-direct     makes direct-PROTOCOL.txt anew: what passes directly, twice
+    tests/mtr/run.py --resume …          goes on where a run with the same options was ended
+
+What becomes of each test is written into `journal.txt` in the folder of --var as soon as it is known,
+and at the end `summary.txt`, which is printed too.
 
 The servers have the data that mtr makes for its own, and the options that each test's files ask for. The pair's second
 server replicates from the first; when a test has made that impossible (RESET MASTER), it is made to follow again.
@@ -22,11 +28,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import namedtuple
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MTR = Path("/usr/share/mysql/mysql-test")
-TANDEM = Path(os.environ.get("TANDEM", HERE.parents[1] / "target/release/tandem"))
+TANDEM = Path(os.environ.get("TANDEM", HERE.parents[1] / "target/debug/tandem"))
 # One mtr for so many tests: after a failure the next batch begins with fresh servers, since a test that fails
 # leaves behind what others trip over.
 BATCH = 40
@@ -37,49 +44,81 @@ SERVER = ["--log-output=file", "--log-bin=master-bin", "--log-slave-updates", "-
           "--proxy-protocol-networks=*"]
 # Tests with one of these restart or end the server, which is none of theirs here.
 RESTARTS = re.compile(r"shutdown_server|restart_mysqld|shutdown_mysqld|start_mysqld|kill_mysqld|MYSQLD_BOOTSTRAP")
+VERDICTS = ["disabled", "skipped", "pass", "fail"]
 SOURCE = re.compile(r"^\s*(?:--\s*)?source\s+([^\s;]+)", re.M | re.I)
 RESULT = re.compile(r"^(main\.\S+)(?: '[^']*')* +(?:w\d+ +)?\[ (pass|fail|skipped|disabled)", re.M)
 
 
 def main():
     options = arguments()
+    # Whoever ends it finds no servers left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     where = options.var.resolve()
     if len(str(where)) > 60:
         sys.exit(f"{where} is too long a path for the sockets in it: name a shorter one with --var")
-    shutil.rmtree(where, ignore_errors=True)
-    where.mkdir(parents=True)
+    if not options.resume:
+        shutil.rmtree(where, ignore_errors=True)
+        where.mkdir(parents=True)
+    # A build meanwhile must not change what is tested.
+    shutil.copy2(TANDEM, where / "tandem")
+    journal = Journal(where / "journal.txt")
+    protocols = options.protocol or [name for name in PROTOCOLS if direct_file(name).exists()]
     if options.verify_direct:
-        return verify_direct(where, options)
-    tests = options.tests or direct_list(options.protocol)
-    settings = options.setting or ["one", "pair"]
-    verdicts = [judge(where, setting, options.protocol, tests) for setting in settings]
-    return max(verdicts)
+        for protocol in options.protocol or ["text"]:
+            verify_direct(where, journal, protocol, options.tests)
+        return 0
+    verdicts = []
+    for protocol in protocols:
+        tests = direct_list(protocol)
+        if options.tests:
+            for test in set(options.tests) - set(tests):
+                print(f"{test} is not in {direct_file(protocol).name}")
+            tests = [test for test in options.tests if test in tests]
+        tests = tests[::options.every]
+        verdicts += [judge(where, journal, setting, protocol, tests) for setting in options.setting or ["one", "pair"]]
+    summary = table([Verdict._fields, *verdicts])
+    (where / "summary.txt").write_text(summary)
+    print(summary, end="")
+    # Exceptions that pass are no mistake: some of them do now and then.
+    return int(any(verdict.failed for verdict in verdicts))
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*")
     parser.add_argument("--setting", action="append", choices=["one", "pair"])
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="text")
+    parser.add_argument("--protocol", action="append", choices=PROTOCOLS)
+    parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--verify-direct", action="store_true")
-    parser.add_argument("--var", type=Path, default=Path("/tmp/tandem-mtr"), help="a folder that is emptied first")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--var", type=Path, default=Path("/tmp/tandem-mtr"), help="a folder that is emptied first, unless --resume")
     return parser.parse_args()
 
 
-def judge(where, setting, protocol, tests):
-    """Runs the tests through Tandem and compares with the exceptions; 1 when another one fails."""
+Verdict = namedtuple("Verdict", "protocol setting direct through skipped exceptions failed")
+
+
+def table(rows):
+    """Rows of words and numbers, one below the other."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths)) + "\n" for row in rows)
+
+
+def judge(where, journal, setting, protocol, tests):
+    """Runs the tests through Tandem and compares with the exceptions."""
     excepted = exceptions(setting, protocol)
     with Ground(where / f"{protocol}-{setting}", setting, protocol) as ground:
         # What is known to fail spoils the servers for those behind it: it comes last, alone.
-        results = ground.run([test for test in tests if test not in excepted])
+        results = ground.run([test for test in tests if test not in excepted], journal.part(protocol, setting, "company"))
         failed = [test for test in tests if results.get(test) not in ("pass", "skipped")]
         # Alone and on fresh servers: what fails only after another one's failure does not count.
-        again = ground.run(failed, size=1)
+        again = ground.run(failed, journal.part(protocol, setting, "alone"), size=1)
     lasting = [test for test in failed if again.get(test) != "pass"]
     skipped = [test for test in tests if results.get(test) == "skipped"]
     unexpected = [test for test in lasting if test not in excepted]
     recovered = [test for test in excepted if test in tests and test not in lasting]
-    print(f"{protocol}, {setting}: {len(tests)} tests pass directly; through Tandem "
+    print(f"{protocol}, {setting}: {len(tests)} tests pass directly twice; through Tandem "
           f"{len(tests) - len(lasting) - len(skipped)} pass, {len(skipped)} are skipped, {len(lasting)} fail, "
           f"{len(lasting) - len(unexpected)} of them known exceptions")
     for test in failed:
@@ -90,19 +129,18 @@ def judge(where, setting, protocol, tests):
     for test in recovered:
         print(f"  PASSES NOW       {test}   take it off exceptions.txt: {excepted[test]}")
     sys.stdout.flush()
-    # Some of them pass now and then.
-    return int(bool(unexpected))
+    return Verdict(protocol, setting, direct=len(tests), through=len(tests) - len(lasting) - len(skipped),
+                   skipped=len(skipped), exceptions=len(lasting) - len(unexpected), failed=len(unexpected))
 
 
-def verify_direct(where, options):
+def verify_direct(where, journal, protocol, tests):
     """What passes directly, twice, the second time in other company."""
-    protocol = options.protocol
-    names = options.tests or sorted(f"main.{file.stem}" for file in (MTR / "main").glob("*.test"))
+    names = tests or sorted(f"main.{file.stem}" for file in (MTR / "main").glob("*.test"))
     names = [name for name in names if server_options(name) is not None]
     with Ground(where / f"{protocol}-direct", "direct", protocol) as ground:
-        first = ground.run(names)
+        first = ground.run(names, journal.part(protocol, "direct", "first"))
         passing = [test for test in names if first.get(test) == "pass"]
-        second = ground.run(passing)
+        second = ground.run(passing, journal.part(protocol, "direct", "second"))
     twice = [test for test in passing if second.get(test) == "pass"]
     version = subprocess.run(["mariadbd", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     count = list(first.values()).count
@@ -112,7 +150,6 @@ def verify_direct(where, options):
             f"{len(twice)} twice.\n")
     direct_file(protocol).write_text(head + "".join(f"{test}\n" for test in twice))
     print(head, end="")
-    return 0
 
 
 def direct_file(protocol):
@@ -166,6 +203,36 @@ def server_options(test):
     return None if "$" in "".join(options) else tuple(options)
 
 
+class Journal:
+    """What became of each test so far: `PART | test | verdict`, added to as the tests go."""
+
+    def __init__(self, file):
+        self.file = file
+        self.parts = {}
+        for line in file.read_text().splitlines() if file.exists() else []:
+            name, test, verdict = line.split(" | ")
+            self.part(name).learn(test, verdict)
+
+    def part(self, *name):
+        name = " ".join(name)
+        return self.parts.setdefault(name, Part(self, name))
+
+
+class Part:
+    def __init__(self, journal, name):
+        self.journal, self.name = journal, name
+        self.known = {}
+
+    def learn(self, test, verdict):
+        """A test that runs in several combinations passes if one is not skipped and none fails."""
+        self.known[test] = max(verdict, self.known.get(test, verdict), key=VERDICTS.index)
+
+    def note(self, test, verdict):
+        self.learn(test, verdict)
+        with self.journal.file.open("a") as out:
+            out.write(f"{self.name} | {test} | {verdict}\n")
+
+
 class Ground:
     """Servers and, unless the setting is `direct`, Tandem in front of them; all of it stops at the end."""
 
@@ -175,7 +242,7 @@ class Ground:
         self.log = where / "mtr.log"
         self.running = []
         names = ["a", "b"] if setting == "pair" else ["a"]
-        self.servers = [Server(where / name, number) for number, name in enumerate(names, 1)]
+        self.servers = [Server(where / name, number, setting != "direct") for number, name in enumerate(names, 1)]
 
     def __enter__(self):
         for server in self.servers:
@@ -185,24 +252,28 @@ class Ground:
     def __exit__(self, *_):
         self.stop()
 
-    def run(self, tests, size=BATCH):
+    def run(self, tests, part, size=BATCH):
         """What becomes of each test; those that want the same options of the server go together."""
         groups = {}
         for test in tests:
-            groups.setdefault(server_options(test) or (), []).append(test)
-        results, done = {}, 0
+            if test not in part.known:
+                groups.setdefault(server_options(test) or (), []).append(test)
+        done = len(tests) - sum(map(len, groups.values()))
         for options, group in sorted(groups.items(), key=lambda item: -len(item[1])):
             fresh = False
             for start in range(0, len(group), size):
                 batch = group[start:start + size]
                 fresh = fresh or self.start(options)
-                found = self.mtr(batch) if fresh else {}
-                results.update(found)
+                if fresh:
+                    self.mtr(batch, part)
+                for test in batch:
+                    if test not in part.known:
+                        part.note(test, "fail")
                 done += len(batch)
-                bad = [test for test in batch if found.get(test) not in ("pass", "skipped", "disabled")]
+                bad = [test for test in batch if part.known[test] == "fail"]
                 fresh = not bad and size > 1
                 print(f"  {self.setting} {done}/{len(tests)} {' '.join(bad)}", flush=True)
-        return results
+        return part.known
 
     def start(self, options):
         """All of it anew, with data as they were at the beginning; false where the server or Tandem refuses these
@@ -223,7 +294,7 @@ class Ground:
         while self.running:
             self.running.pop().stop()
 
-    def mtr(self, tests):
+    def mtr(self, tests, part):
         """Runs mtr on an external server, the last thing that was started."""
         front = self.servers[0] if self.setting == "direct" else self.running[-1]
         # The first server's folder: tests read and write files where it does.
@@ -233,19 +304,26 @@ class Ground:
         for key, value in [("socket", front.socket), ("port", front.port), ("user", "root")]:
             command += ["--extern", f"{key}={value}"]
         env = dict(os.environ, MASTER_MYPORT=str(front.port), MASTER_MYSOCK=str(front.socket))
-        done = subprocess.run([*command, *PROTOCOLS[self.protocol], *tests], cwd=MTR, env=env, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace")
-        with self.log.open("a") as log:
-            log.write(done.stdout)
-        return dict(RESULT.findall(done.stdout))
+        command = [*command, *PROTOCOLS[self.protocol], *tests]
+        with subprocess.Popen(command, cwd=MTR, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace") as running, self.log.open("a") as log:
+            try:
+                for line in running.stdout:
+                    log.write(line)
+                    for test, verdict in RESULT.findall(line):
+                        part.note(test, verdict)
+            finally:
+                # Unless it is through, it was told to end.
+                running.terminate()
 
 
 class Server:
-    def __init__(self, where, number):
+    def __init__(self, where, number, behind):
         self.where, self.number = where, number
         self.child = None
         self.socket = where / "tmp/mysqld.1.sock"
-        self.port = free_port()
+        # Tests compare `@@port` with the port they were told, which is Tandem's: the same one, at another address.
+        self.address, self.port = f"127.0.0.{1 + number}" if behind else "*", free_port()
 
     def install(self):
         """Has mtr make the server's folder as it makes its own: accounts, tables, option file."""
@@ -268,7 +346,7 @@ class Server:
             # mtr keeps its original unwritable.
             path.chmod(path.stat().st_mode | 0o200)
         command = ["mariadbd", f"--defaults-file={self.where}/server.cnf", "--defaults-group-suffix=.1", "--user=root",
-                   f"--port={self.port}", f"--server-id={self.number}", *SERVER]
+                   f"--bind-address={self.address}", f"--port={self.port}", f"--server-id={self.number}", *SERVER]
         zone = "GMT-3"
         for option in options:
             if option.startswith("--timezone="):
@@ -286,23 +364,18 @@ class Server:
         end(self.child)
 
 
-MONITOR = ("SET SESSION sql_log_bin=0; CREATE USER tandem_monitor@localhost IDENTIFIED BY 'monitor'; "
-           "GRANT SELECT, SLAVE MONITOR, TRIGGER, SHOW VIEW ON *.* TO tandem_monitor@localhost")
-
-
 class Tandem:
     def __init__(self, where, servers):
-        self.socket, self.port = where / "tandem.sock", free_port()
+        self.socket, self.port = where / "tandem.sock", servers[0].port
         text = (HERE / "tandem.toml").read_text().replace("WHERE", str(where))
         text = text.replace("PORT", str(self.port)).replace("ADMIN", str(free_port()))
         for server in servers:
-            sql(server.socket, MONITOR)
             text += f'\n[[server]]\nname = "{server.where.name}"\naddress = "{server.socket}"\nproxy_protocol = true\n'
         file = where / "tandem.toml"
         file.write_text(text)
         file.chmod(0o600)
         with (where / "tandem.log").open("ab") as log:
-            self.child = subprocess.Popen([TANDEM, "run", "--config", file], stdout=log, stderr=log)
+            self.child = subprocess.Popen([where.parent / "tandem", "run", "--config", file], stdout=log, stderr=log)
 
     def stop(self):
         end(self.child)
@@ -322,7 +395,7 @@ class Follower:
         position = sql(self.first.socket, "SELECT @@GLOBAL.gtid_binlog_pos") or ""
         sql(self.second.socket,
             f"STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos='{position.strip()}'; "
-            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={self.first.port}, MASTER_USER='root', "
+            f"CHANGE MASTER TO MASTER_HOST='{self.first.address}', MASTER_PORT={self.first.port}, MASTER_USER='root', "
             "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1; START SLAVE")
 
     def watch(self):
