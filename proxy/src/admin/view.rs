@@ -222,6 +222,12 @@ counters! {
     retries,
     /// Statements that waited for an active master
     holds,
+    /// Transactions played again on another server, or on the same one after it was lost
+    replays,
+    /// Transactions that could not be played again
+    replays_failed,
+    /// Statements sent again for that
+    replayed_statements,
     /// Server connections lost while a session needed them
     connections_lost,
 }

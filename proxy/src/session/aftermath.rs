@@ -226,6 +226,27 @@ impl Aftermath {
         self.disturbed = true;
     }
 
+    /// How many statements have left something, to say later what was left since.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// What the session has run since `since` was run again at `place`, which holds now what that left.
+    pub fn played_again(&mut self, since: u64, place: Place, held: &mut Marks) {
+        let before = self.last.replace(place);
+        for on in [&mut self.found_on, &mut self.warned_on] {
+            if on.is_some() && *on == before {
+                *on = Some(place);
+            }
+        }
+        let made = |mark: u64| if mark > since { mark } else { 0 };
+        *held = Marks {
+            row_count: made(self.marks.row_count),
+            found_rows: made(self.marks.found_rows),
+            warnings: made(self.marks.warnings),
+        };
+    }
+
     /// What a statement with these links asks for and a connection that holds `held` does not have.
     pub fn missing(&self, links: Links, held: &Marks) -> Links {
         let mut missing =

@@ -28,6 +28,13 @@ pub(super) struct Patience {
     until: Option<tokio::time::Instant>,
 }
 
+impl Patience {
+    /// When it ends, once it has begun.
+    pub(super) fn until(&self) -> Option<tokio::time::Instant> {
+        self.until
+    }
+}
+
 /// How the waiting ended.
 #[derive(Debug)]
 pub(super) enum Waited {

@@ -284,6 +284,24 @@ impl Complaint {
         )
     }
 
+    /// As [`Self::lost`], of a server that is still there.
+    pub(super) fn left_behind(server: &str, capabilities: Capabilities) -> Self {
+        let message = format!("Tandem: server '{server}' is no longer the active master");
+        Self {
+            message,
+            ..Self::lost(server, "", true, capabilities)
+        }
+    }
+
+    /// ER_LOCK_DEADLOCK, which applications know as the word to begin a transaction anew.
+    pub(super) fn rolled_back(cause: impl fmt::Display) -> Self {
+        Self::new(
+            1213,
+            "40001",
+            format!("Tandem: the transaction was rolled back; try restarting it: {cause}"),
+        )
+    }
+
     /// A server's own error about state that Tandem had to bring along.
     pub(super) fn of_server(error: ServerError) -> Self {
         Self {

@@ -52,6 +52,15 @@ impl Default for InsertId {
 }
 
 impl InsertId {
+    /// That of a session which is known to have this value.
+    pub fn of(value: u64) -> Self {
+        Self {
+            place: Cell::new(Place::Here(value)),
+            guess: Cell::new(value),
+            arrived: Notify::new(),
+        }
+    }
+
     pub fn place(&self) -> Place {
         self.place.get()
     }

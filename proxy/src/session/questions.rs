@@ -33,7 +33,11 @@ impl Session {
                 | Links::READS_FOUND_ROWS
                 | Links::READS_DIAGNOSTICS
                 | Links::READS_CONNECTION_ID);
-        if asked.is_empty() || !matches!(work.expect, Expect::Query | Expect::Execute) {
+        // What was sent once already has had it filled in.
+        if work.command.head == 0
+            || asked.is_empty()
+            || !matches!(work.expect, Expect::Query | Expect::Execute)
+        {
             return Ok(());
         }
         let mut missing = self.aftermath.missing(asked, &connection.left);

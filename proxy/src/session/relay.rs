@@ -149,6 +149,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) withhold: [&'a [u16]; 2],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
     pub(crate) keep: bool,
+    /// The client has had its reply already, from another server: this one is only learnt from.
+    pub(crate) discard: bool,
     /// The statement may be a `LOAD DATA LOCAL`, and the client may send files.
     pub(crate) may_ask_file: bool,
 }
@@ -210,7 +212,7 @@ pub(crate) async fn carry(
             let bytes = &connection.inbox.bytes()[..ready];
             if manner.keep {
                 hold_back(&mut kept, bytes)?;
-            } else {
+            } else if !manner.discard {
                 *forwarded = true;
                 learned.bytes += ready as u64;
                 write_bounded(&mut client.stream, bytes, client.write_timeout).await?;

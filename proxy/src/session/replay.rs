@@ -1,9 +1,10 @@
 //! An open transaction survives the loss of its server: it is played again on the new active master.
 //!
-//! Here is what is kept for it, on every statement's way: [`record`] says what of which transaction, [`digest`] what of a
-//! reply has to be the same again.
+//! Here is what is kept for it, on every statement's way ([`record`] says what of which transaction, [`digest`] what of a
+//! reply has to be the same again), and when that is used; how, in [`play`].
 
 pub mod digest;
+mod play;
 pub mod record;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,11 +13,14 @@ use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame::HEADER_LEN;
 
 use self::digest::Digest;
+use self::play::Unplayed;
 use self::record::{Entry, Replied, Start, Why};
-use super::Session;
+use super::await_writer::{Lost, Patience, Waited};
+use super::complaint::Complaint;
 use super::hold::runs_code;
 use super::relay::Learned;
 use super::run::Work;
+use super::{End, Session};
 use crate::classify::facts::{Facts, Kind, Pins, Purity};
 use crate::route::Written;
 
@@ -52,6 +56,7 @@ impl Session {
                 pins: self.ties.pins,
                 insert_id: self.insert_id.guess(),
                 was_open: self.ties.in_transaction(),
+                serial: self.aftermath.serial(),
             })
         });
         if record.why_not().is_some() {
@@ -114,12 +119,134 @@ impl Session {
         }
     }
 
+    /// Whether an open transaction would be played again if its server were lost now.
+    pub(super) fn is_replayable(&self) -> bool {
+        self.record.is_some() && self.why_not_replayed().is_none() && self.ties.is_tied()
+    }
+
+    /// Its transaction is open on a server that is alive and no longer the active master.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.lease.is_some() && self.is_replayable()
+    }
+
+    /// Whether the statement that was sent last is part of a transaction, or would have begun one.
+    pub(super) fn belongs_to_transaction(&self, work: &Work) -> bool {
+        self.worker.shelf.limits().session > 0
+            && work.command.tail.is_none()
+            && (self.record.is_some() || self.ties.in_transaction())
+    }
+
+    /// Whether the statement may have ended a transaction by committing it.
+    pub(super) fn may_commit(&self, work: &Work) -> bool {
+        let facts = &work.facts;
+        match facts.kind {
+            Kind::Begin => self.ties.in_transaction(),
+            Kind::Commit | Kind::Ddl | Kind::Lock | Kind::Admin | Kind::Xa | Kind::Control => true,
+            Kind::Set => names_autocommit(self.text_of(work)),
+            kind => runs_code(kind) && facts.purity != Purity::Pure,
+        }
+    }
+
+    fn why_not_replayed(&self) -> Option<Why> {
+        match &self.record {
+            None => Some(Why::NotFromItsBeginning),
+            Some(_) if self.ties.statement => Some(Why::Cursor),
+            Some(record) => record.why_not(),
+        }
+    }
+
+    /// Plays the session's transaction again on the active master, once there is one, and leaves the session where it was
+    /// before `work`. `instead` is what the client is told if that can't be done.
+    ///
+    /// # Errors
+    /// [`End`]: the transaction is lost, and the session ends with it, so that nobody takes what follows for a part of it.
+    pub(super) async fn replay(
+        &mut self,
+        mut lost: Lost,
+        held: &mut Patience,
+        instead: Complaint,
+        work: &mut Work,
+    ) -> Result<(), End> {
+        drop(self.lease.take());
+        self.lose_write();
+        let taken_back = self.record.as_mut().and_then(|record| record.take_back());
+        if work.command.head == 0 && work.owned.is_none() {
+            work.owned = taken_back;
+        }
+        let state_lost = self.ties.statement || !(self.ties.pins - Pins::NEXT_TRANSACTION).is_empty();
+        if work.facts.kind == Kind::Rollback && !state_lost {
+            // Nothing needs to be there that it would only take away.
+            self.forget_record();
+        } else if let Some(why) = self.why_not_replayed() {
+            self.worker.count(|counters| counters.replays_failed += 1);
+            return Err(End::Complaint(
+                instead.and(format_args!("it can't be played again: {why}")),
+            ));
+        }
+        let mut tried = Some(lost);
+        loop {
+            if let Waited::Over(complaint) = self.await_writer(tried, held, instead.clone()).await? {
+                self.worker.count(|counters| counters.replays_failed += 1);
+                return Err(End::Complaint(complaint));
+            }
+            let Some(record) = self.record.take() else {
+                return Ok(());
+            };
+            if record.is_empty() {
+                self.record = Some(record);
+                return Ok(());
+            }
+            self.handle.enter("Replay");
+            let until = held.until().unwrap_or_else(tokio::time::Instant::now);
+            let played = tokio::time::timeout_at(until, self.play(&record)).await;
+            let count = record.len();
+            self.record = Some(record);
+            let cause = match played {
+                Ok(Ok(())) => {
+                    tracing::debug!(session = self.handle.id, "played {count} statements again");
+                    self.worker.count(|counters| counters.replays += 1);
+                    return Ok(());
+                }
+                Ok(Err(Unplayed::Lost(server, cause))) => {
+                    lost = Lost::now(server);
+                    tried = Some(lost);
+                    cause
+                }
+                Ok(Err(Unplayed::Again(cause))) => {
+                    tried = None;
+                    cause
+                }
+                Ok(Err(Unplayed::Never(cause))) => {
+                    self.worker.count(|counters| counters.replays_failed += 1);
+                    return Err(End::Complaint(Complaint::rolled_back(format_args!(
+                        "it was played again after server '{}' had been lost, and {cause}",
+                        self.worker.pools[lost.server.0].name
+                    ))));
+                }
+                Ok(Err(Unplayed::End(end))) => return Err(end),
+                Err(_) => {
+                    self.worker.count(|counters| counters.replays_failed += 1);
+                    let clause = "playing it again was not finished in time (failover.hold_time)";
+                    return Err(End::Complaint(instead.and(clause)));
+                }
+            };
+            tracing::debug!(session = self.handle.id, "to be played again once more: {cause}");
+            tokio::time::sleep(play::PAUSE).await;
+        }
+    }
+
     /// Its transaction has ended.
     pub(super) fn forget_record(&mut self) {
         if let Some(record) = self.record.take() {
             self.worker.shelf.put(record);
         }
     }
+}
+
+fn names_autocommit(text: &[u8]) -> bool {
+    const NAME: &[u8] = b"autocommit";
+    text.windows(NAME.len())
+        .any(|word| word.eq_ignore_ascii_case(NAME))
 }
 
 /// Microseconds since 1970.

@@ -41,8 +41,14 @@ const ASK_ELSEWHERE: &[u16] = &[
 /// will meet again.
 const READ_ONLY: &[u16] = &[1290, 1836];
 
+/// ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the same again: the transaction is rolled back.
+pub(super) const GOING: &[u16] = &[1053, 1290, 1836, 1927];
+
 /// How often a pure read is tried: a connection may be lost, the next one refused, and the other server is there.
 const MOST_ATTEMPTS: usize = 3;
+
+/// How often a statement may lose its transaction's server: it may be what the servers die of.
+const MOST_REPLAYS: usize = 2;
 
 /// ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE: nothing was executed.
 const PREPARE_AGAIN: &[u16] = &[1243, 1615];
@@ -113,6 +119,8 @@ struct Leeway {
     may_ask_active: bool,
     /// It was sent to the active master, and can be sent to the next one if that refuses to write.
     may_wait: bool,
+    /// It belongs to a transaction that can be played again elsewhere.
+    may_replay: bool,
 }
 
 /// Why an attempt on one server failed.
@@ -121,6 +129,8 @@ pub(super) enum Failed {
     Elsewhere(Complaint),
     /// Nothing was executed, and the active master may be about to change.
     Unsent(Complaint),
+    /// The transaction is lost, or may be one that the statement would have begun; the statement has not ended it.
+    Replay(Complaint),
     Refuse(Complaint),
     End(End),
 }
@@ -171,6 +181,7 @@ impl Session {
         let mut attempts = 0;
         let mut patience = self.worker.config.consistency.read_wait;
         let mut held = Patience::default();
+        let mut replays = 0;
         loop {
             let decision = match self.decide(&work.facts, work.level, failed_on) {
                 Ok(decision) => decision,
@@ -183,6 +194,13 @@ impl Session {
             if decision.reason.passes() && !patience.is_zero() && failed_on.is_none() {
                 self.wait_for_standby(&work, patience).await?;
                 patience = Duration::ZERO;
+                continue;
+            }
+            if decision.target == Target::Standby && self.is_left_behind() {
+                let name = &self.worker.pools[decision.server.0].name;
+                let complaint = Complaint::left_behind(name, self.client.capabilities);
+                let lost = Lost::now(decision.server);
+                Box::pin(self.replay(lost, &mut held, complaint, &mut work)).await?;
                 continue;
             }
             self.note_decision(decision, &work.facts);
@@ -200,6 +218,15 @@ impl Session {
                         Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
                     }
                     self.worker.count(|counters| counters.retries += 1);
+                }
+                Err(Failed::Replay(complaint)) => {
+                    replays += 1;
+                    if replays > MOST_REPLAYS {
+                        return Err(End::Complaint(complaint));
+                    }
+                    let lost = Lost::now(decision.server);
+                    Box::pin(self.replay(lost, &mut held, complaint, &mut work)).await?;
+                    failed_on = None;
                 }
                 Err(Failed::Elsewhere(complaint)) => {
                     attempts += 1;
@@ -347,6 +374,7 @@ impl Session {
                 && decision.target == Target::Active
                 && !self.ties.is_tied()
                 && work.command.tail.is_none(),
+            may_replay: work.may_meet_read_only && self.is_replayable() && work.command.tail.is_none(),
         };
         let mut lease = match self.lease.take() {
             Some(lease) => lease,
@@ -407,6 +435,14 @@ impl Session {
                     "{name}: it has become read-only"
                 ))))
             }
+            Ok(Carried::Withheld) if leeway.may_replay => {
+                self.worker.report(pool.server, Trouble::ReadOnly);
+                work.may_meet_read_only = false;
+                // What is open there ends with the connection.
+                drop(lease);
+                let capabilities = self.client.capabilities;
+                Err(Failed::Replay(Complaint::left_behind(&pool.name, capabilities)))
+            }
             Ok(Carried::Withheld) => {
                 lease.release();
                 Err(Failed::Elsewhere(Complaint::no_active(
@@ -432,12 +468,19 @@ impl Session {
                 self.settle_record(recorded);
                 Ok((carried, learned))
             }
-            Err(failed) => Err(self.give_up(lease, failed, leeway, forwarded)),
+            Err(failed) => Err(self.give_up(lease, failed, leeway, forwarded, work)),
         }
     }
 
     /// After a failed attempt: what becomes of the connection, and of the session.
-    fn give_up(&mut self, mut lease: Lease, failed: Failed, leeway: Leeway, forwarded: bool) -> Failed {
+    fn give_up(
+        &mut self,
+        mut lease: Lease,
+        failed: Failed,
+        leeway: Leeway,
+        forwarded: bool,
+        work: &Work,
+    ) -> Failed {
         let pool = Rc::clone(lease.pool());
         match failed {
             Failed::End(End::Relay(error)) if is_server_fault(&error) => {
@@ -447,7 +490,7 @@ impl Session {
                 if forwarded {
                     return Failed::End(End::Relay(error));
                 }
-                self.lost(&pool, &error, leeway.may_move)
+                self.lost(&pool, &error, leeway.may_move, work)
             }
             Failed::Refuse(complaint) if leeway.may_ask_active && ASK_ELSEWHERE.contains(&complaint.code) => {
                 // A statement that could not even be prepared there, or its schema not found.
@@ -467,11 +510,13 @@ impl Session {
         }
     }
 
-    fn lost(&mut self, pool: &Pool, error: &relay::Error, may_move: bool) -> Failed {
+    fn lost(&mut self, pool: &Pool, error: &relay::Error, may_move: bool, work: &Work) -> Failed {
         let tied = self.ties.is_tied();
         let complaint = Complaint::lost(&pool.name, error, tied, self.client.capabilities);
         if may_move {
             Failed::Elsewhere(complaint)
+        } else if self.belongs_to_transaction(work) && !self.may_commit(work) {
+            Failed::Replay(complaint)
         } else if tied {
             Failed::End(End::Lost(complaint))
         } else {
@@ -493,6 +538,17 @@ impl Session {
             // Of a connection that the session has kept: whatever this is, it does not answer what comes now.
             let (packet, count) = ("the last reply", connection.inbox.len());
             return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
+        }
+        if leeway.may_replay && connection.is_disturbed() {
+            // Gone before the statement was sent, which therefore has not been executed.
+            let name = &self.worker.pools[connection.server.0].name;
+            let complaint = Complaint::lost(
+                name,
+                "it had closed the connection",
+                true,
+                self.client.capabilities,
+            );
+            return Err(Failed::Replay(complaint));
         }
         let foreign = connection.last_session != self.handle.id;
         let mut preamble = self.bring_state(connection, &work.facts).await?;
@@ -520,6 +576,8 @@ impl Session {
                         may_ask_active: true, ..
                     } => ASK_ELSEWHERE,
                     Leeway { may_wait: true, .. } => READ_ONLY,
+                    Leeway { may_replay: true, .. } if self.may_commit(work) => READ_ONLY,
+                    Leeway { may_replay: true, .. } => GOING,
                     Leeway { .. } => &[],
                 },
                 if work.may_prepare_again && !may_ask_file {
@@ -529,6 +587,7 @@ impl Session {
                 },
             ],
             keep: work.keep,
+            discard: false,
             may_ask_file,
         };
         if work.expect == Expect::Dump {
@@ -563,7 +622,7 @@ impl Session {
     }
 
     /// Sends what has to go before the statement, and the statement.
-    async fn transmit(
+    pub(super) async fn transmit(
         &mut self,
         connection: &mut Connection,
         work: &mut Work,
@@ -663,7 +722,7 @@ async fn last_words(connection: &mut Connection, failed: Failed) -> Failed {
     }
 }
 
-fn is_server_fault(error: &relay::Error) -> bool {
+pub(super) fn is_server_fault(error: &relay::Error) -> bool {
     matches!(
         error,
         relay::Error::Server(_)

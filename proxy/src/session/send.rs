@@ -26,7 +26,7 @@ enum Awaited {
     /// An OK is expected, and an error means that the connection is not in the state it should be.
     Sync,
     InsertId(Fetch),
-    /// Rows that nobody needs.
+    /// Rows that nobody needs, or an OK or error that nobody heeds.
     Rows,
 }
 
@@ -50,6 +50,12 @@ impl Preamble {
     pub(super) fn set(&mut self, text: &str, capabilities: Capabilities) {
         self.query(text, capabilities);
         self.replies.push(Awaited::Sync);
+    }
+
+    /// A statement whose refusal shows in what follows.
+    pub(super) fn try_set(&mut self, text: &str, capabilities: Capabilities) {
+        self.query(text, capabilities);
+        self.replies.push(Awaited::Rows);
     }
 
     /// `SET last_insert_id`: gives the connection the session's own value.

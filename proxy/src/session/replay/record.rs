@@ -152,6 +152,8 @@ pub struct Start {
     pub insert_id: u64,
     /// A transaction, of which nothing is recorded.
     pub was_open: bool,
+    /// How many of its statements had left something to ask for.
+    pub serial: u64,
 }
 
 /// An open transaction's statements, or why they are not kept.
