@@ -321,3 +321,6 @@ fn heard(standby: &Health, active: &Health) -> Option<Instant> {
     let heard = standby.heard.iter().find(|heard| heard.source == source);
     heard.map(|heard| heard.at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,13 @@ pub struct Heard {
     pub at: Instant,
 }
 
+#[cfg(test)]
+impl Heard {
+    pub(crate) fn new(source: u32, at: Instant) -> Self {
+        Self { source, count: 7, at }
+    }
+}
+
 /// What is known of a server now.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
