@@ -286,13 +286,8 @@ impl Publisher {
             .active
             .and_then(|active| self.histories[active.0].current());
         let standby = topology.standby().map(|standby| &standby.position);
-        // What is owed may be behind a gap: its commit is not below the newest.
         if let Some(answer) = active
-            && mark.commit_up_to(
-                answer.seen.position.newest(&mark.stream()),
-                answer.asked_at,
-                standby,
-            )
+            && mark.commit_up_to(&answer.seen.position, answer.asked_at, standby, Instant::now())
         {
             self.signals.committed();
         }

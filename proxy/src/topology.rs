@@ -127,6 +127,8 @@ pub struct Topology {
     pub holding: bool,
     /// Goes on between probes; there is one while the active master's stream is known.
     pub mark: Option<Arc<Mark>>,
+    /// The last mark, while there is none.
+    pub former: Option<Arc<Mark>>,
 }
 
 impl Topology {

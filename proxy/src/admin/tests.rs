@@ -95,6 +95,7 @@ fn topology() -> topology::Shared {
         servers: vec![server],
         active: Some(ServerId(0)),
         mark: None,
+        former: None,
     }))
 }
 

@@ -88,6 +88,7 @@ fn topology(role: Role) -> Topology {
         servers: vec![server],
         active: (role == Role::Active).then_some(ServerId(0)),
         mark: None,
+        former: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn pair(standby: Role, standby_position: &str) -> Topology {
         ],
         active: Some(ServerId(0)),
         mark: None,
+        former: None,
     }
 }
 
@@ -114,7 +115,7 @@ fn a_session_reads_its_own_write_on_the_active_master_until_the_standby_has_it()
         (1, Reason::Balanced)
     );
     // Known between two probes.
-    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None);
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None, None);
     let marked = Topology {
         mark: Some(Arc::clone(&mark)),
         ..behind

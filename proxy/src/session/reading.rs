@@ -90,6 +90,7 @@ mod tests {
             servers: Vec::new(),
             active: None,
             mark: None,
+            former: None,
         };
         Reading::new(&Rc::new(settings), &nobody)
     }

@@ -1,5 +1,6 @@
 //! What a session writes, counted for everybody's reads: see [`crate::topology::ledger`].
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
@@ -7,6 +8,7 @@ use super::hold::runs_code;
 use super::relay::Learned;
 use crate::classify::facts::{Effect, Facts};
 use crate::topology::ledger::Reach;
+use crate::topology::mark::Mark;
 use crate::topology::table::TableKey;
 
 /// Errors of statements that were refused before they could change anything: access denied (1044, 1045, 1142, 1143),
@@ -22,10 +24,24 @@ impl Session {
         if effect == Effect::Nothing && self.writing.is_empty() && !defines {
             return;
         }
-        let schema = self.reading().schema;
-        let topology = self.worker.topology.load();
+        let mut topology = self.worker.topology.load();
         // Without one there is no active master, and what is sent goes nowhere.
-        let Some(mark) = &topology.mark else { return };
+        while let Some(mark) = &topology.mark {
+            self.count_write(facts, mark);
+            // Looked at again: whoever puts another mark in its place looks into this one after that.
+            let now = self.worker.topology.load();
+            let stays = |now: &Arc<Mark>| Arc::ptr_eq(now, mark);
+            if now.mark.as_ref().is_none_or(stays) {
+                return;
+            }
+            topology = now;
+        }
+    }
+
+    fn count_write(&mut self, facts: &Facts, mark: &Arc<Mark>) {
+        let schema = self.reading().schema;
+        let effect = facts.effect();
+        let defines = facts.tables.defines;
         let definitions = mark.ledger().definitions();
         let mut tables = std::mem::take(&mut self.written_tables);
         tables.clear();

@@ -16,6 +16,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::gtid::Position;
 use super::mark::Mark;
 use super::{Replication, Role, Server, ServerId, Topology};
 use crate::config;
@@ -70,7 +71,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         timeouts: None,
         read_only: true,
         replication: None,
-        position: super::gtid::Position::default(),
+        position: Position::default(),
         position_asked: None,
         probe_time: None,
         error: None,
@@ -81,6 +82,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         servers: servers.iter().enumerate().map(server).collect(),
         active: None,
         mark: None,
+        former: None,
     }
 }
 
@@ -111,31 +113,58 @@ pub fn derive(
         .iter()
         .zip(histories)
         .map(|(server, history)| pair.server(server, history));
+    let mark = mark(previous, histories, active, bounds);
+    let former = match mark {
+        Some(_) => None,
+        None => previous.mark.clone().or_else(|| previous.former.clone()),
+    };
     Topology {
         // Losing the active master counts too: what was leased under it must not be used as the writer later.
         epoch: previous.epoch + u64::from(active != previous.active),
         holding: matches!(authority, Authority::Tandem(decided) if decided.holding),
         servers: servers.collect(),
         active,
-        mark: mark(previous, histories, active, bounds),
+        mark,
+        former,
     }
 }
 
-/// The mark goes on while the active master and its stream stay.
+/// The mark goes on while the active master and its stream stay, and that counts its commits as it did.
 fn mark(
     previous: &Topology,
     histories: &[History],
     active: Option<ServerId>,
     bounds: Bounds,
 ) -> Option<Arc<Mark>> {
-    let seen = &histories[active?.0].last()?.seen;
-    let stream = seen.stream?;
-    let old = previous.mark.as_ref();
-    let goes_on = previous.active == active && old.is_some_and(|mark| mark.stream() == stream);
-    Some(match old {
-        Some(mark) if goes_on => Arc::clone(mark),
-        _ => Mark::new(stream, histories.len(), seen.position.clone(), bounds.track),
-    })
+    let active = active?;
+    let answer = histories[active.0].last()?;
+    let stream = answer.seen.stream?;
+    let before = previous.server(active);
+    let same = |mark: &&Arc<Mark>| mark.stream() == stream;
+    let goes_on = |mark: &&Arc<Mark>| {
+        let is_new = before.position_asked != Some(answer.asked_at);
+        !is_new || counts_on(mark, &before.position, &answer.seen.position)
+    };
+    let old = previous.mark.as_ref().filter(same);
+    Some(
+        match old.filter(|_| previous.active == Some(active)).filter(goes_on) {
+            Some(mark) => Arc::clone(mark),
+            None => {
+                let former = previous.mark.as_ref().or(previous.former.as_ref()).filter(same);
+                let floor = answer.seen.position.clone();
+                Mark::new(stream, histories.len(), floor, bounds.track, former)
+            }
+        },
+    )
+}
+
+/// Whether the numbers of the active master's commits still tell what came later. They don't where it has begun to count
+/// anew (`RESET MASTER`), nor where it counts on behind a gap, see [`Position::gap_beyond`]: such a gap is there again the
+/// next time.
+fn counts_on(mark: &Mark, before: &Position, now: &Position) -> bool {
+    let gap = |position: &Position| position.gap_beyond(mark.floor(), &mark.stream());
+    let has_gap = gap(now).is_some_and(|number| gap(before) == Some(number));
+    now.includes(before) && !has_gap
 }
 
 /// Whether it is up, and writable as far as is known.

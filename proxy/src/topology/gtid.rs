@@ -271,16 +271,49 @@ impl Position {
         }
     }
 
-    /// The number of the newest commit of `stream` in the position; 0 is none. On MySQL older ones may be missing still:
-    /// commits that go on side by side need not come into `gtid_executed` in their order.
-    pub fn newest(&self, stream: &Stream) -> u64 {
+    /// The largest number of a commit of `stream` that is in the position and not in `floor`; 0 is none. On MySQL smaller
+    /// ones may be missing still: commits that go on side by side need not come into `gtid_executed` in their order.
+    pub fn newest_beyond(&self, floor: &Self, stream: &Stream) -> u64 {
         match *stream {
             Stream::MariaDb { .. } => self.reached(stream),
-            Stream::MySql { source } => self
-                .intervals(&source)
-                .and_then(<[_]>::last)
-                .map_or(0, |&(_, last)| last),
+            Stream::MySql { source } => self.beyond(floor, &source).last().map_or(0, |&(_, last)| last),
         }
+    }
+
+    /// The largest number of a commit of `stream` in the position; 0 is none.
+    pub fn newest(&self, stream: &Stream) -> u64 {
+        self.newest_beyond(&Self::default(), stream)
+    }
+
+    /// The first number behind a gap in the commits of `stream`, if that is not in `floor`. Such a gap is closed at once,
+    /// unless it was made by hand (`gtid_next`): then MySQL fills it first, with all that is committed from then on, and a
+    /// larger number is no later commit.
+    pub fn gap_beyond(&self, floor: &Self, stream: &Stream) -> Option<u64> {
+        let Stream::MySql { source } = *stream else {
+            return None;
+        };
+        let reached = self.reached(stream);
+        let mut beyond = self.beyond(floor, &source).into_iter();
+        beyond.find(|&(first, _)| first > reached).map(|(first, _)| first)
+    }
+
+    /// The runs of one source that are in the position and not in `floor`.
+    fn beyond(&self, floor: &Self, source: &[u8; 16]) -> Vec<(u64, u64)> {
+        let known = floor.intervals(source).unwrap_or_default();
+        let mut runs = Vec::new();
+        for &(begin, last) in self.intervals(source).unwrap_or_default() {
+            let mut first = begin;
+            for &(start, end) in known.iter().filter(|run| run.1 >= begin && run.0 <= last) {
+                if start > first {
+                    runs.push((first, start - 1));
+                }
+                first = end.saturating_add(1);
+            }
+            if first <= last {
+                runs.push((first, last));
+            }
+        }
+        runs
     }
 
     pub fn is_empty(&self) -> bool {

@@ -73,6 +73,8 @@ struct Debt {
     places: Vec<u16>,
     /// A commit in another stream, which is waited for by its own name.
     foreign: Option<Gtid>,
+    /// Marks of before in which sessions may still have writes under way.
+    formers: Vec<Arc<Mark>>,
 }
 
 impl Default for Ledger {
@@ -110,6 +112,32 @@ impl Place {
 }
 
 impl Ledger {
+    /// One that follows that of a mark of the same server, in which sessions may be writing now.
+    pub(super) fn behind(former: &Arc<Mark>) -> Self {
+        let ledger = Self::default();
+        let mut formers = vec![Arc::clone(former)];
+        for debt in former.ledger().lock().iter() {
+            formers.extend(debt.formers.iter().cloned());
+        }
+        ledger.everything.begin();
+        ledger.writing.fetch_add(1, Ordering::AcqRel);
+        ledger.lock().push(Debt {
+            since: Instant::now(),
+            everything: true,
+            places: Vec::new(),
+            foreign: None,
+            formers,
+        });
+        ledger
+    }
+
+    /// Whether a session has a write under way that is counted here. What is owed is none of these.
+    fn is_used(&self) -> bool {
+        let debts = self.lock();
+        // In this order: what becomes a debt in between was counted as both.
+        self.writing.load(Ordering::Acquire) as usize > debts.len()
+    }
+
     /// For reading this table, beside [`Ledger::for_all`].
     pub fn for_table(&self, table: TableKey) -> Needed {
         self.tables[table.place(PLACES)].needed()
@@ -138,10 +166,19 @@ impl Ledger {
     /// Debts that are older than a probe of the active master's position are paid by that position: what they may have
     /// committed is in it.
     ///
-    /// `number` is how far `active` has got in the mark's stream; `standby` is for commits of other streams.
-    pub fn settle(&self, asked_at: Instant, number: u64, standby: Option<&Position>) {
+    /// `number` is how far the active master has got in the mark's stream; `standby` is for commits of other streams.
+    pub fn settle(&self, asked_at: Instant, number: u64, standby: Option<&Position>, now: Instant) {
         let mut debts = self.lock();
-        debts.retain(|debt| {
+        debts.retain_mut(|debt| {
+            if !debt.formers.is_empty() {
+                debt.formers.retain(|former| former.ledger().is_used());
+                if debt.formers.is_empty() {
+                    // What they have written will be in the next answer, and what they have defined is read again.
+                    debt.since = now;
+                    self.definitions.fetch_add(1, Ordering::AcqRel);
+                }
+                return true;
+            }
             let owed = match &debt.foreign {
                 Some(gtid) => !standby.is_some_and(|position| position.covers(gtid)),
                 None => debt.since >= asked_at,
@@ -176,10 +213,11 @@ impl Ledger {
         if debts.len() <= MOST_DEBTS {
             return;
         }
-        // One for all of them, as new as the newest. Those that wait for a commit of another stream stay.
-        let (foreign, ours): (Vec<Debt>, Vec<Debt>) =
-            debts.drain(..).partition(|debt| debt.foreign.is_some());
-        *debts = foreign;
+        // One for all of them, as new as the newest. Those that wait for something else stay.
+        let (others, ours): (Vec<Debt>, Vec<Debt>) = debts
+            .drain(..)
+            .partition(|debt| debt.foreign.is_some() || !debt.formers.is_empty());
+        *debts = others;
         if let Some(since) = ours.iter().map(|debt| debt.since).max() {
             self.everything.begin();
             self.writing.fetch_add(1, Ordering::AcqRel);
@@ -188,6 +226,7 @@ impl Ledger {
                 everything: true,
                 places: Vec::new(),
                 foreign: None,
+                formers: Vec::new(),
             });
         }
         for debt in &ours {
@@ -299,6 +338,7 @@ impl Writing {
                 everything,
                 places: Vec::new(),
                 foreign,
+                formers: Vec::new(),
             });
         }
         let number = gtid.number();
@@ -341,6 +381,7 @@ impl Writing {
             everything,
             places: std::mem::take(&mut self.places),
             foreign: None,
+            formers: Vec::new(),
         });
     }
 

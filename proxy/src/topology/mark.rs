@@ -40,17 +40,28 @@ pub struct Mark {
 
 impl Mark {
     /// A mark for as many servers, none of which is known to have anything. `floor` is the active master's position now;
-    /// `track` is how long it is good to know what others have committed, if that is looked for.
-    pub fn new(stream: Stream, servers: usize, floor: Position, track: Option<Duration>) -> Arc<Self> {
+    /// `track` is how long it is good to know what others have committed, if that is looked for. Until all is known of what
+    /// sessions count in `former`, the mark of the same server before this one, it counts as written here.
+    pub fn new(
+        stream: Stream,
+        servers: usize,
+        floor: Position,
+        track: Option<Duration>,
+        former: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
         let none = floor.is_empty();
+        // Where the numbers go on.
+        let committed = former
+            .map(|former| former.committed())
+            .filter(|number| *number <= floor.reached(&stream));
         let external = track.map(|limit| External::new(limit, floor.reached(&stream)));
         Arc::new(Self {
             stream,
-            committed: AtomicU64::new(0),
+            committed: AtomicU64::new(committed.unwrap_or(0)),
             applied: (0..servers).map(|_| AtomicU64::new(0)).collect(),
             floor,
             reached_floor: (0..servers).map(|_| AtomicBool::new(none)).collect(),
-            ledger: Ledger::default(),
+            ledger: former.map_or_else(Ledger::default, Ledger::behind),
             external,
             catalog: ArcSwapOption::empty(),
             progress: Notify::new(),
@@ -63,7 +74,7 @@ impl Mark {
             return false;
         };
         // Also past a gap: what is under way there will be found to be nobody's, and is waited for.
-        let found = external.look(position.newest(&self.stream));
+        let found = external.look(self.newest(position));
         if let Some(number) = found {
             self.committed.fetch_max(number, Ordering::SeqCst);
             self.ledger.note_for_all(number);
@@ -126,15 +137,32 @@ impl Mark {
         ours
     }
 
-    /// Notes how far the active master says it has got; what was owed until then is known with it.
+    /// Notes where the active master says that it is, asked at `asked_at`; what was owed until then is known with it.
     /// False if nothing was.
-    pub fn commit_up_to(&self, number: u64, asked_at: Instant, standby: Option<&Position>) -> bool {
+    pub fn commit_up_to(
+        &self,
+        position: &Position,
+        asked_at: Instant,
+        standby: Option<&Position>,
+        now: Instant,
+    ) -> bool {
         if self.ledger.debts() == 0 {
             return false;
         }
+        // What is owed may be behind a gap: its commit is not larger than the newest.
+        let number = self.newest(position);
         self.committed.fetch_max(number, Ordering::SeqCst);
-        self.ledger.settle(asked_at, number, standby);
+        self.ledger.settle(asked_at, number, standby, now);
         true
+    }
+
+    fn newest(&self, position: &Position) -> u64 {
+        position.newest_beyond(&self.floor, &self.stream)
+    }
+
+    /// What the active master had when the mark began.
+    pub fn floor(&self) -> &Position {
+        &self.floor
     }
 
     pub fn committed(&self) -> u64 {
@@ -178,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_covered_once_it_and_all_before_it_are_applied() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None, None);
         assert!(mark.commit(&gtid("0-1-7")));
         assert!(mark.commit(&gtid("0-1-5")), "out of order, by another session");
         assert_eq!(mark.committed(), 7);
@@ -191,7 +219,7 @@ mod tests {
 
     #[test]
     fn other_streams_are_not_counted() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None, None);
         mark.apply(STANDBY, 100);
         for other in ["1-1-7", "0-2-7"] {
             assert!(!mark.commit(&gtid(other)));
@@ -203,7 +231,7 @@ mod tests {
     #[test]
     fn what_was_there_before_must_be_applied_first() {
         let floor = Position::parse_mariadb("0-1-9,1-1-20").unwrap();
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, floor, None);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, floor, None, None);
         assert!(!mark.has_floor(STANDBY));
         mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-30,1-1-19").unwrap());
         assert!(!mark.has_floor(STANDBY), "of the other domain one is missing");
@@ -213,7 +241,7 @@ mod tests {
 
     #[test]
     fn probes_raise_it_too() {
-        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None);
+        let mark = Mark::new(gtid("0-1-1").stream(), 2, Position::default(), None, None);
         mark.apply_position(STANDBY, &Position::parse_mariadb("0-1-9,1-1-20").unwrap());
         assert_eq!(mark.applied(STANDBY), 9);
     }

@@ -72,6 +72,7 @@ fn servers_show_what_is_known_and_null_what_is_not() {
         servers: vec![server(0, Role::Active), standby],
         active: Some(ServerId(0)),
         mark: None,
+        former: None,
     };
     let table = servers(&topology, now + Duration::from_millis(40));
     rectangular(&table);

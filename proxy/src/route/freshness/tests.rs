@@ -16,7 +16,7 @@ struct Pair {
 impl Pair {
     /// Nothing written yet, and the catalog read.
     fn new(definitions: Definitions) -> Self {
-        let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None);
+        let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None, None);
         mark.set_catalog(Catalog::new(mark.ledger().definitions(), definitions));
         Self { mark }
     }
@@ -118,7 +118,7 @@ fn after_ddl_nothing_is_known_until_the_definitions_are_read_again() {
 #[test]
 fn what_was_there_before_tandem_is_waited_for() {
     let floor = Position::parse_mariadb("0-1-9").unwrap();
-    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, floor, None);
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, floor, None, None);
     mark.set_catalog(Catalog::new(mark.ledger().definitions(), Definitions::default()));
     let pair = Pair { mark };
     pair.mark

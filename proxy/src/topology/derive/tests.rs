@@ -412,6 +412,48 @@ fn the_mark_goes_on_while_the_active_master_stays() {
     assert_eq!(second.stream(), Stream::of_mariadb(0, 2));
 }
 
+/// A statement can be under way all the time while the monitor takes a server for dead.
+#[test]
+fn a_mark_knows_the_one_before_it_of_the_same_server() {
+    let mut pair = Pair::new();
+    pair.probe(0, "rw lag 0");
+    pair.probe(1, "ro lag 0");
+    let debts = |pair: &Pair| pair.topology.mark.as_ref().unwrap().ledger().debts();
+    assert_eq!(debts(&pair), 0, "nothing was before");
+    pair.probe(0, "refused");
+    pair.probe(0, "refused");
+    pair.probe(0, "rw lag 0");
+    assert_eq!(debts(&pair), 1);
+    pair.probe(0, "refused");
+    pair.probe(1, "rw lag ? connecting");
+    assert_eq!(debts(&pair), 0, "another server's commits are others");
+}
+
+#[test]
+fn a_mark_ends_when_larger_numbers_are_no_later_commits_any_more() {
+    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let mut pair = Pair::new();
+    let mut told = |numbers: &str| {
+        for (server, what) in [(0, "rw lag 0"), (1, "ro lag 0")] {
+            let mut seen = seen(server, what);
+            seen.stream = Stream::of_mysql(UUID);
+            seen.position = Position::parse_mysql(&format!("{UUID}:{numbers}")).unwrap();
+            pair.take(server, Ok(seen));
+        }
+        pair.topology.mark.clone().unwrap()
+    };
+    let first = told("1-7");
+    let same = |mark: &Arc<Mark>, other: &Arc<Mark>| Arc::ptr_eq(mark, other);
+    assert!(same(&first, &told("1-9:11")), "one is on its way");
+    assert!(same(&first, &told("1-12:14")), "another one");
+    assert!(same(&first, &told("1-14:1000")), "perhaps by hand");
+    let second = told("1-15:1000");
+    assert!(!same(&first, &second));
+    assert!(same(&second, &told("1-20:1000")));
+    assert!(same(&second, &told("1-1001")), "the gap is closed");
+    assert!(!same(&second, &told("1-3")), "RESET BINARY LOGS AND GTIDS");
+}
+
 #[test]
 fn a_standby_that_comes_back_gets_its_reads_back_gradually() {
     let mut pair = Pair::new();

@@ -213,11 +213,44 @@ fn a_position_says_how_far_a_stream_has_come_without_a_gap() {
     for (set, number, newest) in [("1-7:9-12", 7, 12), ("1", 1, 1), ("2-7", 0, 7)] {
         let position = Position::parse_mysql(&format!("{uuid}:{set}")).unwrap();
         assert_eq!(position.reached(&stream), number, "{set}");
-        assert_eq!(position.newest(&stream), newest, "{set}");
+        assert_eq!(
+            position.newest_beyond(&Position::default(), &stream),
+            newest,
+            "{set}"
+        );
     }
     assert_eq!(Position::default().reached(&stream), 0);
     assert_eq!(Position::default().newest(&stream), 0);
-    assert_eq!(mariadb.newest(&Stream::of_mariadb(0, 1)), 9);
+    assert_eq!(mariadb.newest_beyond(&mariadb, &Stream::of_mariadb(0, 1)), 9);
+}
+
+#[test]
+fn what_was_there_before_is_not_what_came_last() {
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let stream = Stream::of_mysql(uuid).unwrap();
+    let set = |numbers: &str| match numbers {
+        "" => Position::default(),
+        numbers => Position::parse_mysql(&format!("{uuid}:{numbers}")).unwrap(),
+    };
+    for (floor, now, newest, gap) in [
+        ("1-5", "1-9", 9, None),
+        ("", "1-9", 9, None),
+        ("1-5", "1-5", 0, None),
+        // One is on its way, or a number was given by hand.
+        ("1-5", "1-7:9", 9, Some(9)),
+        ("1-5", "1-7:9:20-30", 30, Some(9)),
+        ("", "4-7", 7, Some(4)),
+        // By hand, before: what comes now fills the gap.
+        ("1-5:1000", "1-7:1000", 7, None),
+        ("1-5:1000", "1-7:9:1000", 9, Some(9)),
+        ("1-5:1000", "1-7:1000-1002", 1002, Some(1001)),
+        ("1-5:1000", "1-1004", 1004, None),
+        ("500-600", "1-3:500-600", 3, None),
+    ] {
+        let (from, to) = (set(floor), set(now));
+        assert_eq!(to.newest_beyond(&from, &stream), newest, "{floor} to {now}");
+        assert_eq!(to.gap_beyond(&from, &stream), gap, "{floor} to {now}");
+    }
 }
 
 #[test]

@@ -10,7 +10,11 @@ fn gtid(number: u64) -> Gtid {
 }
 
 fn mark() -> Arc<Mark> {
-    Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None)
+    Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None, None)
+}
+
+fn at(number: u64) -> Position {
+    Position::parse_mariadb(&format!("0-1-{number}")).unwrap()
 }
 
 fn begin(mark: &Arc<Mark>, tables: &[&str]) -> Writing {
@@ -86,15 +90,18 @@ fn an_unknown_outcome_is_owed_until_the_active_master_is_asked_after_it() {
     drop(begin(&mark, &["t"]));
     let after = Instant::now() + std::time::Duration::from_millis(1);
     assert_eq!(mark.ledger().for_table(table("t")), Needed::Unknown);
-    assert!(mark.commit_up_to(40, before, None));
+    assert!(mark.commit_up_to(&at(40), before, None, Instant::now()));
     assert_eq!(
         mark.ledger().for_table(table("t")),
         Needed::Unknown,
         "the position is older"
     );
-    mark.commit_up_to(42, after, None);
+    mark.commit_up_to(&at(42), after, None, Instant::now());
     assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(42));
-    assert!(!mark.commit_up_to(43, after, None), "nothing is owed");
+    assert!(
+        !mark.commit_up_to(&at(43), after, None, Instant::now()),
+        "nothing is owed"
+    );
 }
 
 #[test]
@@ -105,10 +112,10 @@ fn commits_of_other_streams_are_waited_for_by_name() {
     writing.end();
     let later = Instant::now() + std::time::Duration::from_millis(1);
     let without = Position::parse_mariadb("0-1-99").unwrap();
-    mark.commit_up_to(99, later, Some(&without));
+    mark.commit_up_to(&at(99), later, Some(&without), Instant::now());
     assert_eq!(mark.ledger().for_all(), Needed::Unknown);
     let with = Position::parse_mariadb("0-1-99,5-1-2").unwrap();
-    mark.commit_up_to(99, later, Some(&with));
+    mark.commit_up_to(&at(99), later, Some(&with), Instant::now());
     assert_eq!(mark.ledger().for_all(), Needed::UpTo(0));
 }
 
@@ -121,7 +128,7 @@ fn debts_and_streams_are_bounded_and_what_is_over_counts_for_all_tables() {
     assert!(mark.ledger().debts() <= MOST_DEBTS);
     assert_eq!(mark.ledger().for_all(), Needed::Unknown);
     let later = Instant::now() + std::time::Duration::from_millis(1);
-    mark.commit_up_to(5, later, None);
+    mark.commit_up_to(&at(5), later, None, Instant::now());
     assert_eq!(mark.ledger().debts(), 0);
     assert_eq!(mark.ledger().for_all(), Needed::UpTo(5));
     assert!(!mark.ledger().is_writing());
@@ -200,4 +207,51 @@ fn no_reader_overtakes_a_writer() {
             }
         });
     });
+}
+
+/// The mark of a server that was away for a moment: a statement may have been under way all the time.
+#[test]
+fn what_is_under_way_when_a_mark_follows_another_counts_for_all_tables_until_it_is_known() {
+    let first = mark();
+    let mut under_way = begin(&first, &["t"]);
+    first.commit(&gtid(4));
+    let second = Mark::new(first.stream(), 2, at(5), None, Some(&first));
+    let ledger = second.ledger();
+    // And once more, before anything is known.
+    let third = Mark::new(first.stream(), 2, at(5), None, Some(&second));
+    let later = || Instant::now() + std::time::Duration::from_secs(1);
+    for mark in [&second, &third] {
+        assert_eq!(mark.committed(), 4, "who promotes another server must know");
+        mark.commit_up_to(&at(5), later(), None, Instant::now());
+        assert_eq!(mark.ledger().for_all(), Needed::Unknown);
+    }
+    under_way.note(&gtid(7), Instant::now());
+    under_way.end();
+    let asked_before = Instant::now();
+    let definitions = ledger.definitions();
+    for mark in [&second, &third] {
+        mark.commit_up_to(&at(6), asked_before, None, Instant::now());
+        assert_eq!(
+            mark.ledger().for_all(),
+            Needed::Unknown,
+            "asked before it had ended"
+        );
+        mark.commit_up_to(&at(7), later(), None, Instant::now());
+        assert_eq!(mark.ledger().for_all(), Needed::UpTo(7));
+        assert_eq!(mark.committed(), 7);
+    }
+    assert_ne!(ledger.definitions(), definitions);
+    assert_eq!((ledger.debts(), ledger.is_writing()), (0, false));
+}
+
+#[test]
+fn numbers_that_were_given_out_by_hand_are_no_later_commits() {
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let set = |numbers: &str| Position::parse_mysql(&format!("{uuid}:{numbers}")).unwrap();
+    let mark = Mark::new(Stream::of_mysql(uuid).unwrap(), 2, set("1-5:1000"), None, None);
+    let mut lost = begin(&mark, &["t"]);
+    lost.owe(Instant::now());
+    let later = Instant::now() + std::time::Duration::from_secs(1);
+    mark.commit_up_to(&set("1-6:1000"), later, None, later);
+    assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(6));
 }
