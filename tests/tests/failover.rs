@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
-use tandem_tests::{Cluster, Setup};
+use tandem_tests::pair::Server;
+use tandem_tests::{Cluster, Setup, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -78,24 +79,162 @@ fn assert_nothing_lost(report: &Report) {
     assert_eq!(report.stale, 0, "{report}");
 }
 
-#[tokio::test]
-async fn a_killed_master_is_replaced_and_no_acknowledged_write_is_lost() {
-    let cluster = cluster().await;
-    assert_eq!(status(&cluster, "could_fail_over").await, "yes");
-    let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 4);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let killed = Instant::now();
-    cluster.a().kill9().expect("killed");
-    wait_active(&cluster, "b").await;
-    println!("b is active after {:?}", killed.elapsed());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut survivor = cluster.direct(cluster.b()).await;
-    let report = load.settle(&mut survivor).await;
-    show(&cluster).await;
+async fn settle(cluster: &Cluster, load: Load, survivor: &Server) -> Report {
+    let mut conn = cluster.direct(survivor).await;
+    let report = load.settle(&mut conn).await;
+    show(cluster).await;
     println!("{report}");
     for error in &report.errors {
         println!("    {error}");
     }
+    report
+}
+
+/// Four clients of each manner, after they have begun in earnest.
+async fn load(cluster: &Cluster) -> Load {
+    let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 4);
+    wait_rows(cluster, 500).await;
+    load
+}
+
+/// Waits until the ledger has this many more rows.
+async fn wait_rows(cluster: &Cluster, more: u64) {
+    let mut conn = cluster.client_in("shop").await;
+    let count = "SELECT COUNT(*) FROM ledger";
+    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
+    wait_until("the ledger grows", WITHIN, || async {
+        let mut conn = cluster.client_in("shop").await;
+        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
+        rows.is_some_and(|rows| rows >= before + more)
+    })
+    .await;
+}
+
+async fn wait_event(cluster: &Cluster, event: &str, server: &str) {
+    wait_until(&format!("{server} is {event}"), WITHIN, || async {
+        let mut admin = cluster.admin().await;
+        let rows: Vec<mysql_async::Row> = admin.query("SHOW EVENTS").await.expect("events");
+        rows.iter().any(|row| {
+            row.get::<String, _>("event").as_deref() == Some(event)
+                && row.get::<String, _>("server").as_deref() == Some(server)
+        })
+    })
+    .await;
+}
+
+/// Both directions run, and the standby is one.
+async fn wait_whole(cluster: &Cluster, standby: &str) {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let mut admin = cluster.admin().await;
+        let rows: Vec<mysql_async::Row> = admin.query("SHOW SERVERS").await.expect("servers");
+        let is = |row: &mysql_async::Row, column: &str, wanted: &str| {
+            row.get::<Option<String>, _>(column).flatten().as_deref() == Some(wanted)
+        };
+        let replicate = rows
+            .iter()
+            .all(|row| is(row, "receiving", "yes") && is(row, "applying", "yes"));
+        let standby = rows
+            .iter()
+            .any(|row| is(row, "name", standby) && is(row, "role", "standby") && is(row, "read_only", "yes"));
+        if replicate && standby {
+            return;
+        }
+        if Instant::now() > deadline {
+            show(cluster).await;
+            panic!("the pair is not whole within {WITHIN:?}: {rows:#?}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
+    let cluster = cluster().await;
+    assert_eq!(status(&cluster, "could_fail_over").await, "yes");
+    let load = load(&cluster).await;
+    let killed = Instant::now();
+    cluster.a().kill9().expect("killed");
+    wait_active(&cluster, "b").await;
+    println!("b is active after {:?}", killed.elapsed());
+    wait_rows(&cluster, 200).await;
+    cluster.a().restart().await.expect("back");
+    wait_event(&cluster, "rejoined", "a").await;
+    wait_rows(&cluster, 200).await;
+    let report = settle(&cluster, load, cluster.b()).await;
     assert_nothing_lost(&report);
+    wait_whole(&cluster, "a").await;
+    cluster.wait_replicated().await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_master_that_hangs_is_replaced_and_acknowledges_nothing_when_it_wakes() {
+    let cluster = cluster().await;
+    let load = load(&cluster).await;
+    let paused = Instant::now();
+    cluster.a().pause().expect("paused");
+    wait_active(&cluster, "b").await;
+    println!("b is active after {:?}", paused.elapsed());
+    show(&cluster).await;
+    wait_rows(&cluster, 200).await;
+    cluster.a().resume().expect("awake");
+    wait_until("a is read-only", WITHIN, || async {
+        // Its sessions are ended, this one too.
+        let conn = mysql_async::Conn::new(cluster.a().root()).await;
+        match conn {
+            Ok(mut conn) => matches!(conn.query_first("SELECT @@read_only").await, Ok(Some(1_u8))),
+            Err(_) => false,
+        }
+    })
+    .await;
+    wait_rows(&cluster, 200).await;
+    let report = settle(&cluster, load, cluster.b()).await;
+    assert_nothing_lost(&report);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_standby_costs_nobody_an_error_and_comes_back() {
+    let cluster = cluster().await;
+    let load = load(&cluster).await;
+    cluster.b().kill9().expect("killed");
+    wait_rows(&cluster, 500).await;
+    cluster.b().restart().await.expect("back");
+    wait_rows(&cluster, 200).await;
+    let report = settle(&cluster, load, cluster.a()).await;
+    assert_nothing_lost(&report);
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    wait_whole(&cluster, "b").await;
+    cluster.wait_replicated().await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn switching_over_under_load_costs_nobody_an_error() {
+    let cluster = cluster().await;
+    let load = load(&cluster).await;
+    let mut admin = cluster.admin().await;
+    for name in ["b", "a", "b", "a"] {
+        // Refused until the one before is let back in.
+        let deadline = Instant::now() + WITHIN;
+        let done: Option<String> = loop {
+            match admin.query_first(format!("SWITCHOVER TO {name}")).await {
+                Ok(done) => break done,
+                Err(error) => assert!(
+                    error.to_string().contains("not let back in yet") && Instant::now() < deadline,
+                    "{error}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        println!("{}", done.expect("a sentence"));
+        wait_active(&cluster, name).await;
+        wait_rows(&cluster, 100).await;
+    }
+    let report = settle(&cluster, load, cluster.a()).await;
+    assert_nothing_lost(&report);
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    cluster.wait_replicated().await;
     cluster.stop().await;
 }

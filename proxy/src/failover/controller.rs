@@ -23,6 +23,13 @@ const FENCE: Duration = Duration::from_millis(300);
 /// The operator's own means may take this long.
 const FENCE_COMMAND: Duration = Duration::from_secs(60);
 
+/// A standby that reaches within this time where the active master stood is close.
+const CLOSE: Duration = Duration::from_millis(30);
+
+/// So long are writes held to let it come closer, and so long they go on in between.
+const MOMENT: Duration = Duration::from_millis(60);
+const BREATH: Duration = Duration::from_millis(10);
+
 /// How often a switchover looks whether the writes under way have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
@@ -227,21 +234,29 @@ impl<H: Hands> Controller<H> {
     }
 
     async fn guard(&mut self, server: ServerId) -> Done {
-        let closed = within(ACT, self.hands.set_read_only(server, true)).await;
+        let closed = self.close(server).await;
         closed.map_err(|trouble| {
-            (
-                server,
-                format!("it is writable and not the active master, and can't be made read-only: {trouble}"),
-            )
+            let text =
+                format!("it is writable and not the active master, and can't be made read-only: {trouble}");
+            (server, text)
         })?;
-        let ended = within(ACT, self.hands.end_sessions(server)).await;
         self.tell(
             Kind::Guarded,
             server,
             "it was writable, and is not the active master",
             None,
         );
-        ended.map_err(|trouble| (server, format!("its sessions could not be ended: {trouble}")))
+        Ok(())
+    }
+
+    /// Makes a server read-only whose sessions may be in the middle of something. Commits that wait for the other server to
+    /// acknowledge them, as those of a master that was replaced do, would hold up `read_only`: their sessions end first.
+    async fn close(&self, server: ServerId) -> Result<(), Trouble> {
+        within(ACT, self.hands.end_sessions(server)).await?;
+        // Nobody is left who could take it for an acknowledgement.
+        within(ACT, self.hands.set_semi_sync(server, false)).await?;
+        within(ACT, self.hands.set_read_only(server, true)).await?;
+        within(ACT, self.hands.end_sessions(server)).await
     }
 
     /// Lets a server that was away replicate again, in both directions, if it has nothing that the pair lacks.
@@ -250,12 +265,12 @@ impl<H: Hands> Controller<H> {
             return Ok(());
         };
         let fail = |trouble: Trouble| (server, format!("it can't be let back in: {trouble}"));
-        within(ACT, self.hands.set_read_only(server, true))
+        // Only the active master's commits wait: else a standby's applier would wait for a dead master (measured on both kinds),
+        // and switching that off takes MySQL 9.7 a second. Before all else, since what waits holds up `read_only`.
+        within(ACT, self.hands.set_semi_sync(server, false))
             .await
             .map_err(fail)?;
-        // Only the active master's commits wait: else a standby's applier would wait for a dead master (measured on both kinds),
-        // and switching that off takes MySQL 9.7 a second.
-        within(ACT, self.hands.set_semi_sync(server, false))
+        within(ACT, self.hands.set_read_only(server, true))
             .await
             .map_err(fail)?;
         let errant = within(ACT, self.hands.errant(server, active))
@@ -463,6 +478,11 @@ impl<H: Hands> Controller<H> {
             automatic: true,
             ..self.rules
         };
+        if self.standing.away == Some(to) {
+            return Err(format!(
+                "no switchover: {name} was away, or was the active master, and is not let back in yet (SHOW EVENTS); nothing was changed"
+            ));
+        }
         if let Some(obstacle) = obstacles(&standing, &health, &rules, now()).first() {
             return Err(format!("no switchover: {obstacle}; nothing was changed"));
         }
@@ -512,6 +532,7 @@ impl<H: Hands> Controller<H> {
 
     /// Nothing that is recorded changes before its last step.
     async fn hand_over(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
+        self.come_close(from, to, deadline).await?;
         let begun = now();
         self.publish(true);
         while self.hands.is_writing() {
@@ -534,6 +555,27 @@ impl<H: Hands> Controller<H> {
         // The rest delays nobody.
         self.standing.away = Some(from);
         Ok(())
+    }
+
+    /// Waits until the standby is so little behind that holding all writes until it has everything is short. For one that does
+    /// not keep up by itself they are held for most of the time, a moment each.
+    async fn come_close(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
+        loop {
+            let position = within(ACT, self.hands.position(from)).await?;
+            if within(CLOSE + ACT, self.hands.applied(to, &position, CLOSE)).await? {
+                return Ok(());
+            }
+            if now() >= deadline {
+                return Err(format!(
+                    "{} did not catch up in time (failover.switchover_timeout, TIMEOUT n)",
+                    self.names[to.0]
+                ));
+            }
+            self.publish(true);
+            tokio::time::sleep(MOMENT).await;
+            self.publish(false);
+            tokio::time::sleep(BREATH).await;
+        }
     }
 
     /// An operator accepts that what the dead master acknowledged may be lost.
