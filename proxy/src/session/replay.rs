@@ -71,6 +71,7 @@ impl Session {
         }
         let mut entry = Entry::new(&work.facts, work.expect, &self.settings, now());
         entry.prepared.clone_from(&work.prepared);
+        entry.text_at = work.command.text_at;
         if record.begin(entry, head, limits) {
             learned.digest = Some(Digest::default());
         }

@@ -18,7 +18,7 @@ use crate::session::relay::{self, Learned, Manner, carry};
 use crate::session::run::{Failed, GOING, Work, is_server_fault};
 use crate::session::send::Preamble;
 use crate::session::settings::Settings;
-use crate::session::{Command, End, Session, TEXT_AT};
+use crate::session::{Command, End, Session};
 use crate::topology::{Flavor, ServerId};
 
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: others play theirs too.
@@ -178,7 +178,7 @@ impl Session {
             Command {
                 head: 0,
                 tail: None,
-                text_at: TEXT_AT,
+                text_at: entry.text_at,
             },
         );
         work.owned = Some(command.to_vec());

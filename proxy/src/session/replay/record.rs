@@ -118,6 +118,8 @@ pub struct Entry {
     /// Where its bytes end, the packet's header among them; they begin where those of the entry before end.
     end: usize,
     pub expect: Expect,
+    /// Where in it a statement's text begins.
+    pub text_at: usize,
     pub facts: Rc<Facts>,
     /// The statement whose id goes into the command.
     pub prepared: Option<Rc<Prepared>>,
@@ -315,6 +317,7 @@ impl Entry {
         Self {
             end: 0,
             expect,
+            text_at: 0,
             facts: Rc::clone(facts),
             prepared: None,
             settings: Rc::clone(settings),
