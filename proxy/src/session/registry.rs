@@ -238,6 +238,7 @@ pub struct Runs {
 
 impl Drop for Runs {
     fn drop(&mut self) {
+        self.handle.abandoned.set(false);
         self.handle.running.set(None);
     }
 }

@@ -14,6 +14,7 @@ use crate::pool::lease::Lease;
 use crate::session::complaint::Complaint;
 use crate::session::hold::runs_code;
 use crate::session::insert_id::{self, InsertId};
+use crate::session::registry::Running;
 use crate::session::relay::{self, Learned, Manner, carry};
 use crate::session::run::{Failed, GOING, Work, is_server_fault};
 use crate::session::send::Preamble;
@@ -95,6 +96,13 @@ impl Session {
             false => Unplayed::Again(complaint.to_string()),
         })?;
         let connection = lease.connection_mut();
+        // That one may be lost as well, or somebody may kill what is played.
+        let _runs = self.handle.runs(Running {
+            server: active,
+            thread_id: connection.thread_id,
+            user: self.account.id,
+            flags: self.worker.config.mirrored(self.flags),
+        });
         for (index, (entry, command)) in record.entries().enumerate() {
             self.settings = Rc::clone(&entry.settings);
             let number = index + 1;
