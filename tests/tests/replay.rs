@@ -488,3 +488,61 @@ async fn a_transaction_does_not_wait_for_a_server_that_hangs() {
     cluster.a().resume().expect("awake");
     cluster.stop().await;
 }
+
+/// A switchover waits for those who write. Who has only read goes on at the new active master, whose server is alive.
+#[tokio::test]
+async fn a_transaction_that_has_only_read_moves_with_a_switchover() {
+    let cluster = cluster().await;
+    let mut reader = Player::new(&cluster, "reader").await;
+    reader.run(&["BEGIN", "SELECT v FROM once WHERE k = 2"]).await;
+    let switched = cluster.admin().await.query_drop("SWITCHOVER TO b").await;
+    switched.expect("a switchover");
+    wait_active(&cluster, "b").await;
+    reader
+        .run(&["UPDATE once SET v = v + 1 WHERE k = 2", "COMMIT"])
+        .await;
+    assert_eq!(reader.number("SELECT v FROM once WHERE k = 2").await, 21);
+    let mut now_active = cluster.direct(cluster.b()).await;
+    let found = now_active
+        .query_first("SELECT v FROM test_replay.once WHERE k = 2")
+        .await;
+    assert_eq!(found.expect("a row"), Some(21_i64));
+    assert_eq!(cluster.counter("replays").await, 1);
+    cluster.stop().await;
+}
+
+/// Somebody else's lock is in the way at the new active master, for longer than the session waits for locks.
+#[tokio::test]
+async fn a_transaction_is_played_again_until_locks_let_it() {
+    let cluster = cluster().await;
+    let mut player = Player::new(&cluster, "player").await;
+    player
+        .run(&[
+            "SET innodb_lock_wait_timeout = 1",
+            "BEGIN",
+            "UPDATE once SET v = v + 1 WHERE k = 4",
+        ])
+        .await;
+    cluster.a().kill9().expect("killed");
+    wait_active(&cluster, "b").await;
+    let mut other = cluster.direct(cluster.b()).await;
+    for statement in ["BEGIN", "SELECT v FROM test_replay.once WHERE k = 4 FOR UPDATE"] {
+        other.query_drop(statement).await.expect(statement);
+    }
+    let played = tokio::spawn(async move {
+        player
+            .run(&["UPDATE once SET v = v + 1 WHERE k = 4", "COMMIT"])
+            .await;
+        player.number("SELECT v FROM once WHERE k = 4").await
+    });
+    // Its first attempt has waited for the lock in vain.
+    let deadline = Instant::now() + WITHIN;
+    while cluster.counter("replayed_statements").await < 4 {
+        assert!(Instant::now() < deadline, "it is tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    other.query_drop("ROLLBACK").await.expect("unlocked");
+    assert_eq!(played.await.expect("a player"), 42);
+    assert_eq!(cluster.counter("replays").await, 1);
+    cluster.stop().await;
+}

@@ -184,7 +184,7 @@ impl Session {
                 instead.and(format_args!("it can't be played again: {why}")),
             ));
         }
-        let mut tried = Some(lost);
+        let (mut tried, mut pause) = (Some(lost), play::PAUSE);
         loop {
             if let Waited::Over(complaint) = self.await_writer(tried, held, instead.clone()).await? {
                 self.worker.count(|counters| counters.replays_failed += 1);
@@ -232,7 +232,8 @@ impl Session {
                 }
             };
             tracing::debug!(session = self.handle.id, "to be played again once more: {cause}");
-            tokio::time::sleep(play::PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(play::LONGEST_PAUSE);
         }
     }
 

@@ -25,8 +25,9 @@ use crate::topology::{Flavor, ServerId};
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: others play theirs too.
 const LOCKED: &[u16] = &[1205, 1213];
 
-/// Between two attempts to play a transaction.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
+/// Between two attempts to play a transaction, longer each time.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a transaction was not played to its end.
 pub(super) enum Unplayed {
