@@ -15,6 +15,7 @@ mod leaves;
 pub(crate) mod lexer;
 pub mod named;
 mod normalise;
+pub mod numbers;
 mod parsed;
 pub(crate) mod set;
 mod show;

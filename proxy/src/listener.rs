@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::net::address::Accepted;
+use crate::session::registry::FIRST_ID;
 use crate::worker::remote::Remote;
 
 /// Connections the kernel keeps ready for us to accept; a burst of page requests is larger than the usual 128.
@@ -152,9 +153,6 @@ impl Ids {
         FIRST_ID | (number & (FIRST_ID - 1))
     }
 }
-
-/// A server would have to serve a billion connections to get there; still positive where clients keep 32 bits.
-const FIRST_ID: u32 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -555,6 +555,31 @@ async fn a_session_has_one_number() {
     );
 }
 
+/// Where connections are told of by the server's own numbers, a session's number means the connection that serves it.
+#[tokio::test]
+async fn a_session_is_found_in_the_process_list() {
+    let _turn = TURN.lock().await;
+    let (mut one, mut two) = (session().await, session().await);
+    // What makes it the active master's business which connection that is.
+    run(&mut two, "BEGIN").await;
+    run(&mut two, "INSERT INTO t (v, n) VALUES ('listed', 1)").await;
+    let list = "information_schema.processlist";
+    for (wanted, question) in [
+        (
+            "1",
+            format!("SELECT COUNT(*) FROM {list} WHERE id IN (0, {})", two.id()),
+        ),
+        (
+            "0",
+            format!("SELECT COUNT(*) FROM {list} WHERE id = {}", 1_u32 << 30),
+        ),
+        ("0", format!("SELECT {} = 0", two.id())),
+    ] {
+        assert_eq!(text(&mut one, &question).await, wanted, "{question}");
+    }
+    run(&mut two, "ROLLBACK").await;
+}
+
 /// The replies to questions are those of the server, byte for byte, names and types included.
 #[tokio::test]
 async fn answers_look_like_the_servers() {

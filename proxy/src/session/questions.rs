@@ -11,12 +11,14 @@ use tandem_protocol::packet::ok::{OK_AS_EOF_HEADER, OkPacket};
 use tandem_protocol::response::Expect;
 
 use super::aftermath::{Counts, Saved};
+use super::registry::FIRST_ID;
 use super::relay;
 use super::run::Work;
 use super::send::first_number;
 use super::{Command, Session};
 use crate::backend::Connection;
 use crate::classify::facts::{Facts, Links, Pins};
+use crate::classify::numbers;
 use crate::classify::substitute::{NotSure, Values, substitute};
 
 /// Where the flags of a `COM_STMT_EXECUTE` are.
@@ -132,6 +134,33 @@ impl Session {
         let dialect = self.reading().dialect;
         let filled = substitute(text, dialect, &values).ok().flatten()?;
         (filled.len() + 1 < MAX_PAYLOAD).then(|| filled.into())
+    }
+
+    /// The statement with the numbers of connections in the place of those of sessions, where it tells of connections.
+    pub(super) async fn with_servers_numbers(&mut self, command: Command) -> Option<Vec<u8>> {
+        if command.tail.is_some() {
+            return None;
+        }
+        let dialect = self.reading().dialect;
+        let text = &self.client.inbox.bytes()[command.text_at..command.head];
+        let mut numbers = Vec::new();
+        for (range, session) in numbers::sessions(text, dialect, FIRST_ID) {
+            if let Some(connection) = self.worker.connection_of(session).await {
+                numbers.push((range, connection));
+            }
+        }
+        if numbers.is_empty() {
+            return None;
+        }
+        let inbox = self.client.inbox.bytes();
+        let (before, text) = (
+            &inbox[HEADER_LEN..command.text_at],
+            &inbox[command.text_at..command.head],
+        );
+        let payload = [before, &numbers::renumbered(text, &numbers)].concat();
+        let mut owned = Vec::with_capacity(HEADER_LEN + payload.len());
+        frame::write_packet(&mut owned, &mut 0, &payload);
+        Some(owned)
     }
 
     /// What `CONNECTION_ID()` is: the number in the greeting, unless the client has set `pseudo_thread_id`.

@@ -17,6 +17,10 @@ use crate::net::address::Peer;
 use crate::route::Reason;
 use crate::topology::{ServerId, Timeouts};
 
+/// The numbers of sessions begin here. A server would have to serve a billion connections to get there; still positive
+/// where clients keep 32 bits.
+pub const FIRST_ID: u32 = 1 << 30;
+
 /// What a session was told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {

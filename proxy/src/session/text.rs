@@ -10,7 +10,7 @@ use super::complaint::Complaint;
 use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
-use crate::classify::facts::{Facts, Kind, Links, Pins};
+use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
 use crate::config::Level;
 
 /// The query attribute by which a client says how new what a statement reads has to be.
@@ -53,7 +53,12 @@ impl Session {
             _ if facts.pins.contains(Pins::TEXT_PREPARED) => self.names.lose_count(),
             _ => {}
         }
+        let owned = match facts.purity {
+            Purity::ServerLocal => self.with_servers_numbers(command).await,
+            _ => None,
+        };
         let mut work = Work::new(facts, Expect::Query, command);
+        work.owned = owned;
         work.level = self.asked_level(command).or(work.level);
         self.run(work).await.map(drop)
     }

@@ -100,6 +100,18 @@ impl Worker {
         })
     }
 
+    /// The active master's own number of the connection that serves a session of this worker, or has served it last.
+    pub(super) fn serving(&self, session: u32) -> Option<u32> {
+        let active = self.topology.load().active?;
+        let (server, thread_id) = self.registry.find(session)?.served_by.get()?;
+        (server == active.0).then_some(thread_id)
+    }
+
+    /// The same for a session of whichever worker has it.
+    pub async fn connection_of(&self, session: u32) -> Option<u32> {
+        self.peers.get()?.serving(session).await
+    }
+
     async fn fire(&self, running: Running, client: Peer, query_only: bool) -> Result<(), String> {
         if self.gun.firing.get() >= AT_ONCE {
             return Err(format!("{AT_ONCE} others are being killed just now"));

@@ -50,6 +50,11 @@ pub enum Message {
         order: Order,
         answer: oneshot::Sender<Outcome>,
     },
+    /// Which connection of the active master serves a session.
+    ServedBy {
+        session: u32,
+        answer: oneshot::Sender<Option<u32>>,
+    },
     /// No new statements: end sessions as they come to rest, and the worker after `within`.
     Drain {
         within: Duration,
@@ -170,6 +175,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(worker.kill(order).await);
                 });
             }
+            Message::ServedBy { session, answer } => {
+                if let Some(served_by) = worker.guard(|| worker.serving(session)) {
+                    let _ = answer.send(served_by);
+                }
+            }
             Message::Drain { within } => return drain(&worker, within).await,
         }
     }
@@ -204,6 +214,12 @@ impl Workers {
         Self {
             channels: remotes.iter().map(|remote| remote.messages.clone()).collect(),
         }
+    }
+
+    /// The active master's own number of the connection that serves a session, or has served it last.
+    pub async fn serving(&self, session: u32) -> Option<u32> {
+        let asked = self.ask_all(|answer| Message::ServedBy { session, answer });
+        all(asked).await.into_iter().flatten().next()
     }
 
     fn ask_all<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Vec<oneshot::Receiver<T>> {
