@@ -60,6 +60,13 @@ impl Cluster {
         Self { proxy, pair }
     }
 
+    /// Stops the proxy and starts another, on other ports, with nothing in its configuration but what the pair needs.
+    pub async fn restart_proxy(&mut self) {
+        // The old one's ports and files are free before the new one wants them.
+        self.proxy.end();
+        self.proxy = Proxy::over(&self.pair, "", |_| {}).await;
+    }
+
     pub fn pair(&self) -> &Pair {
         &self.pair
     }
@@ -238,6 +245,17 @@ impl Proxy {
         connect(client(self.admin, ADMIN_USER, ADMIN_PASSWORD, None)).await
     }
 
+    /// Stops it, and waits until it has.
+    fn end(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        // A second panic while one unwinds would abort and hide the first.
+        assert!(
+            !matches!(ended, Some(Err(_))) || std::thread::panicking(),
+            "Tandem's thread panicked"
+        );
+    }
+
     async fn start(config: Config) -> Self {
         let (started, addresses) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -257,13 +275,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        let ended = self.thread.take().map(JoinHandle::join);
-        // A second panic while one unwinds would abort and hide the first.
-        assert!(
-            !matches!(ended, Some(Err(_))) || std::thread::panicking(),
-            "Tandem's thread panicked"
-        );
+        self.end();
     }
 }
 

@@ -238,3 +238,67 @@ async fn switching_over_under_load_costs_nobody_an_error() {
     cluster.wait_replicated().await;
     cluster.stop().await;
 }
+
+/// As after a power cut: both servers are killed and Tandem is stopped. Whichever server comes back first, the active
+/// master of before is the active one afterwards; it is not replaced for being slow to come back.
+#[tokio::test]
+async fn after_both_servers_were_killed_the_right_one_is_active() {
+    let mut setup = Setup::default();
+    setup.pair.failover = true;
+    setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+    let mut cluster = Cluster::start(setup).await;
+    wait_active(&cluster, "a").await;
+    let mut conn = cluster.client().await;
+    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    // The second of the file is active: who went by the file would choose the other.
+    cluster.wait_replicated().await;
+    wait_until("switched over", WITHIN, || async {
+        cluster.admin().await.query_drop("SWITCHOVER TO b").await.is_ok()
+    })
+    .await;
+    for (round, b_first) in [true, false].into_iter().enumerate() {
+        wait_active(&cluster, "b").await;
+        let mut conn = cluster.client_in("shop").await;
+        for n in 0..200 {
+            conn.query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({round}, {n})"))
+                .await
+                .expect("acknowledged");
+        }
+        cluster.b().kill9().expect("killed");
+        cluster.a().kill9().expect("killed");
+        drop(conn);
+        cluster.restart_proxy().await;
+        let (first, second) = match b_first {
+            true => (cluster.b(), cluster.a()),
+            false => (cluster.a(), cluster.b()),
+        };
+        first.restart().await.expect("back");
+        if !b_first {
+            // It waits for b, however long: a may lack what b has acknowledged.
+            wait_until("a is seen", WITHIN, || async {
+                let mut admin = cluster.admin().await;
+                let rows: Vec<mysql_async::Row> = admin.query("SHOW SERVERS").await.expect("servers");
+                rows.iter()
+                    .any(|row| row.get::<String, _>("role").as_deref() != Some("down"))
+            })
+            .await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(
+                !is_active(&cluster, "a").await,
+                "nobody is promoted in place of who was not seen"
+            );
+        }
+        second.restart().await.expect("back");
+        wait_active(&cluster, "b").await;
+        let mut conn = cluster.client_in("shop").await;
+        let count = format!("SELECT COUNT(*) FROM ledger WHERE writer = {round}");
+        assert_eq!(conn.query_first(count).await.expect("a count"), Some(200_u64));
+        conn.query_drop("DELETE FROM ledger WHERE writer = 99")
+            .await
+            .expect("it takes writes");
+        wait_whole(&cluster, "a").await;
+    }
+    cluster.stop().await;
+}
