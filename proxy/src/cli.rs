@@ -1,5 +1,7 @@
 //! The command line: what `tandem` can be told to do, and which exit code says how it went.
 
+mod ask;
+
 use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -24,6 +26,9 @@ Then point the application at the listener's address instead of the server's:
 and ask the admin port what goes on:
   mariadb --host 127.0.0.1 --port 6447 --user admin --password --execute 'SHOW SERVERS'
 
+and make the other server the active master, for maintenance:
+  tandem switchover --config tandem.toml
+
 Settings, the later over the earlier (a and app are names of a server and a user):
   the file            [listener] address = \"127.0.0.1:6446\"
   the environment     TANDEM_LISTENER__ADDRESS=127.0.0.1:6446
@@ -33,7 +38,7 @@ Settings, the later over the earlier (a and app are names of a server and a user
 
 Exit codes:
   0  done, or stopped as asked
-  1  the configuration is wrong, or serving failed; standard error says why
+  1  the configuration is wrong, serving failed, or what was asked for was refused; standard error says why
   2  the command line is wrong";
 
 /// One port in front of two MySQL or MariaDB servers that replicate master-master.
@@ -53,6 +58,22 @@ enum Command {
     Run(Settings),
     /// Say whether the configuration could be served with, and all that is wrong with it.
     Check(Settings),
+    /// Show the servers, who is active, and whether the other could take over: asks the Tandem that runs with this configuration.
+    Status(Settings),
+    /// Make the other server the active master, without an error for anybody.
+    Switchover {
+        #[command(flatten)]
+        settings: Settings,
+        /// The server to switch to; without this, the other one.
+        #[arg(long, value_name = "SERVER")]
+        to: Option<String>,
+        /// How long open transactions may take to end; then nothing is changed. [default: failover.switchover_timeout]
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u32>,
+        /// Also when the active master is dead and commits that it has acknowledged may be lost.
+        #[arg(long)]
+        force: bool,
+    },
     /// Start two private MariaDB servers with Tandem in front and show what it does.
     Demo {
         /// Play the story through, then stop; the exit code says whether all went well.
@@ -107,6 +128,8 @@ enum Failure {
     #[error("{0}")]
     App(#[from] app::Error),
     #[error("{0}")]
+    Ask(#[from] ask::Failure),
+    #[error("{0}")]
     Demo(#[from] demo::Error),
 }
 
@@ -115,6 +138,13 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(settings) => run(settings),
         Command::Check(settings) => check(settings),
+        Command::Status(settings) => ask(settings, &["SHOW FAILOVER".to_owned(), "SHOW SERVERS".to_owned()]),
+        Command::Switchover {
+            settings,
+            to,
+            timeout,
+            force,
+        } => ask(settings, &[switchover(to.as_deref(), timeout, force)]),
         Command::Demo { once } => play(once),
     };
     match outcome {
@@ -134,6 +164,27 @@ fn run(settings: Settings) -> Result<(), Failure> {
     }
     runtime()?.block_on(app::run(loaded.config))?;
     Ok(())
+}
+
+fn ask(settings: Settings, statements: &[String]) -> Result<(), Failure> {
+    let loaded = settings.load().map_err(Failure::Configuration)?;
+    let answer = runtime()?.block_on(ask::ask(&loaded.config.admin, statements))?;
+    say(io::stdout(), answer.trim_end());
+    Ok(())
+}
+
+fn switchover(to: Option<&str>, timeout: Option<u32>, force: bool) -> String {
+    let mut statement = "SWITCHOVER".to_owned();
+    if let Some(to) = to {
+        statement += &format!(" TO {to}");
+    }
+    if let Some(timeout) = timeout {
+        statement += &format!(" TIMEOUT {timeout}");
+    }
+    if force {
+        statement += " FORCE";
+    }
+    statement
 }
 
 fn play(once: bool) -> Result<(), Failure> {
@@ -175,13 +226,22 @@ fn describe(config: &Config) -> String {
         None => "off".to_owned(),
     };
     format!(
-        "ok\n  listener  {}\n  admin     {}\n  metrics   {metrics}\n  servers   {}\n  their TLS {}\n  users     {}",
+        "ok\n  listener  {}\n  admin     {}\n  metrics   {metrics}\n  servers   {}\n  their TLS {}\n  failover  {}\n  users     {}",
         describe_listener(config),
         config.admin.address,
         servers.join("\n            "),
         config.server_tls.mode.name(),
+        describe_failover(config),
         users.join(", "),
     )
+}
+
+fn describe_failover(config: &Config) -> String {
+    match &config.failover {
+        None => "off: the active master is whoever is writable".to_owned(),
+        Some(failover) if failover.automatic => format!("automatic, journal {}", failover.journal.display()),
+        Some(failover) => format!("on command only, journal {}", failover.journal.display()),
+    }
 }
 
 fn describe_listener(config: &Config) -> String {

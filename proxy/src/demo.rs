@@ -1,5 +1,6 @@
 //! `tandem demo`: a whole pair with Tandem in front, on this machine, in one command.
 
+mod change;
 pub mod engine;
 mod options;
 pub mod pair;
@@ -130,9 +131,19 @@ impl Stage {
     async fn set() -> Result<Self, Error> {
         say("Tandem demo: two MariaDB servers, replicating to each other, behind one port.\n");
         let started = Instant::now();
-        let pair = Pair::start(&Options::default()).await?;
+        let options = Options {
+            failover: true,
+            // Commits wait for the other server as long as it takes: Tandem decides when that is over.
+            semi_sync_timeout: Duration::from_secs(3600),
+            ..Options::default()
+        };
+        let pair = Pair::start(&options).await?;
         tell("two servers run and replicate to each other", started);
-        for (server, what) in pair.servers().iter().zip(["takes writes", "read-only"]) {
+        for (server, what) in pair
+            .servers()
+            .iter()
+            .zip(["Tandem makes it writable", "read-only"])
+        {
             let (name, address) = (server.name(), server.address());
             let log = server.error_log_path();
             say(&format!(
@@ -158,6 +169,7 @@ impl Stage {
 
     async fn play(&self, once: bool) -> Result<(), Error> {
         story::play(&self.pair, self.app.listener_address()).await?;
+        change::play(&self.pair, self.app.listener_address(), self.app.admin_address()).await?;
         if once {
             return Ok(());
         }

@@ -23,12 +23,12 @@ const FENCE: Duration = Duration::from_millis(300);
 /// The operator's own means may take this long.
 const FENCE_COMMAND: Duration = Duration::from_secs(60);
 
-/// A standby that reaches within this time where the active master stood is close.
-const CLOSE: Duration = Duration::from_millis(30);
-
-/// So long are writes held to let it come closer, and so long they go on in between.
+/// So long are writes held to let the standby come closer, and so long they go on in between.
 const MOMENT: Duration = Duration::from_millis(60);
-const BREATH: Duration = Duration::from_millis(10);
+const BREATH: Duration = Duration::from_millis(2);
+
+/// After so many the moments are twice as long.
+const MOMENTS: u32 = 16;
 
 /// How often a switchover looks whether the writes under way have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -534,7 +534,6 @@ impl<H: Hands> Controller<H> {
     async fn hand_over(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
         self.come_close(from, to, deadline).await?;
         let begun = now();
-        self.publish(true);
         while self.hands.is_writing() {
             if now() >= deadline {
                 return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
@@ -557,25 +556,31 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
-    /// Waits until the standby is so little behind that holding all writes until it has everything is short. For one that does
-    /// not keep up by itself they are held for most of the time, a moment each.
+    /// Holds writes as soon as the standby is so little behind that it has everything within a moment. For one that does not keep
+    /// up by itself they are held for most of the time until then, a moment each, and longer ones if that is not enough.
     async fn come_close(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
-        loop {
+        let mut moment = MOMENT;
+        for round in 1.. {
+            self.publish(true);
             let position = within(ACT, self.hands.position(from)).await?;
-            if within(CLOSE + ACT, self.hands.applied(to, &position, CLOSE)).await? {
-                return Ok(());
+            if within(moment + ACT, self.hands.applied(to, &position, moment)).await? {
+                break;
             }
             if now() >= deadline {
+                let reached = within(ACT, self.hands.position(to)).await.unwrap_or_default();
                 return Err(format!(
-                    "{} did not catch up in time (failover.switchover_timeout, TIMEOUT n)",
+                    "{} did not catch up in time (failover.switchover_timeout, TIMEOUT n): it is at {reached}, not at {position}",
                     self.names[to.0]
                 ));
             }
-            self.publish(true);
-            tokio::time::sleep(MOMENT).await;
+            if round % MOMENTS == 0 {
+                moment *= 2;
+            }
+            // Long enough for what was held to go on, and for little more.
             self.publish(false);
             tokio::time::sleep(BREATH).await;
         }
+        Ok(())
     }
 
     /// An operator accepts that what the dead master acknowledged may be lost.
