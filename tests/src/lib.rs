@@ -22,6 +22,7 @@ pub mod logins;
 pub mod mutation;
 pub mod raw;
 pub mod relay;
+pub mod road;
 pub mod site;
 mod warnings;
 

@@ -1,0 +1,222 @@
+//! The network between Tandem and the servers, or between these, is cut: who had a write acknowledged finds it, once, and
+//! there is never a second writer.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tandem_tests::ledger::{self, Load, Manner};
+use tandem_tests::pair::{Pair, Server};
+use tandem_tests::road::{Open, Road};
+use tandem_tests::{Cluster, Flavor, Setup};
+
+const WITHIN: Duration = Duration::from_secs(40);
+
+/// A pair whose ways can be cut.
+struct Ways {
+    cluster: Cluster,
+    to_a: Road,
+    between: [Road; 2],
+}
+
+impl Ways {
+    async fn start() -> Self {
+        let mut setup = Setup::default();
+        setup.pair.failover = true;
+        setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+        let pair = Pair::start(&setup.pair).await.expect("a pair");
+        let road = async |server: &Server| Road::to(server.address()).await.expect("a road");
+        let to_a = road(pair.a()).await;
+        let between = [road(pair.a()).await, road(pair.b()).await];
+        follow(pair.b(), &between[0]).await;
+        follow(pair.a(), &between[1]).await;
+        pair.wait_linked(0).await.expect("linked");
+        pair.wait_linked(1).await.expect("linked");
+        let address = to_a.address.into();
+        let cluster = Cluster::over(pair, "", move |config| config.servers[0].address = address).await;
+        let ways = Self {
+            cluster,
+            to_a,
+            between,
+        };
+        ways.wait_active("a").await;
+        let mut conn = ways.cluster.client().await;
+        for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
+            conn.query_drop(statement).await.expect(statement);
+        }
+        ways.cluster.wait_replicated().await;
+        ways
+    }
+
+    fn between(&self, open: Open) {
+        for road in &self.between {
+            road.set(open);
+        }
+    }
+
+    async fn active(&self) -> Option<String> {
+        let mut admin = self.cluster.admin().await;
+        let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
+        let active = rows
+            .iter()
+            .find(|row| row.get::<String, _>("role").as_deref() == Some("active"));
+        active.and_then(|row| row.get("name"))
+    }
+
+    async fn wait_active(&self, name: &str) {
+        let deadline = Instant::now() + WITHIN;
+        while self.active().await.as_deref() != Some(name) {
+            if Instant::now() > deadline {
+                self.show().await;
+                panic!("{name} is not active within {WITHIN:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn show(&self) {
+        let mut admin = self.cluster.admin().await;
+        for question in ["SHOW FAILOVER", "SHOW EVENTS"] {
+            let rows: Vec<Row> = admin.query(question).await.expect(question);
+            for row in rows {
+                let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
+                println!("    {}", cells.join(" | "));
+            }
+        }
+    }
+
+    /// Both replicate again and commits wait for the other server, or the one that was away is quarantined.
+    async fn wait_settled(&self) {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let mut admin = self.cluster.admin().await;
+            let servers: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
+            let yes = |row: &Row, column: &str| {
+                row.get::<Option<String>, _>(column).flatten().as_deref() == Some("yes")
+            };
+            let writers = servers.iter().filter(|row| !yes(row, "read_only")).count();
+            let whole = servers
+                .iter()
+                .all(|row| yes(row, "receiving") && yes(row, "applying"));
+            let events: Vec<Row> = admin.query("SHOW EVENTS").await.expect("events");
+            let quarantined = events
+                .iter()
+                .any(|row| row.get::<String, _>("event").as_deref() == Some("quarantined"));
+            if writers == 1 && (whole || quarantined) {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.show().await;
+                panic!("not settled within {WITHIN:?}: {servers:#?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Writers for a while before `cut`, through it, and after `heal`.
+    async fn under_load(&self, cut: impl FnOnce(&Self), active_then: &str, heal: impl FnOnce(&Self)) {
+        let load = Load::start(&self.cluster.opts(Some("shop")), &Manner::ALL, 2);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        cut(self);
+        // Long enough for whatever has to be decided.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        self.wait_active(active_then).await;
+        println!("{active_then} is active {:?} after the cut", begun.elapsed());
+        heal(self);
+        self.wait_settled().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let survivor = match active_then {
+            "a" => self.cluster.a(),
+            _ => self.cluster.b(),
+        };
+        let mut conn = self.cluster.direct(survivor).await;
+        let report = load.settle(&mut conn).await;
+        self.show().await;
+        println!("{report}");
+        for error in &report.errors {
+            println!("    {error}");
+        }
+        assert!(
+            report.writes > 0 && report.missing.is_empty() && report.doubled.is_empty(),
+            "{report}"
+        );
+        assert_eq!(report.stale, 0, "{report}");
+    }
+}
+
+/// Has a server replicate by a road.
+async fn follow(server: &Server, road: &Road) {
+    let port = road.address.port();
+    let statements = match server.engine().flavor() {
+        Flavor::MariaDb => [
+            "STOP SLAVE".to_owned(),
+            format!("CHANGE MASTER TO MASTER_PORT={port}"),
+            "START SLAVE".to_owned(),
+        ],
+        Flavor::MySql => [
+            "STOP REPLICA".to_owned(),
+            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
+            "START REPLICA".to_owned(),
+        ],
+    };
+    let mut conn = Conn::new(server.root()).await.expect("root");
+    for statement in statements {
+        conn.query_drop(&statement).await.expect(&statement);
+    }
+}
+
+#[tokio::test]
+async fn tandem_can_not_reach_the_active_master() {
+    let ways = Ways::start().await;
+    ways.under_load(
+        |ways| ways.to_a.set(Open::NONE),
+        "b",
+        |ways| ways.to_a.set(Open::BOTH),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_active_master_s_answers_do_not_arrive() {
+    let ways = Ways::start().await;
+    ways.under_load(
+        |ways| {
+            ways.to_a.set(Open {
+                there: true,
+                back: false,
+            });
+        },
+        "b",
+        |ways| ways.to_a.set(Open::BOTH),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_active_master_is_alone() {
+    let ways = Ways::start().await;
+    ways.under_load(
+        |ways| {
+            ways.to_a.set(Open::NONE);
+            ways.between(Open::NONE);
+        },
+        "b",
+        |ways| {
+            ways.between(Open::BOTH);
+            ways.to_a.set(Open::BOTH);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_servers_can_not_reach_each_other() {
+    let ways = Ways::start().await;
+    ways.under_load(
+        |ways| ways.between(Open::NONE),
+        "a",
+        |ways| ways.between(Open::BOTH),
+    )
+    .await;
+}
