@@ -34,8 +34,11 @@ test:
 soak:
 	@$(INSTALL) build server client php python wordpress mediawiki phpmyadmin
 	.ci/server-root mariadb-11.8
+	.ci/server-root mysql-9.7
 	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)
 	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
+	TANDEM_FAULT_ROUNDS=20 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1
+	TANDEM_FAULT_ROUNDS=20 TANDEM_SERVER=mysql-9.7 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1
 	TANDEM_CONSISTENCY_SECONDS=30 $(CARGO) test --workspace --test consistency -- --nocapture
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --workspace --test crowd -- --nocapture
 	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --workspace --test mutated -- --nocapture

@@ -33,7 +33,16 @@ impl Ways {
         pair.wait_linked(0).await.expect("linked");
         pair.wait_linked(1).await.expect("linked");
         let address = to_a.address.into();
-        let cluster = Cluster::over(pair, "", move |config| config.servers[0].address = address).await;
+        let told = pair.directory().join("told");
+        let tell = |what: &str| format!("echo {what} >> '{}'", told.display());
+        let (event, fence) = (tell("$TANDEM_EVENT $TANDEM_SERVER"), tell("fence $TANDEM_SERVER"));
+        let cluster = Cluster::over(pair, "", move |config| {
+            config.servers[0].address = address;
+            let failover = config.failover.as_mut().expect("the harness switches it on");
+            failover.event_command = Some(event);
+            failover.fence_command = Some(fence);
+        })
+        .await;
         let ways = Self {
             cluster,
             to_a,
@@ -83,6 +92,12 @@ impl Ways {
                 println!("    {}", cells.join(" | "));
             }
         }
+    }
+
+    /// What the operator's commands were told of.
+    fn told(&self) -> String {
+        let file = self.cluster.pair().directory().join("told");
+        std::fs::read_to_string(file).expect("the commands have written")
     }
 
     /// Both replicate again and commits wait for the other server, or the one that was away is quarantined.
@@ -175,6 +190,16 @@ async fn tandem_can_not_reach_the_active_master() {
         |ways| ways.to_a.set(Open::BOTH),
     )
     .await;
+    let told = ways.told();
+    for line in [
+        "adopted a",
+        "failover_begun a",
+        "fence a",
+        "promoted b",
+        "rejoined a",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,12 @@ use tandem_tests::{Cluster, Setup, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`), each on a new pair.
+fn rounds() -> u32 {
+    let set = std::env::var("TANDEM_FAULT_ROUNDS").ok();
+    set.map_or(1, |text| text.parse().expect("TANDEM_FAULT_ROUNDS is a number"))
+}
+
 async fn cluster() -> Cluster {
     let mut setup = Setup::default();
     setup.pair.failover = true;
@@ -150,6 +156,12 @@ async fn wait_whole(cluster: &Cluster, standby: &str) {
 
 #[tokio::test]
 async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
+    for _ in 0..rounds() {
+        Box::pin(kill_the_active_master()).await;
+    }
+}
+
+async fn kill_the_active_master() {
     let cluster = cluster().await;
     assert_eq!(status(&cluster, "could_fail_over").await, "yes");
     let load = load(&cluster).await;
@@ -170,6 +182,12 @@ async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
 
 #[tokio::test]
 async fn a_master_that_hangs_is_replaced_and_acknowledges_nothing_when_it_wakes() {
+    for _ in 0..rounds() {
+        Box::pin(stop_the_active_master()).await;
+    }
+}
+
+async fn stop_the_active_master() {
     let cluster = cluster().await;
     let load = load(&cluster).await;
     let paused = Instant::now();
@@ -196,6 +214,12 @@ async fn a_master_that_hangs_is_replaced_and_acknowledges_nothing_when_it_wakes(
 
 #[tokio::test]
 async fn a_killed_standby_costs_nobody_an_error_and_comes_back() {
+    for _ in 0..rounds() {
+        Box::pin(kill_the_standby()).await;
+    }
+}
+
+async fn kill_the_standby() {
     let cluster = cluster().await;
     let load = load(&cluster).await;
     cluster.b().kill9().expect("killed");
@@ -212,6 +236,12 @@ async fn a_killed_standby_costs_nobody_an_error_and_comes_back() {
 
 #[tokio::test]
 async fn switching_over_under_load_costs_nobody_an_error() {
+    for _ in 0..rounds() {
+        Box::pin(switch_over_and_back()).await;
+    }
+}
+
+async fn switch_over_and_back() {
     let cluster = cluster().await;
     let load = load(&cluster).await;
     let mut admin = cluster.admin().await;
