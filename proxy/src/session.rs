@@ -115,6 +115,13 @@ pub(crate) enum End {
     Panicked,
 }
 
+impl End {
+    /// The session ends for this, and its client, which is in the middle of a reply, is hung up on.
+    fn silent(complaint: &Complaint) -> Self {
+        Self::Relay(relay::Error::Server(io::Error::other(complaint.to_string())))
+    }
+}
+
 impl From<relay::Error> for End {
     fn from(error: relay::Error) -> Self {
         match error {

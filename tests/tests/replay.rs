@@ -546,3 +546,49 @@ async fn a_transaction_is_played_again_until_locks_let_it() {
     assert_eq!(cluster.counter("replays").await, 1);
     cluster.stop().await;
 }
+
+/// The client has seen a part of a reply: it gets the rest from the other server, and no row twice.
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_gone_on_with() {
+    let cluster = cluster().await;
+    let mut conn = cluster.client_in("test_replay").await;
+    conn.query_drop("INSERT INTO t (who, v) VALUES ('row', 1)")
+        .await
+        .expect("a row");
+    for _ in 0..8 {
+        conn.query_drop("INSERT INTO t (who, v) SELECT who, v FROM t")
+            .await
+            .expect("twice as many");
+    }
+    cluster.wait_replicated().await;
+    conn.query_drop("BEGIN").await.expect("a transaction");
+    conn.query_drop("UPDATE once SET v = v + 1 WHERE k = 2")
+        .await
+        .expect("a write");
+    // More than what stands in buffers between the server and this client.
+    let question = "SELECT a.id, b.id, REPEAT('x', 1000) FROM t a JOIN t b ORDER BY a.id, b.id";
+    let mut result = conn.query_iter(question).await.expect("a result");
+    let mut rows = Vec::new();
+    let started = Instant::now();
+    while let Some(row) = result.next().await.expect("a row") {
+        let (a, b, text): (i64, i64, String) = mysql_async::from_row(row);
+        assert_eq!(text.len(), 1000);
+        rows.push((a, b));
+        if rows.len() == 1000 {
+            cluster.a().kill9().expect("killed");
+            wait_active(&cluster, "b").await;
+        }
+        assert!(started.elapsed() < WITHIN, "{} rows", rows.len());
+    }
+    drop(result);
+    assert_eq!(rows.len(), 256 * 256);
+    assert!(rows.is_sorted() && rows.windows(2).all(|pair| pair[0] != pair[1]));
+    conn.query_drop("COMMIT").await.expect("committed");
+    let mut survivor = cluster.direct(cluster.b()).await;
+    let found = survivor
+        .query_first("SELECT v FROM test_replay.once WHERE k = 2")
+        .await;
+    assert_eq!(found.expect("a row"), Some(21_i64));
+    assert_eq!(cluster.counter("replays").await, 1);
+    cluster.stop().await;
+}

@@ -65,6 +65,8 @@ pub(crate) enum Error {
     MasterMoved,
     #[error("the client's file came out of order: {0}")]
     OutOfOrder(#[source] DecodeError),
+    #[error("the beginning of the reply, which the client has seen, was another one there")]
+    OtherBeginning,
 }
 
 /// A client's socket and what has arrived on it.
@@ -139,6 +141,15 @@ pub(crate) struct Learned {
     pub(crate) uploaded: u64,
     /// The sum of what the client was told, where the statement is kept for being played again.
     pub(crate) digest: Option<Digest>,
+    /// What the client has of a reply that broke off in its first result, where that can be gone on with.
+    pub(crate) seen: Option<Seen>,
+}
+
+/// The beginning of a reply that the client has, but for the end of any result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    bytes: usize,
+    rows: Rows,
 }
 
 /// How a reply is to be carried.
@@ -151,6 +162,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) keep: bool,
     /// The client has had its reply already, from another server: this one is only learnt from.
     pub(crate) discard: bool,
+    /// The client has had this much of it, from another server: it gets the rest.
+    pub(crate) seen: Option<Seen>,
     /// The statement may be a `LOAD DATA LOCAL`, and the client may send files.
     pub(crate) may_ask_file: bool,
 }
@@ -187,14 +200,23 @@ pub(crate) async fn carry(
     }
     let mut rows = learned.digest.map(|_| Rows::default());
     let mut kept = Vec::new();
+    let mut to_skip = manner.seen.map_or(0, |seen| seen.bytes);
+    *forwarded |= to_skip > 0;
     loop {
-        let Walked { ready, needed } = walk(&mut walker, connection, rows.as_mut(), |connection, packet| {
-            let len = learn(connection, packet, client, learned)?;
-            Ok(match learned.wants_file {
-                Some(_) => ControlFlow::Break(len),
-                None => ControlFlow::Continue(len),
-            })
-        })?;
+        let limit = if to_skip > 0 { to_skip } else { usize::MAX };
+        let Walked { ready, needed } = walk(
+            &mut walker,
+            connection,
+            rows.as_mut(),
+            limit,
+            |connection, packet| {
+                let len = learn(connection, packet, client, learned)?;
+                Ok(match learned.wants_file {
+                    Some(_) => ControlFlow::Break(len),
+                    None => ControlFlow::Continue(len),
+                })
+            },
+        )?;
         if learned.wants_file.is_some() && !manner.may_ask_file {
             return Err(Error::UninvitedFile);
         }
@@ -208,6 +230,22 @@ pub(crate) async fn carry(
             connection.inbox.consume(ready);
             return Ok(Carried::Withheld);
         }
+        if let Some(seen) = &manner.seen
+            && to_skip > 0
+        {
+            to_skip -= ready;
+            // It ends between two packets or in one that is passed, in this reply as in the one before.
+            let ended = walker.is_done() || learned.outcome.status.is_some();
+            let is_other = ended || (to_skip == 0 && rows.as_ref().map(Rows::sum) != Some(seen.rows.sum()));
+            if is_other || (to_skip > 0 && connection.inbox.len() - ready >= to_skip) {
+                return Err(Error::OtherBeginning);
+            }
+            connection.inbox.consume(ready);
+            if to_skip > 0 || connection.inbox.is_empty() {
+                read_watching(handle, client, connection, needed).await?;
+            }
+            continue;
+        }
         if ready > 0 {
             let bytes = &connection.inbox.bytes()[..ready];
             if manner.keep {
@@ -215,6 +253,11 @@ pub(crate) async fn carry(
             } else if !manner.discard {
                 *forwarded = true;
                 learned.bytes += ready as u64;
+                learned.seen = rows.filter(|_| manner.seen.is_none()).and_then(|rows| {
+                    let bytes = usize::try_from(learned.bytes).ok()?;
+                    let in_first = learned.outcome.status.is_none() && learned.error.is_none();
+                    (in_first && walker.is_in_rows()).then_some(Seen { bytes, rows })
+                });
                 write_bounded(&mut client.stream, bytes, client.write_timeout).await?;
                 if walker.is_at_head() {
                     client.stream.end_result();
@@ -262,14 +305,15 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
     let mut swallowed = Swallowed::default();
     loop {
         let error = &mut swallowed.error;
-        let Walked { ready, needed } = walk(&mut walker, connection, None, |connection, packet| {
-            let Packet { at, len, kind } = packet;
-            if kind == Control::Err {
-                let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
-                *error = Some(ErrPacket::decode(payload)?.to_owned());
-            }
-            Ok(ControlFlow::Continue(len))
-        })?;
+        let Walked { ready, needed } =
+            walk(&mut walker, connection, None, usize::MAX, |connection, packet| {
+                let Packet { at, len, kind } = packet;
+                if kind == Control::Err {
+                    let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
+                    *error = Some(ErrPacket::decode(payload)?.to_owned());
+                }
+                Ok(ControlFlow::Continue(len))
+            })?;
         hold_back(&mut swallowed.bytes, &connection.inbox.bytes()[..ready])?;
         connection.inbox.consume(ready);
         if walker.is_done() {

@@ -168,6 +168,12 @@ impl Session {
         instead: Complaint,
         work: &mut Work,
     ) -> Result<(), End> {
+        // Nothing can be said in the middle of a reply.
+        let midway = work.seen.is_some();
+        let over = |complaint: Complaint| match midway {
+            true => End::silent(&complaint),
+            false => End::Complaint(complaint),
+        };
         drop(self.lease.take());
         self.lose_write();
         let taken_back = self.record.as_mut().and_then(|record| record.take_back());
@@ -180,15 +186,13 @@ impl Session {
             self.forget_record();
         } else if let Some(why) = self.why_not_replayed() {
             self.worker.count(|counters| counters.replays_failed += 1);
-            return Err(End::Complaint(
-                instead.and(format_args!("it can't be played again: {why}")),
-            ));
+            return Err(over(instead.and(format_args!("it can't be played again: {why}"))));
         }
         let (mut tried, mut pause) = (Some(lost), play::PAUSE);
         loop {
             if let Waited::Over(complaint) = self.await_writer(tried, held, instead.clone()).await? {
                 self.worker.count(|counters| counters.replays_failed += 1);
-                return Err(End::Complaint(complaint));
+                return Err(over(complaint));
             }
             let Some(record) = self.record.take() else {
                 return Ok(());
@@ -219,7 +223,7 @@ impl Session {
                 }
                 Ok(Err(Unplayed::Never(cause))) => {
                     self.worker.count(|counters| counters.replays_failed += 1);
-                    return Err(End::Complaint(Complaint::rolled_back(format_args!(
+                    return Err(over(Complaint::rolled_back(format_args!(
                         "it was played again after server '{}' had been lost, and {cause}",
                         self.worker.pools[lost.server.0].name
                     ))));
@@ -228,7 +232,7 @@ impl Session {
                 Err(_) => {
                     self.worker.count(|counters| counters.replays_failed += 1);
                     let clause = "playing it again was not finished in time (failover.hold_time)";
-                    return Err(End::Complaint(instead.and(clause)));
+                    return Err(over(instead.and(clause)));
                 }
             };
             tracing::debug!(session = self.handle.id, "to be played again once more: {cause}");

@@ -15,7 +15,7 @@ use super::complaint::Complaint;
 use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
-use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
+use super::relay::{self, Carried, Learned, Manner, Seen, Swallowed, carry, swallow};
 use super::replay::digest::Digest;
 use super::replicate::carry_dump;
 use super::send::Preamble;
@@ -80,6 +80,8 @@ pub(super) struct Work {
     pub(super) may_meet_read_only: bool,
     /// The prepared statement stands in for the client's once, and is closed after that.
     pub(super) passing: Option<StatementId>,
+    /// What the client has of its reply, where that broke off and can be gone on with.
+    pub(super) seen: Option<Seen>,
 }
 
 impl Work {
@@ -96,6 +98,7 @@ impl Work {
             may_prepare_again: false,
             may_meet_read_only: true,
             passing: None,
+            seen: None,
         }
     }
 }
@@ -354,6 +357,9 @@ impl Session {
 
     async fn refuse(&mut self, work: &Work, complaint: &Complaint) -> Result<Ran, End> {
         self.client.inbox.consume(work.command.head);
+        if work.seen.is_some() {
+            return Err(End::silent(complaint));
+        }
         if work.command.tail.is_some() || work.silent {
             // The rest of the command is still on its way, or there is no reply to put the error into.
             return Err(End::Complaint(complaint.clone()));
@@ -468,7 +474,10 @@ impl Session {
                 self.settle_record(recorded);
                 Ok((carried, learned))
             }
-            Err(failed) => Err(self.give_up(lease, failed, leeway, forwarded, work)),
+            Err(failed) => {
+                work.seen = learned.seen;
+                Err(self.give_up(lease, failed, leeway, forwarded, work))
+            }
         }
     }
 
@@ -487,7 +496,8 @@ impl Session {
                 // Dropping the lease closes the connection: whatever was under way there ends.
                 drop(lease);
                 self.worker.report(pool.server, Trouble::ConnectionLost);
-                if forwarded {
+                let goes_on = work.seen.is_some() && leeway.may_replay && !self.may_commit(work);
+                if forwarded && !goes_on {
                     return Failed::End(End::Relay(error));
                 }
                 self.lost(&pool, &error, leeway.may_move, work)
@@ -588,6 +598,7 @@ impl Session {
             ],
             keep: work.keep,
             discard: false,
+            seen: work.seen,
             may_ask_file,
         };
         if work.expect == Expect::Dump {

@@ -25,7 +25,8 @@ pub(super) struct Packet {
     pub(super) kind: Control,
 }
 
-/// Walks to the end of what has arrived, or of the reply. Rows are added to `rows`, if the walker parts them.
+/// Walks to the end of what has arrived, at most `limit` bytes, or of the reply. Rows are added to `rows`, if the walker parts
+/// them.
 ///
 /// `look` is shown each packet that means something, may change it in the inbox, and says how long it is then; it breaks
 /// off where nothing that follows may be looked at yet.
@@ -37,11 +38,13 @@ pub(super) fn walk(
     walker: &mut Walker,
     connection: &mut Connection,
     mut rows: Option<&mut Rows>,
+    limit: usize,
     mut look: impl FnMut(&mut Connection, Packet) -> Result<ControlFlow<usize, usize>, Error>,
 ) -> Result<Walked, Error> {
     let mut ready = 0;
     while !walker.is_done() {
-        let input = &connection.inbox.bytes()[ready..];
+        let arrived = connection.inbox.bytes();
+        let input = &arrived[ready..arrived.len().min(limit)];
         if input.is_empty() {
             break;
         }

@@ -49,7 +49,8 @@ impl Rows {
         self.begun_len = rest.len();
     }
 
-    fn sum(&self) -> u64 {
+    /// Of all that was added so far.
+    pub fn sum(&self) -> u64 {
         let mut last = [0; WORD];
         last[..self.begun_len].copy_from_slice(&self.begun[..self.begun_len]);
         mix(mix(self.sum, u64::from_le_bytes(last)), self.begun_len as u64)

@@ -211,6 +211,7 @@ impl Session {
             withhold: [&[], &[]],
             keep: false,
             discard: true,
+            seen: None,
             may_ask_file: false,
         };
         let mut learned = Learned {
