@@ -105,10 +105,10 @@ impl App {
         let measuring = metrics.as_ref().and_then(|metrics| metrics.local_address().ok());
 
         let (stop, stopped) = watch::channel(false);
-        let (authority, decided) = watch::channel(match config.failover {
+        let (authority, decided) = watch::channel(match &config.failover {
             // Nobody, until Tandem has decided.
-            Some(_) => Authority::Tandem(Decided::default()),
-            None => Authority::Servers,
+            Some(failover) if failover.decides => Authority::Tandem(Decided::default()),
+            _ => Authority::Servers,
         });
         let monitor = monitor::start(&config, decided);
         let failover = failover::start(&config, &monitor, authority)?;

@@ -239,6 +239,9 @@ fn describe(config: &Config) -> String {
 fn describe_failover(config: &Config) -> String {
     match &config.failover {
         None => "off: the active master is whoever is writable".to_owned(),
+        Some(failover) if !failover.decides => {
+            "follower: another Tandem decides, and the active master is whoever is writable".to_owned()
+        }
         Some(failover) if failover.automatic => format!("automatic, journal {}", failover.journal.display()),
         Some(failover) => format!("on command only, journal {}", failover.journal.display()),
     }

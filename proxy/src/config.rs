@@ -389,9 +389,11 @@ impl Level {
     }
 }
 
-/// `[failover]`: who is the active master, decided by Tandem.
+/// `[failover]`: who is the active master, decided by Tandem, this one or another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failover {
+    /// False: another Tandem decides, and this one follows the servers' `read_only`, but its sessions carry on all the same.
+    pub decides: bool,
     /// Promotes the standby by itself when the active master is dead; else only on command.
     pub automatic: bool,
     /// The file that remembers who is active.

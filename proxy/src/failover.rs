@@ -103,7 +103,7 @@ pub fn start(
     monitor: &Monitor,
     authority: watch::Sender<Authority>,
 ) -> Result<Option<(Handle, JoinHandle<()>)>, journal::Error> {
-    let Some(settings) = &config.failover else {
+    let Some(settings) = config.failover.as_ref().filter(|settings| settings.decides) else {
         return Ok(None);
     };
     let names: Vec<String> = config.servers.iter().map(|server| server.name.clone()).collect();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Setup, wait_until};
+use tandem_tests::{Cluster, Proxy, Setup, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -330,5 +330,28 @@ async fn after_both_servers_were_killed_the_right_one_is_active() {
             .expect("it takes writes");
         wait_whole(&cluster, "a").await;
     }
+    cluster.stop().await;
+}
+
+/// One of the two decides, as the README says of two in front of one pair.
+#[tokio::test]
+async fn a_second_tandem_follows_and_its_sessions_carry_on() {
+    let cluster = cluster().await;
+    let follower = Proxy::over(cluster.pair(), "", |config| {
+        let failover = config.failover.as_mut().expect("the harness switches it on");
+        failover.decides = false;
+    })
+    .await;
+    let load = Load::start(&follower.opts(Some("shop")), &[Manner::Text, Manner::Prepared], 4);
+    wait_rows(&cluster, 300).await;
+    let mut admin = cluster.admin().await;
+    admin.query_drop("SWITCHOVER TO b").await.expect("switched over");
+    wait_rows(&cluster, 200).await;
+    cluster.b().kill9().expect("killed");
+    wait_active(&cluster, "a").await;
+    wait_rows(&cluster, 200).await;
+    let report = settle(&cluster, load, cluster.a()).await;
+    assert_nothing_lost(&report);
+    drop(follower);
     cluster.stop().await;
 }

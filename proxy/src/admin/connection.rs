@@ -187,7 +187,8 @@ impl Handler {
     /// Bounded by whoever carries it out.
     async fn order(&self, command: failover::Command) -> Reply {
         let Some(failover) = &self.shared.failover else {
-            let text = "Tandem follows read_only and decides nothing: failover.mode is \"off\"";
+            let text =
+                "Tandem follows read_only and decides nothing: failover.mode is \"off\" or \"follower\"";
             return Reply::Error(ErrorKind::ER_NOT_SUPPORTED_YET, text.to_owned());
         };
         tracing::info!(?command, admin = self.id, "asked for on the admin port");

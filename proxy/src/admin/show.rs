@@ -263,7 +263,7 @@ pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
         let active = topology.active.map(|id| topology.server(id).name.to_string());
         add(
             "mode",
-            "off: Tandem follows read_only, and promotes nobody".into(),
+            "off or follower: Tandem follows read_only, and promotes nobody".into(),
         );
         add("active", active.into());
         return table;

@@ -201,6 +201,7 @@ fn consistency(table: &mut Table<'_>) -> Consistency {
 fn failover(table: &mut Table<'_>) -> Option<Failover> {
     let mode = table.or("mode", FailoverMode::Off);
     let failover = Failover {
+        decides: mode != FailoverMode::Follower,
         automatic: mode == FailoverMode::Automatic,
         journal: table.or("journal", std::path::PathBuf::from("/var/lib/tandem/journal")),
         hang_time: table.or("hang_time", Duration::from_secs(2)),

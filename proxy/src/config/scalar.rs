@@ -360,16 +360,18 @@ pub(super) enum FailoverMode {
     Off,
     Manual,
     Automatic,
+    Follower,
 }
 
 impl Scalar for FailoverMode {
-    const EXPECTED: &'static str = "\"off\", \"manual\" or \"automatic\"";
+    const EXPECTED: &'static str = "\"off\", \"manual\", \"automatic\" or \"follower\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
             "manual" => Ok(Self::Manual),
             "automatic" => Ok(Self::Automatic),
+            "follower" => Ok(Self::Follower),
             _ => Err(must_be::<Self>()),
         }
     }
