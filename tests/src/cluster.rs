@@ -12,6 +12,7 @@ use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER, config_text, story};
 use tokio::sync::oneshot;
 
 use crate::Counts;
+use crate::process::{Footprint, Process};
 
 /// What a test wants of its cluster.
 pub struct Setup {
@@ -63,8 +64,24 @@ impl Cluster {
     /// Stops the proxy and starts another, on other ports, with nothing in its configuration but what the pair needs.
     pub async fn restart_proxy(&mut self) {
         // The old one's ports and files are free before the new one wants them.
-        self.proxy.end();
+        if let Runs::Here(thread) = &mut self.proxy.runs {
+            thread.end();
+        }
         self.proxy = Proxy::over(&self.pair, "", |_| {}).await;
+    }
+
+    /// Tandem as a process of its own in front of `pair`, see `process::Process`.
+    pub fn apart(program: &str, pair: Pair, overrides: &[String]) -> Self {
+        let proxy = Proxy::apart(Process::start(program, &pair, overrides));
+        Self { proxy, pair }
+    }
+
+    /// What Tandem holds, where it is a process of its own.
+    pub fn footprint(&self) -> Footprint {
+        match &self.proxy.runs {
+            Runs::Apart(process) => process.footprint(),
+            Runs::Here(_) => panic!("the harness is in this process too"),
+        }
     }
 
     pub fn pair(&self) -> &Pair {
@@ -203,11 +220,21 @@ impl Cluster {
     }
 }
 
-/// The proxy on a thread and runtime of its own: each `#[tokio::test]` has a runtime that ends with it,
-/// and a shared cluster outlives many. Several can stand before one pair. Dropping it stops it.
+/// A running proxy. Several can stand before one pair. Dropping it stops it.
 pub struct Proxy {
     listener: SocketAddr,
     admin: SocketAddr,
+    runs: Runs,
+}
+
+enum Runs {
+    /// In this process, on a thread and runtime of its own: each `#[tokio::test]` has a runtime that ends with it,
+    /// and a shared cluster outlives many.
+    Here(Thread),
+    Apart(Process),
+}
+
+struct Thread {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -245,17 +272,6 @@ impl Proxy {
         connect(client(self.admin, ADMIN_USER, ADMIN_PASSWORD, None)).await
     }
 
-    /// Stops it, and waits until it has.
-    fn end(&mut self) {
-        drop(self.stop.take());
-        let ended = self.thread.take().map(JoinHandle::join);
-        // A second panic while one unwinds would abort and hide the first.
-        assert!(
-            !matches!(ended, Some(Err(_))) || std::thread::panicking(),
-            "Tandem's thread panicked"
-        );
-    }
-
     async fn start(config: Config) -> Self {
         let (started, addresses) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -267,13 +283,36 @@ impl Proxy {
         Self {
             listener,
             admin,
-            stop: Some(stop),
-            thread: Some(thread),
+            runs: Runs::Here(Thread {
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+        }
+    }
+
+    fn apart(process: Process) -> Self {
+        Self {
+            listener: process.listener,
+            admin: process.admin,
+            runs: Runs::Apart(process),
         }
     }
 }
 
-impl Drop for Proxy {
+impl Thread {
+    /// Stops it, and waits until it has.
+    fn end(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        // A second panic while one unwinds would abort and hide the first.
+        assert!(
+            !matches!(ended, Some(Err(_))) || std::thread::panicking(),
+            "Tandem's thread panicked"
+        );
+    }
+}
+
+impl Drop for Thread {
     fn drop(&mut self) {
         self.end();
     }

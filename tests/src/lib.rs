@@ -20,6 +20,7 @@ mod judge;
 pub mod ledger;
 pub mod logins;
 pub mod mutation;
+mod process;
 pub mod raw;
 pub mod relay;
 pub mod road;
@@ -31,6 +32,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use cluster::{Cluster, Proxy, Setup};
+pub use process::Footprint;
 pub use tandem::demo::pair;
 pub use tandem::demo::pair::Engine;
 pub use tandem::demo::story::Counts;

@@ -6,39 +6,47 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
-use tandem::config::Config;
-use tandem::demo::pair::{APP, client};
-use tandem::net::address::Endpoint;
+use tandem::demo::pair::{APP, Pair, client};
+use tandem::net::buffer::{BUFFER_SIZE, Slab};
 use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_tests::mutation::Dice;
 use tandem_tests::raw::{Raw, command};
 use tandem_tests::relay::{Relay, Replies};
-use tandem_tests::{Cluster, Setup, memory_mib, wait_until};
+use tandem_tests::{Cluster, Footprint, Setup, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 const SCHEMA: &str = "test_mutated";
 /// Sessions at a time. Most of them wait, for the rest of a packet that never comes or for the end of [`QUIET`]: with
 /// fewer, a run takes longer and the processor has nothing to do.
-const CROWD: usize = 192;
-/// Sessions between two looks at what has become of them. The first of these fill caches, pools and the allocator.
+const CROWD: usize = 320;
+/// Sessions between two looks at what has become of them. The first of these fill caches and pools.
 const FIRST: u64 = 1_000;
 const NEXT: u64 = 20_000;
 /// Who hears nothing for so long goes.
 const QUIET: Duration = Duration::from_millis(500);
+/// How long Tandem waits for the rest of a command.
+const PATIENCE: Duration = Duration::from_secs(2);
 const WITHIN: Duration = Duration::from_secs(30);
-/// What the process may grow by: the harness is in it, and memory comes in lumps.
-const GROWTH_MIB: usize = 48;
-/// Open files may differ by the connections that the pools keep, of which a relay has four more each: two sockets, for
-/// each of its two threads.
-const FILES: usize = 5 * 2 * CONNECTIONS + 20;
+/// What may be allocated more than behind the first of them, however many come: caches that were not yet full, and what
+/// the connections in the pools know. Of a million sessions that is a byte each.
+const GROWTH_BYTES: usize = 1 << 20;
+/// What the kernel may have given more: what is allocated at most at one time, in pieces that the allocator keeps.
+const GROWTH_KIB: usize = 48 << 10;
+/// Open files may differ by the connections that the pools keep.
+const FILES: usize = 2 * CONNECTIONS + 20;
+const WORKERS: usize = 2;
 const CONNECTIONS: usize = 60;
+/// What the session beside the others asks.
+const BESIDE: &str = "SELECT 40 + 2";
 /// The words that Tandem's own statements begin with.
 const OWN: &[&str] = &[
     "SET NAMES ",
@@ -66,11 +74,10 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster() -> &'static Cluster {
     let start = || async {
-        let cluster = Cluster::start(Setup {
-            change: through_relays,
-            ..Setup::default()
-        })
-        .await;
+        let pair = Pair::start(&Setup::default().pair).await.expect("a pair");
+        let overrides = through_relays(&pair);
+        let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
+        let before = cluster.footprint();
         cluster.create_database(SCHEMA).await;
         let mut conn = cluster.client_in(SCHEMA).await;
         let table = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT, word VARCHAR(80))";
@@ -78,7 +85,9 @@ async fn cluster() -> &'static Cluster {
         conn.query_drop("INSERT INTO t VALUES (1, 10, 'one'), (2, 20, 'two')")
             .await
             .expect("rows");
+        conn.disconnect().await.expect("it ends");
         cluster.wait_replicated().await;
+        fill_stock(&cluster, before).await;
         cluster
     };
     let cluster = CLUSTER.get_or_init(start).await;
@@ -94,19 +103,27 @@ fn twist(replies: Replies) {
         .for_each(|relay| relay.set(replies));
 }
 
-fn through_relays(config: &mut Config) {
-    config.listener.write_timeout = Duration::from_millis(300);
-    config.listener.handshake_timeout = Duration::from_secs(1);
-    config.limits.statement_cache = 500;
-    config.pool.max_connections = CONNECTIONS;
-    for server in &mut config.servers {
-        let Endpoint::Tcp(address) = server.address else {
-            panic!("the pair listens on TCP");
-        };
-        let relay = Relay::start(address, APP.user).expect("a relay");
-        server.address = Endpoint::Tcp(relay.address);
+/// Relays before the servers, and what is set so that Tandem goes through them.
+fn through_relays(pair: &Pair) -> Vec<String> {
+    let mut overrides: Vec<String> = [
+        &format!("listener.write_timeout={}ms", PATIENCE.as_millis()),
+        "listener.handshake_timeout=1s",
+        "limits.statement_cache=500",
+        // The machine may be busy with something else.
+        "pool.connect_timeout=20s",
+        "pool.queue_timeout=20s",
+        "monitor.timeout=5s",
+    ]
+    .map(str::to_owned)
+    .into();
+    overrides.push(format!("pool.max_connections={CONNECTIONS}"));
+    overrides.push(format!("listener.workers={WORKERS}"));
+    for server in pair.servers() {
+        let relay = Relay::start(server.address(), APP.user).expect("a relay");
+        overrides.push(format!("server.{}.address={}", server.name(), relay.address));
         RELAYS.lock().expect("relays").push(relay);
     }
+    overrides
 }
 
 fn number(variable: &str, usually: u64) -> u64 {
@@ -206,6 +223,12 @@ impl Told {
         told
     }
 
+    /// Those who sent it are gone, but for the bystander.
+    fn forget(&self) {
+        let mut statements = self.statements.lock().expect("statements");
+        statements.retain(|text| text == BESIDE.as_bytes());
+    }
+
     fn assert_no_strangers(&self) {
         let strangers = self.strangers.lock().expect("strangers");
         assert!(
@@ -215,52 +238,100 @@ impl Told {
     }
 }
 
-/// What this process has: the proxy is in it.
-struct Footprint {
-    mib: usize,
-    files: usize,
-}
-
-impl Footprint {
-    fn now() -> Self {
-        Self {
-            mib: memory_mib(),
-            files: std::fs::read_dir("/proc/self/fd").expect("files").count(),
+/// The workers keep so many buffers as were in use at once, up to a limit: this reaches the limit, so that what is kept
+/// does not depend on how many sessions happen to have one at a time.
+async fn fill_stock(cluster: &Cluster, before: Footprint) {
+    let limit = WORKERS * Slab::MOST_BYTES;
+    let most = (BUFFER_SIZE - HEADER_LEN) as u32;
+    let begun = [&most.to_le_bytes()[..3], &[0], &vec![3; BUFFER_SIZE - 100]].concat();
+    wait_until("the stock of buffers is full", 2 * WITHIN, || async {
+        let mut sessions = Vec::new();
+        for _ in 0..limit / BUFFER_SIZE + CROWD {
+            sessions.push(Raw::log_in(cluster.address(), SCHEMA).await);
         }
-    }
-
-    /// All sessions are over, no connection is lent, nothing panicked, and nothing has grown.
-    async fn assert_kept(&self, cluster: &Cluster) {
-        cluster.wait_nothing_leased().await;
-        wait_until("files are closed", WITHIN, || async {
-            Self::now().files <= self.files + FILES
-        })
-        .await;
-        let now = Self::now();
-        assert!(
-            now.mib <= self.mib + GROWTH_MIB,
-            "{} MiB, and it was {}",
-            now.mib,
-            self.mib
-        );
-        assert_eq!(cluster.counter("panics").await, 0, "panics");
-    }
+        for session in &mut sessions {
+            session.send(&begun).await;
+        }
+        let held = before.bytes + sessions.len() * BUFFER_SIZE;
+        // In vain where the machine is so busy that the first go before the last are heard.
+        let all_held = async {
+            while cluster.footprint().bytes < held {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, all_held).await;
+        drop(sessions);
+        wait_sessions(cluster, 0).await;
+        cluster.footprint().bytes >= before.bytes + limit
+    })
+    .await;
 }
 
-/// Runs `session` with each number below `count`, many at a time.
-async fn crowd<S, F>(count: u64, session: S)
+/// All sessions are over, no connection is lent, nothing panicked, and nothing has grown.
+async fn assert_kept(cluster: &Cluster, before: Footprint) {
+    cluster.wait_nothing_leased().await;
+    wait_until("files are closed", WITHIN, || async {
+        cluster.footprint().files <= before.files + FILES
+    })
+    .await;
+    let now = cluster.footprint();
+    assert!(
+        now.bytes <= before.bytes + GROWTH_BYTES && now.kib <= before.kib + GROWTH_KIB,
+        "{now:?}, and it was {before:?}"
+    );
+    assert_eq!(cluster.counter("panics").await, 0, "panics");
+}
+
+/// Runs `session` with each number below `count`, in portions of which the first is small, and looks after each at what
+/// it has left.
+async fn portions<S, F>(count: u64, told: &Told, beside: Option<&JoinHandle<()>>, session: S)
 where
     S: Fn(u64) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (next, session) = (Arc::new(AtomicU64::new(0)), Arc::new(session));
+    let (cluster, session, started) = (cluster().await, Arc::new(session), Instant::now());
+    let (mut done, mut before) = (0, None);
+    while done < count {
+        let end = count.min(done + if done == 0 { FIRST } else { NEXT });
+        crowd(done..end, Arc::clone(&session)).await;
+        done = end;
+        wait_sessions(cluster, usize::from(beside.is_some())).await;
+        cluster.wait_nothing_leased().await;
+        told.assert_no_strangers();
+        told.forget();
+        assert!(
+            beside.is_none_or(|beside| !beside.is_finished()),
+            "the session beside them is over"
+        );
+        shorten(cluster).await;
+        let now = cluster.footprint();
+        println!("{done} sessions after {:.0?}: {now:?}", started.elapsed());
+        assert_kept(cluster, *before.get_or_insert(now)).await;
+    }
+}
+
+/// Takes the rows away that sessions have added: else every portion would get longer replies than the one before.
+async fn shorten(cluster: &Cluster) {
+    let mut conn = cluster.direct(cluster.a()).await;
+    let delete = format!("DELETE FROM {SCHEMA}.t WHERE id > 2");
+    conn.query_drop(&delete).await.expect(&delete);
+    cluster.wait_replicated().await;
+}
+
+/// Runs `session` with each of the numbers, many at a time.
+async fn crowd<S, F>(numbers: Range<u64>, session: Arc<S>)
+where
+    S: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let next = Arc::new(AtomicU64::new(numbers.start));
     let members: Vec<_> = (0..CROWD)
         .map(|_| {
             let (next, session) = (Arc::clone(&next), Arc::clone(&session));
             tokio::spawn(async move {
                 loop {
                     match next.fetch_add(1, Ordering::Relaxed) {
-                        number if number < count => session(number).await,
+                        number if number < numbers.end => session(number).await,
                         _ => return,
                     }
                 }
@@ -391,10 +462,9 @@ async fn replay(address: SocketAddr, sessions: &[Vec<Vec<u8>>], seed: u64, told:
 /// A session beside the others, which must not notice them.
 async fn bystander(address: SocketAddr, told: Arc<Told>) {
     let mut raw = Raw::log_in(address, SCHEMA).await;
-    let query = "SELECT 40 + 2";
-    told.note(&command(3, query.as_bytes()));
+    told.note(&command(3, BESIDE.as_bytes()));
     loop {
-        assert_eq!(raw.value(query).await, "42");
+        assert_eq!(raw.value(BESIDE).await, "42");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -412,32 +482,12 @@ async fn mutated_sessions_harm_nobody_else() {
     let told = Told::listen();
     let beside = tokio::spawn(bystander(address, Arc::clone(&told)));
     let count = number("TANDEM_MUTATIONS", 3_000);
-    let (started, mut done, mut before) = (Instant::now(), 0, None);
-    while done < count {
-        let now = (count - done).min(if done == 0 { FIRST } else { NEXT });
-        let (sessions, telling) = (Arc::clone(&sessions), Arc::clone(&told));
-        crowd(now, move |number| {
-            let (sessions, told) = (Arc::clone(&sessions), Arc::clone(&telling));
-            async move { replay(address, &sessions, done + number, &told).await }
-        })
-        .await;
-        done += now;
-        wait_sessions(cluster, 1).await;
-        cluster.wait_nothing_leased().await;
-        told.assert_no_strangers();
-        told.statements
-            .lock()
-            .expect("statements")
-            .retain(|text| text.starts_with(b"SELECT 40"));
-        assert!(!beside.is_finished(), "the session beside them is over");
-        before
-            .get_or_insert_with(Footprint::now)
-            .assert_kept(cluster)
-            .await;
-        let (elapsed, mib) = (started.elapsed(), memory_mib());
-        println!("{done} mutated sessions after {elapsed:.0?}, {mib} MiB");
-    }
-    println!("{count} mutated sessions in {:?}", started.elapsed());
+    let telling = Arc::clone(&told);
+    portions(count, &told, Some(&beside), move |number| {
+        let (sessions, told) = (Arc::clone(&sessions), Arc::clone(&telling));
+        async move { replay(address, &sessions, number, &told).await }
+    })
+    .await;
     beside.abort();
 }
 
@@ -464,9 +514,7 @@ async fn noise_at_the_port_harms_nobody() {
     let told = Told::listen();
     let count = number("TANDEM_NOISE_MB", 1) * 1_000_000 / EACH as u64 + 1;
     let listening = Arc::clone(&told);
-    let started = Instant::now();
-    let before = Footprint::now();
-    crowd(count, move |seed| {
+    portions(count, &told, None, move |seed| {
         let told = Arc::clone(&listening);
         async move {
             let mut dice = Dice::new(seed);
@@ -491,14 +539,6 @@ async fn noise_at_the_port_harms_nobody() {
         }
     })
     .await;
-    println!(
-        "{} bytes of noise in {:?}",
-        count * EACH as u64,
-        started.elapsed()
-    );
-    wait_sessions(cluster, 0).await;
-    told.assert_no_strangers();
-    before.assert_kept(cluster).await;
 }
 
 fn tag(seed: u64) -> String {
@@ -518,7 +558,7 @@ async fn a_server_that_answers_nonsense_leaks_nothing_to_other_sessions() {
     for replies in [Replies::Doubled, Replies::Mutated] {
         twist(replies);
         let tags = Arc::clone(&tags);
-        crowd(count, move |seed| {
+        let session = move |seed| {
             let tags = Arc::clone(&tags);
             async move {
                 let own = tag(seed);
@@ -550,8 +590,8 @@ async fn a_server_that_answers_nonsense_leaks_nothing_to_other_sessions() {
                     );
                 }
             }
-        })
-        .await;
+        };
+        crowd(0..count, Arc::new(session)).await;
         twist(Replies::Honest);
         wait_sessions(cluster, 0).await;
         // What is left in the pools answers as it should.
@@ -569,10 +609,7 @@ async fn a_server_that_answers_nonsense_leaks_nothing_to_other_sessions() {
             );
             raw.command(1, b"").await;
         }
-        before
-            .get_or_insert_with(Footprint::now)
-            .assert_kept(cluster)
-            .await;
+        assert_kept(cluster, *before.get_or_insert_with(|| cluster.footprint())).await;
     }
     println!(
         "{count} sessions with each kind of nonsense in {:?}",

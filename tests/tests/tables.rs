@@ -3,11 +3,15 @@
 //!
 //! The server tells by its metadata locks, which a transaction keeps to its end: `SHARED_READ` for a table that is read,
 //! `SHARED_WRITE` for one that is changed or locked.
+//!
+//! Some statements kill the server: those are counted by themselves, told with what its log says, and it is started again.
+//! `TANDEM_TABLES_SEED` and `TANDEM_TABLES_STATEMENTS` make other statements, and more.
 
 #[path = "tables/grammar.rs"]
 mod grammar;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use grammar::Grammar;
 use mysql_async::Conn;
@@ -15,15 +19,19 @@ use mysql_async::prelude::Queryable;
 use tandem::classify::facts::{Facts, Kind, TableName};
 use tandem::classify::{Dialect, analyse};
 use tandem::demo::pair::Pair;
-use tandem_tests::{Flavor, Setup, engine};
+use tandem_tests::{Flavor, Setup, engine, wait_until};
 
 /// Statements of the grammar, and what they are made from. (Other seeds find statements that MariaDB dies of.)
-const STATEMENTS: usize = 2_000;
+const STATEMENTS: u64 = 2_000;
 const SEED: u64 = 7;
+/// More deaths than this are too many to be told one by one.
+const MOST_DEATHS: usize = 20;
+/// What takes a server's word away is followed by its end, unless it is ours.
+const DYING: Duration = Duration::from_secs(30);
 
 /// One server with the tables that the statements name, asked by one connection and watched by another.
 struct Server {
-    _pair: Pair,
+    pair: Pair,
     dialect: Dialect,
     session: Conn,
     watcher: Conn,
@@ -56,43 +64,82 @@ impl Server {
                 .await;
             }
         }
-        run(&mut session, "USE s").await;
-        let thread = "SELECT THREAD_ID FROM performance_schema.threads WHERE PROCESSLIST_ID = ?";
-        let thread = watcher
-            .exec_first(thread, (session.id(),))
-            .await
-            .expect("threads");
         let version: String = session
             .query_first("SELECT VERSION()")
             .await
             .expect("version")
             .expect("a row");
         Self {
-            _pair: pair,
+            thread: begin(&mut session, &mut watcher).await,
+            pair,
             dialect: dialect(&version),
             session,
             watcher,
-            thread: thread.expect("the session's thread"),
         }
     }
 
-    /// What the server opens for the statement; nothing where it refuses the statement.
-    async fn opened(&mut self, statement: &str) -> Option<Opened> {
+    /// What the server does with the statement.
+    async fn run(&mut self, statement: &str) -> Fate {
         run(&mut self.session, "START TRANSACTION").await;
         let done = self.session.query_drop(statement).await;
+        if let Err(error) = &done
+            && !matches!(error, mysql_async::Error::Server(_))
+        {
+            return self.died(statement, error).await;
+        }
         let locks = "SELECT CONCAT(OBJECT_SCHEMA, '.', OBJECT_NAME), LOCK_TYPE LIKE 'SHARED_WRITE%' \
                      FROM performance_schema.metadata_locks WHERE OBJECT_TYPE = 'TABLE' \
                      AND OBJECT_SCHEMA IN ('s', 'd') AND OWNER_THREAD_ID = ?";
         let locks: Vec<(String, bool)> = self.watcher.exec(locks, (self.thread,)).await.expect("locks");
-        let over = self.session.query_drop("ROLLBACK").await;
-        over.unwrap_or_else(|error| panic!("{error} after {statement}: {done:?}"));
-        done.ok()?;
+        if let Err(error) = self.session.query_drop("ROLLBACK").await {
+            return self.died(statement, &error).await;
+        }
+        if done.is_err() {
+            return Fate::Refused;
+        }
         let written = locks.iter().filter(|(_, writes)| *writes);
-        Some(Opened {
+        Fate::Opened(Opened {
             written: written.map(|(name, _)| name.clone()).collect(),
             all: locks.into_iter().map(|(name, _)| name).collect(),
         })
     }
+
+    /// The connection is lost: the server has died, and says of what, or something is wrong here. Starts it again.
+    async fn died(&mut self, statement: &str, error: &mysql_async::Error) -> Fate {
+        let server = self.pair.a();
+        let what = format!("the server's end, since {error} came of {statement}");
+        wait_until(&what, DYING, || async { server.pid().is_none() }).await;
+        let log = server.error_log();
+        let death = log
+            .lines()
+            .rfind(|line| DEATHS.iter().any(|word| line.contains(word)))
+            .unwrap_or_else(|| panic!("it ended without a word after {statement}:\n{log}"))
+            .to_owned();
+        server.restart().await.expect("it starts again");
+        self.session = server.connect().await.expect("a connection");
+        self.watcher = server.connect().await.expect("a connection");
+        self.thread = begin(&mut self.session, &mut self.watcher).await;
+        Fate::Died(death)
+    }
+}
+
+/// Goes to the schema of the tables; returns the session's number as the performance schema has it.
+async fn begin(session: &mut Conn, watcher: &mut Conn) -> u64 {
+    run(session, "USE s").await;
+    let thread = "SELECT THREAD_ID FROM performance_schema.threads WHERE PROCESSLIST_ID = ?";
+    let thread = watcher.exec_first(thread, (session.id(),)).await;
+    thread.expect("threads").expect("the session's thread")
+}
+
+/// What servers log when they die.
+const DEATHS: [&str; 3] = ["got signal", "Assertion", "[FATAL]"];
+
+/// What becomes of a statement.
+enum Fate {
+    Refused,
+    Opened(Opened),
+    /// The server died of it, and said this.
+    Died(String),
 }
 
 struct Opened {
@@ -114,6 +161,10 @@ fn dialect(version: &str) -> Dialect {
         ignore_space: false,
         multibyte: false,
     }
+}
+
+fn number(variable: &str, usually: u64) -> u64 {
+    std::env::var(variable).map_or(usually, |text| text.parse().expect("a number"))
 }
 
 async fn run(conn: &mut Conn, statement: &str) {
@@ -141,13 +192,23 @@ struct Counts {
     /// More tables were found than were opened.
     wider: Vec<String>,
     missed: Vec<String>,
+    deadly: Vec<String>,
 }
 
 impl Counts {
-    fn compare(&mut self, statement: &str, facts: &Facts, opened: Option<Opened>) {
-        let Some(opened) = opened else {
-            self.refused += 1;
-            return;
+    fn compare(&mut self, statement: &str, facts: &Facts, fate: Fate) {
+        let opened = match fate {
+            Fate::Opened(opened) => opened,
+            Fate::Refused => {
+                self.refused += 1;
+                return;
+            }
+            Fate::Died(death) => {
+                self.deadly.push(format!("{statement}\n  {death}"));
+                let all = &self.deadly;
+                assert!(all.len() <= MOST_DEATHS, "the server dies of all this: {all:#?}");
+                return;
+            }
         };
         if !facts.tables.complete {
             self.incomplete.push(statement.to_owned());
@@ -255,27 +316,34 @@ async fn every_table_that_the_server_opens_is_found_in_the_text() {
         }
         let statement = statement.replace('␤', "\n").replace('␉', "\t");
         let facts = analyse(statement.as_bytes(), server.dialect);
-        let opened = server.opened(&statement).await;
-        of_the_file.compare(&statement, &facts, opened);
+        let fate = server.run(&statement).await;
+        of_the_file.compare(&statement, &facts, fate);
     }
 
     let mut made = Counts::default();
-    let mut grammar = Grammar::new(SEED, server.dialect.flavor);
-    for _ in 0..STATEMENTS {
+    let statements = number("TANDEM_TABLES_STATEMENTS", STATEMENTS);
+    let seed = number("TANDEM_TABLES_SEED", SEED);
+    let mut grammar = Grammar::new(seed, server.dialect.flavor);
+    for _ in 0..statements {
         let statement = grammar.statement();
         let facts = analyse(statement.as_bytes(), server.dialect);
-        let opened = server.opened(&statement).await;
-        made.compare(&statement, &facts, opened);
+        let fate = server.run(&statement).await;
+        made.compare(&statement, &facts, fate);
     }
 
     for (what, counts) in [("the file", &of_the_file), ("the grammar", &made)] {
         println!(
-            "{what}: {} exact, {} wider, {} incomplete, {} refused",
+            "{what}: {} exact, {} wider, {} incomplete, {} refused, {} that the server died of",
             counts.exact,
             counts.wider.len(),
             counts.incomplete.len(),
-            counts.refused
+            counts.refused,
+            counts.deadly.len()
         );
+        counts
+            .deadly
+            .iter()
+            .for_each(|text| println!("the server died of {text}"));
         println!(
             "wider:\n{}incomplete:\n{}",
             Counts::first(&counts.wider),
@@ -287,6 +355,7 @@ async fn every_table_that_the_server_opens_is_found_in_the_text() {
             Counts::first(&counts.missed)
         );
     }
-    assert!(of_the_file.exact > 100 && made.exact > STATEMENTS / 2);
-    assert!(made.incomplete.len() <= STATEMENTS / 100);
+    let statements = statements as usize;
+    assert!(of_the_file.exact > 100 && made.exact > statements / 2);
+    assert!(made.incomplete.len() <= statements / 100);
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::Stream;
 
 /// Size of a lent buffer. Large enough that a big result costs few reads, small enough for a core's cache.
-const BUFFER_SIZE: usize = 32 * 1024;
+pub const BUFFER_SIZE: usize = 32 * 1024;
 
 /// A buffer that is too small grows by this at least: not by a byte for each that somebody waits for.
 const GROWTH: usize = 4 * 1024;
@@ -24,6 +24,9 @@ pub struct Slab {
 }
 
 impl Slab {
+    /// What a worker's stock takes at most while nobody has a buffer.
+    pub const MOST_BYTES: usize = KEPT * BUFFER_SIZE;
+
     fn take(&self) -> Vec<u8> {
         self.free
             .borrow_mut()
