@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use tandem::classify::facts::Defines;
 use tandem::classify::{Dialect, analyse};
 use tandem::route::freshness::check;
 use tandem::topology::catalog::{Catalog, Definitions};
@@ -47,7 +48,7 @@ fn allocations(mut run: impl FnMut()) -> u64 {
 }
 
 fn mark() -> Arc<Mark> {
-    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None);
+    let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None, None);
     let key = |name: &str| TableKey::of("shop", name).expect("a key");
     let definitions = Definitions {
         views: vec![(key("v"), Some(vec![key("a"), key("b")]))],
@@ -82,12 +83,12 @@ fn reads(criterion: &mut Criterion) {
 fn writes(criterion: &mut Criterion) {
     let mark = mark();
     let table = [TableKey::of("shop", "a").expect("a key")];
-    let definitions = mark.ledger().definitions();
+    let version = mark.ledger().version();
     let mut writing = Writing::default();
     let mut sequence = 0;
     let mut run = || {
         sequence += 1;
-        writing.begin(&mark, &Reach::Tables(black_box(&table)), definitions, false);
+        writing.begin(&mark, &Reach::Tables(black_box(&table)), version, Defines::Nothing);
         let gtid = Gtid::MariaDb {
             domain: 0,
             server: 1,

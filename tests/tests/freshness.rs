@@ -379,6 +379,102 @@ async fn what_a_statement_writes_another_session_reads_at_once_however_it_is_rea
     }
 }
 
+/// Procedures that make a view one of another table, and a trigger, each by a text that they prepare, too.
+const CODE: &[&str] = &[
+    "CREATE TABLE one (id INT PRIMARY KEY, n INT)",
+    "CREATE TABLE two (id INT PRIMARY KEY, n INT)",
+    "CREATE TABLE told (id INT PRIMARY KEY, n INT)",
+    "INSERT INTO one VALUES (1, 0)",
+    "INSERT INTO two VALUES (1, 10)",
+    "INSERT INTO told VALUES (1, 0)",
+    "CREATE VIEW moving AS SELECT n FROM one",
+    "CREATE PROCEDURE move_on() CREATE OR REPLACE VIEW moving AS SELECT n FROM two",
+    "CREATE PROCEDURE move_back() BEGIN \
+     SET @text = 'CREATE OR REPLACE VIEW moving AS SELECT n FROM one'; \
+     PREPARE p FROM @text; EXECUTE p; DEALLOCATE PREPARE p; END",
+    "CREATE PROCEDURE tell() BEGIN \
+     SET @text = 'CREATE TABLE child (id INT PRIMARY KEY, n INT, FOREIGN KEY (n) REFERENCES one (id) ON UPDATE CASCADE)'; \
+     PREPARE p FROM @text; EXECUTE p; DEALLOCATE PREPARE p; INSERT INTO child VALUES (1, 1); END",
+];
+
+/// What code defines is not in its text: what is written and read after it counts by what is there now.
+#[tokio::test]
+async fn what_a_procedure_defines_is_known_when_names_are_looked_at_again() {
+    let _applier = APPLIER.lock().await;
+    let cluster = cluster().await;
+    let schema = "test_code";
+    cluster.create_database(schema).await;
+    for server in cluster.pair().servers() {
+        let mut direct = cluster.direct(server).await;
+        direct
+            .query_drop("SET SESSION sql_log_bin = 0")
+            .await
+            .expect("set");
+        let grant = format!("GRANT SELECT ON {schema}.* TO {}@'%'", MONITOR.user);
+        direct.query_drop(grant).await.expect("a grant");
+    }
+    let mut writer = cluster.client_in(schema).await;
+    for text in CODE {
+        writer
+            .query_drop(*text)
+            .await
+            .unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+    let flavor = cluster.b().engine().flavor();
+    let mut standby = cluster.direct(cluster.b()).await;
+    for (code, read, write) in [
+        (
+            "CALL move_on()",
+            "SELECT n FROM moving",
+            "UPDATE two SET n = n + 1",
+        ),
+        (
+            "CALL move_back()",
+            "SELECT n FROM moving",
+            "UPDATE one SET n = n + 1",
+        ),
+        ("CALL tell()", "SELECT n FROM child", "UPDATE one SET id = id + 1"),
+    ] {
+        writer
+            .query_drop(code)
+            .await
+            .unwrap_or_else(|e| panic!("{code}: {e}"));
+        let text = format!(
+            "EXPLAIN ROUTE {}",
+            read.replace("FROM ", &format!("FROM {schema}."))
+        );
+        wait_until(
+            "the standby has it, and the names are known",
+            INTERVAL / 3,
+            || async {
+                let mut admin = cluster.admin().await;
+                let rows: Vec<(String, String)> = admin.query(&text).await.expect("a route");
+                let has = |name: &str, value: &str| rows.contains(&(name.to_owned(), value.to_owned()));
+                has("reason", "balanced") && has("definitions", "known")
+            },
+        )
+        .await;
+        standby
+            .query_drop(applier(flavor, "STOP"))
+            .await
+            .expect("stopped");
+        let mut reader = cluster.client_in(schema).await;
+        let before: Option<i32> = reader.query_first(read).await.expect("a read");
+        writer
+            .query_drop(write)
+            .await
+            .unwrap_or_else(|e| panic!("{write}: {e}"));
+        for _ in 0..12 {
+            let after: Option<i32> = reader.query_first(read).await.expect("a read");
+            assert_eq!(after, before.map(|n| n + 1), "{read} after {code} and {write}");
+        }
+        standby
+            .query_drop(applier(flavor, "START"))
+            .await
+            .expect("started");
+    }
+}
+
 #[tokio::test]
 async fn less_than_strict_is_asked_for_by_name() {
     let _applier = APPLIER.lock().await;

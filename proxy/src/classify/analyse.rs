@@ -1,6 +1,6 @@
 //! The analysis of one packet's text, made once for each shape.
 
-use super::facts::{Facts, Kind, Links, Pins, Purity, TableName, Tables};
+use super::facts::{Defines, Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::hint::Hints;
 use super::lexer::{self, Lexer, Token};
 use super::statement::{Findings, Statement};
@@ -70,7 +70,7 @@ pub(crate) fn unreadable() -> Facts {
         links: Links::empty(),
         unreported: Vec::new(),
         tables: Tables {
-            defines: true,
+            defines: Defines::Surely,
             ..Tables::default()
         },
         hints: Hints::default(),

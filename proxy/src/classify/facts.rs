@@ -189,8 +189,8 @@ pub struct Tables {
     /// False where the text names more, or may do so. What views, triggers, foreign keys and the like reach is not in
     /// the text at all: see [`crate::topology::catalog`].
     pub complete: bool,
-    /// May change what tables, views, triggers and foreign keys there are.
-    pub defines: bool,
+    /// Whether it changes what tables, views, triggers and foreign keys there are.
+    pub defines: Defines,
     /// The same lists, for looking up; empty unless they are complete.
     pub(crate) keys: Keys,
 }
@@ -226,6 +226,16 @@ impl Tables {
     pub fn known_writes(&self) -> Option<&[Named]> {
         self.complete.then_some(&*self.keys.writes)
     }
+}
+
+/// Whether a statement changes definitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Defines {
+    #[default]
+    Nothing,
+    /// It runs code; the active master is asked whether that did.
+    Perhaps,
+    Surely,
 }
 
 /// What a statement may leave in tables.

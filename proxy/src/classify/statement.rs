@@ -1,7 +1,7 @@
 //! One statement's tokens, and what analysis has found in them so far.
 
 use super::Dialect;
-use super::facts::{Kind, Links, Pins, Purity};
+use super::facts::{Defines, Kind, Links, Pins, Purity};
 use super::lexer::{self, Token};
 
 /// The tokens of one statement: keywords are looked at through this, never through bytes.
@@ -167,8 +167,7 @@ pub(crate) struct Findings {
     pub(crate) unreported: Vec<Box<str>>,
     /// A function is called that is not built in: what it reads and writes is not in the text.
     pub(crate) calls_unknown: bool,
-    /// May change what tables, views, triggers and foreign keys there are.
-    pub(crate) defines: bool,
+    pub(crate) defines: Defines,
 }
 
 impl Findings {
@@ -181,9 +180,11 @@ impl Findings {
             links: Links::empty(),
             unreported: Vec::new(),
             calls_unknown: false,
-            // What code does is not in its text. Procedures are left out: they would have the definitions read anew
-            // after each call.
-            defines: matches!(kind, Kind::Ddl | Kind::Execute | Kind::Unknown),
+            defines: match kind {
+                Kind::Ddl | Kind::Unknown => Defines::Surely,
+                Kind::Execute => Defines::Perhaps,
+                _ => Defines::Nothing,
+            },
         }
     }
 
@@ -218,6 +219,6 @@ impl Findings {
         self.links |= other.links;
         self.unreported.extend(other.unreported.iter().cloned());
         self.calls_unknown |= other.calls_unknown;
-        self.defines |= other.defines;
+        self.defines = self.defines.max(other.defines);
     }
 }

@@ -1,7 +1,7 @@
 //! What each verb does, family by family.
 
 use super::body;
-use super::facts::{Kind, Links, Pins, Purity};
+use super::facts::{Defines, Kind, Links, Pins, Purity};
 use super::lexer;
 use super::statement::{Findings, Statement};
 use super::{set, show};
@@ -190,6 +190,10 @@ fn prepared(all: &Statement<'_>, verb: &str) -> Findings {
 /// `CALL`, `DO` and compound statements. What procedures leave behind is in the report of their final OK.
 fn code(all: &Statement<'_>) -> Findings {
     let mut found = Findings::because(Kind::Call, Purity::Writes);
+    if !all.is(0, "DO") {
+        // Functions may not.
+        found.defines = Defines::Perhaps;
+    }
     body::scan(&all.rest(1), &mut found);
     if releases_all_locks(all) {
         found.unpins |= Pins::USER_LOCK;

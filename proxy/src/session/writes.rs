@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::Session;
 use super::hold::runs_code;
 use super::relay::Learned;
-use crate::classify::facts::{Effect, Facts};
-use crate::topology::ledger::Reach;
+use crate::classify::facts::{Defines, Effect, Facts};
+use crate::topology::ledger::{Needed, Reach};
 use crate::topology::mark::Mark;
 use crate::topology::table::TableKey;
 
@@ -21,7 +21,7 @@ impl Session {
     pub(super) fn begin_write(&mut self, facts: &Facts) {
         let effect = facts.effect();
         let defines = facts.tables.defines;
-        if effect == Effect::Nothing && self.writing.is_empty() && !defines {
+        if effect == Effect::Nothing && self.writing.is_empty() && defines == Defines::Nothing {
             return;
         }
         let mut topology = self.worker.topology.load();
@@ -42,10 +42,15 @@ impl Session {
         let schema = self.reading().schema;
         let effect = facts.effect();
         let defines = facts.tables.defines;
-        let definitions = mark.ledger().definitions();
+        let version = mark.ledger().version();
+        // Asked after that. A trigger that is being made now may fire for this statement, whose reply may yet come first.
+        let is_settled = matches!(mark.ledger().for_all(), Needed::UpTo(_));
         let mut tables = std::mem::take(&mut self.written_tables);
         tables.clear();
         let mut known = || {
+            if !is_settled {
+                return None;
+            }
             mark.with_catalog(|catalog| {
                 let (named, catalog) = facts.tables.known_writes().zip(catalog)?;
                 let mut named = named.iter().map(|table| table.within(schema));
@@ -62,7 +67,7 @@ impl Session {
                 None => Reach::Everything,
             },
         };
-        self.writing.begin(mark, &reach, definitions, defines);
+        self.writing.begin(mark, &reach, version, defines);
         self.written_tables = tables;
     }
 
@@ -74,9 +79,6 @@ impl Session {
         if let Some(gtid) = &learned.gtid {
             self.writing.note(gtid, Instant::now());
             self.worker.wake_followers();
-        }
-        if facts.tables.defines {
-            self.worker.wake_catalog();
         }
         let in_transaction = match learned.outcome.status {
             Some(status) => status.contains(tandem_protocol::flags::Status::IN_TRANS),
@@ -95,6 +97,9 @@ impl Session {
             self.writing.end();
         } else {
             self.writing.owe(Instant::now());
+        }
+        if facts.tables.defines != Defines::Nothing {
+            self.worker.wake_catalog();
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::Instant;
 use super::gtid::{Gtid, Position};
 use super::mark::Mark;
 use super::table::TableKey;
+use crate::classify::facts::Defines;
 
 /// A pair with more tables has some of them share a place.
 const PLACES: usize = 8192;
@@ -45,6 +46,8 @@ pub struct Ledger {
     writing: AtomicU32,
     /// Changes whenever views, triggers or foreign keys may have changed.
     definitions: AtomicU64,
+    /// Changes before and after code that may change them.
+    code: AtomicU64,
     debts: Mutex<Vec<Debt>>,
 }
 
@@ -84,6 +87,7 @@ impl Default for Ledger {
             everything: Place::default(),
             writing: AtomicU32::new(0),
             definitions: AtomicU64::new(1),
+            code: AtomicU64::new(0),
             debts: Mutex::default(),
         }
     }
@@ -163,6 +167,16 @@ impl Ledger {
         self.definitions.load(Ordering::Acquire)
     }
 
+    /// A number that changes before and after code runs that may change definitions without saying so.
+    pub fn code(&self) -> u64 {
+        self.code.load(Ordering::Acquire)
+    }
+
+    /// Changes with either of the two, which only grow.
+    pub fn version(&self) -> u64 {
+        self.definitions().wrapping_add(self.code())
+    }
+
     /// Debts that are older than a probe of the active master's position are paid by that position: what they may have
     /// committed is in it.
     ///
@@ -193,6 +207,14 @@ impl Ledger {
     /// How many writes have an unknown outcome.
     pub fn debts(&self) -> usize {
         self.lock().len()
+    }
+
+    fn change_definitions(&self, how: Defines) {
+        match how {
+            Defines::Nothing => {}
+            Defines::Perhaps => drop(self.code.fetch_add(1, Ordering::AcqRel)),
+            Defines::Surely => drop(self.definitions.fetch_add(1, Ordering::AcqRel)),
+        }
     }
 
     fn finish(&self, debt: &Debt, number: u64) {
@@ -264,9 +286,9 @@ pub struct Writing {
     mark: Option<Arc<Mark>>,
     everything: bool,
     places: Vec<u16>,
-    /// [`Ledger::definitions`] when the tables were worked out.
-    definitions: u64,
-    defines: bool,
+    /// [`Ledger::version`] when the tables were worked out.
+    version: u64,
+    defines: Defines,
 }
 
 impl Writing {
@@ -274,9 +296,9 @@ impl Writing {
         self.mark.is_none()
     }
 
-    /// Counts what the next statement writes. `definitions` is what the reach was worked out under; `defines` says that
-    /// it may change views, triggers or foreign keys.
-    pub fn begin(&mut self, mark: &Arc<Mark>, reach: &Reach<'_>, definitions: u64, defines: bool) {
+    /// Counts what the next statement writes. `version` is what the reach was worked out under; `defines` says whether
+    /// it changes views, triggers or foreign keys.
+    pub fn begin(&mut self, mark: &Arc<Mark>, reach: &Reach<'_>, version: u64, defines: Defines) {
         let mut everything = *reach == Reach::Everything;
         if let Some(old) = &self.mark
             && !Arc::ptr_eq(old, mark)
@@ -285,18 +307,14 @@ impl Writing {
             self.end();
             everything = true;
         }
-        if *reach == Reach::Nothing && !everything && !defines {
+        if *reach == Reach::Nothing && !everything && defines == Defines::Nothing {
             return;
         }
         let ledger = mark.ledger();
         if self.mark.is_none() {
             self.mark = Some(Arc::clone(mark));
-            self.definitions = definitions;
+            self.version = version;
             ledger.writing.fetch_add(1, Ordering::AcqRel);
-        }
-        if defines && !self.defines {
-            self.defines = true;
-            ledger.definitions.fetch_add(1, Ordering::AcqRel);
         }
         if let Reach::Tables(tables) = reach {
             for table in *tables {
@@ -306,6 +324,11 @@ impl Writing {
         if everything && !self.everything {
             self.everything = true;
             ledger.everything.begin();
+        }
+        // After that: who works out a reach under the new version sees that something is under way.
+        if defines > self.defines {
+            self.defines = defines;
+            ledger.change_definitions(defines);
         }
     }
 
@@ -346,7 +369,7 @@ impl Writing {
             ledger.tables[usize::from(place)].note(number);
         }
         // Definitions that changed in the meantime may have widened the reach.
-        if self.everything || ledger.definitions() != self.definitions {
+        if self.everything || ledger.version() != self.version {
             ledger.everything.note(number);
         }
     }
@@ -369,7 +392,7 @@ impl Writing {
     pub fn owe(&mut self, now: Instant) {
         let Some(mark) = self.mark.take() else { return };
         let ledger = mark.ledger();
-        let changed = ledger.definitions() != self.definitions;
+        let changed = ledger.version() != self.version;
         self.end_definitions(ledger);
         let mut everything = std::mem::take(&mut self.everything);
         if changed && !everything {
@@ -386,9 +409,7 @@ impl Writing {
     }
 
     fn end_definitions(&mut self, ledger: &Ledger) {
-        if std::mem::take(&mut self.defines) {
-            ledger.definitions.fetch_add(1, Ordering::AcqRel);
-        }
+        ledger.change_definitions(std::mem::take(&mut self.defines));
     }
 }
 

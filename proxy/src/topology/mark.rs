@@ -34,6 +34,8 @@ pub struct Mark {
     /// With `consistency.track_external`.
     external: Option<External>,
     catalog: ArcSwapOption<Catalog>,
+    /// What [`Ledger::code`] was when the catalog was last known to be right.
+    checked: AtomicU64,
     /// Told whenever a server has applied more.
     progress: Notify,
 }
@@ -64,6 +66,7 @@ impl Mark {
             ledger: former.map_or_else(Ledger::default, Ledger::behind),
             external,
             catalog: ArcSwapOption::empty(),
+            checked: AtomicU64::new(0),
             progress: Notify::new(),
         })
     }
@@ -94,17 +97,38 @@ impl Mark {
         &self.ledger
     }
 
-    /// Looks into what is known of the tables, if it is as new as the last change of definitions. Lent and not given: a
+    /// Looks into what is known of the tables, if no definition has changed and no code has run since. Lent and not given: a
     /// count of its users would wander between the workers' cores.
     pub fn with_catalog<T>(&self, look: impl FnOnce(Option<&Catalog>) -> T) -> T {
         let known = self.catalog.load();
-        let is_new = |known: &&Catalog| known.definitions() == self.ledger.definitions();
+        let is_new = |known: &&Catalog| {
+            known.definitions() == self.ledger.definitions()
+                && self.checked.load(Ordering::Acquire) == self.ledger.code()
+        };
         look(known.as_deref().filter(is_new))
     }
 
     /// Whether the tables' definitions are known.
     pub fn has_catalog(&self) -> bool {
         self.with_catalog(|catalog| catalog.is_some())
+    }
+
+    /// Whether a catalog is there that no definition through Tandem has made old. Code may have.
+    pub fn has_read_catalog(&self) -> bool {
+        let known = self.catalog.load();
+        known
+            .as_deref()
+            .is_some_and(|known| known.definitions() == self.ledger.definitions())
+    }
+
+    /// Whether code has run of which is not known what it has defined.
+    pub fn has_unchecked_code(&self) -> bool {
+        self.checked.load(Ordering::Acquire) != self.ledger.code()
+    }
+
+    /// The catalog is right: code until [`Ledger::code`] was this has changed nothing of it.
+    pub fn set_checked(&self, code: u64) {
+        self.checked.fetch_max(code, Ordering::AcqRel);
     }
 
     pub fn set_catalog(&self, catalog: Catalog) {

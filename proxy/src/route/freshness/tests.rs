@@ -1,3 +1,4 @@
+use crate::classify::facts::Defines;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ impl Pair {
 
     fn commit(&self, reach: &Reach<'_>, number: u64) {
         let mut writing = Writing::default();
-        writing.begin(&self.mark, reach, self.mark.ledger().definitions(), false);
+        writing.begin(&self.mark, reach, self.mark.ledger().version(), Defines::Nothing);
         let gtid = Gtid::parse_mariadb(&format!("0-1-{number}")).unwrap();
         writing.note(&gtid, Instant::now());
         writing.end();
@@ -80,7 +81,7 @@ fn a_read_of_unknown_reach_waits_for_everything() {
     pair.mark.apply(STANDBY, 5);
     assert_eq!(pair.check(odd), Ok(()));
     let mut writing = Writing::default();
-    writing.begin(&pair.mark, &Reach::Tables(&[key("u")]), 1, false);
+    writing.begin(&pair.mark, &Reach::Tables(&[key("u")]), 1, Defines::Nothing);
     assert_eq!(pair.check(odd), Err(Stale::UnknownReach));
     assert_eq!(pair.check("SELECT * FROM u"), Err(Stale::Writing));
     writing.end();
@@ -105,7 +106,7 @@ fn after_ddl_nothing_is_known_until_the_definitions_are_read_again() {
     let pair = Pair::new(Definitions::default());
     pair.write(&["hot"], 5);
     let mut ddl = Writing::default();
-    ddl.begin(&pair.mark, &Reach::Everything, 1, true);
+    ddl.begin(&pair.mark, &Reach::Everything, 1, Defines::Surely);
     assert_eq!(pair.check("SELECT * FROM cold"), Err(Stale::Writing));
     ddl.end();
     assert_eq!(pair.check("SELECT * FROM cold"), Err(Stale::UnknownReach));

@@ -1,5 +1,6 @@
 use super::super::gtid::Stream;
 use super::*;
+use crate::classify::facts::Defines;
 
 fn table(name: &str) -> TableKey {
     TableKey::of("shop", name).unwrap()
@@ -25,7 +26,12 @@ fn begin(mark: &Arc<Mark>, tables: &[&str]) -> Writing {
 
 fn add(mark: &Arc<Mark>, writing: &mut Writing, tables: &[&str]) {
     let keys: Vec<TableKey> = tables.iter().map(|name| table(name)).collect();
-    writing.begin(mark, &Reach::Tables(&keys), mark.ledger().definitions(), false);
+    writing.begin(
+        mark,
+        &Reach::Tables(&keys),
+        mark.ledger().version(),
+        Defines::Nothing,
+    );
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn a_transaction_counts_for_all_its_tables() {
     let mark = mark();
     let mut writing = begin(&mark, &["t"]);
     add(&mark, &mut writing, &["u", "t"]);
-    writing.begin(&mark, &Reach::Nothing, 1, false);
+    writing.begin(&mark, &Reach::Nothing, 1, Defines::Nothing);
     writing.note(&gtid(3), Instant::now());
     writing.end();
     for name in ["t", "u"] {
@@ -160,7 +166,7 @@ fn definitions_that_change_under_a_write_make_it_one_of_all_tables() {
     let mut writing = begin(&mark, &["t"]);
     let mut ddl = Writing::default();
     let definitions = mark.ledger().definitions();
-    ddl.begin(&mark, &Reach::Everything, definitions, true);
+    ddl.begin(&mark, &Reach::Everything, definitions, Defines::Surely);
     assert_ne!(mark.ledger().definitions(), definitions);
     ddl.note(&gtid(1), Instant::now());
     ddl.end();
@@ -173,7 +179,7 @@ fn definitions_that_change_under_a_write_make_it_one_of_all_tables() {
 fn a_transaction_over_a_change_of_the_active_master_counts_for_all_tables_of_the_new_one() {
     let (old, new) = (mark(), mark());
     let mut writing = begin(&old, &["t"]);
-    writing.begin(&new, &Reach::Nothing, 1, false);
+    writing.begin(&new, &Reach::Nothing, 1, Defines::Nothing);
     assert!(!old.ledger().is_writing());
     assert_eq!(new.ledger().for_all(), Needed::Unknown);
     writing.end();
