@@ -149,7 +149,8 @@ pub(crate) struct Learned {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     bytes: usize,
-    rows: Rows,
+    /// Of the rows among them.
+    sum: u64,
 }
 
 /// How a reply is to be carried.
@@ -236,7 +237,7 @@ pub(crate) async fn carry(
             to_skip -= ready;
             // It ends between two packets or in one that is passed, in this reply as in the one before.
             let ended = walker.is_done() || learned.outcome.status.is_some();
-            let is_other = ended || (to_skip == 0 && rows.as_ref().map(Rows::sum) != Some(seen.rows.sum()));
+            let is_other = ended || (to_skip == 0 && rows.as_ref().map(Rows::sum) != Some(seen.sum));
             if is_other || (to_skip > 0 && connection.inbox.len() - ready >= to_skip) {
                 return Err(Error::OtherBeginning);
             }
@@ -253,10 +254,12 @@ pub(crate) async fn carry(
             } else if !manner.discard {
                 *forwarded = true;
                 learned.bytes += ready as u64;
-                learned.seen = rows.filter(|_| manner.seen.is_none()).and_then(|rows| {
+                let in_first = learned.outcome.status.is_none() && learned.error.is_none();
+                let breaks_off = in_first && walker.is_in_rows() && manner.seen.is_none();
+                learned.seen = rows.as_ref().filter(|_| breaks_off).and_then(|rows| {
                     let bytes = usize::try_from(learned.bytes).ok()?;
-                    let in_first = learned.outcome.status.is_none() && learned.error.is_none();
-                    (in_first && walker.is_in_rows()).then_some(Seen { bytes, rows })
+                    let sum = rows.sum();
+                    Some(Seen { bytes, sum })
                 });
                 write_bounded(&mut client.stream, bytes, client.write_timeout).await?;
                 if walker.is_at_head() {

@@ -14,9 +14,10 @@ pub struct Digest {
 /// Summed up bit by bit, as they pass. Where the bytes were cut makes no difference.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rows {
-    sum: u64,
-    /// The beginning of a word.
-    begun: [u8; WORD],
+    /// One for each word of a block, so that their products need not wait for each other.
+    lanes: [u64; LANES],
+    /// The beginning of a block.
+    begun: [u8; BLOCK],
     begun_len: usize,
 }
 
@@ -24,36 +25,50 @@ pub struct Rows {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
+const LANES: usize = 4;
 const WORD: usize = size_of::<u64>();
+const BLOCK: usize = LANES * WORD;
 
 impl Rows {
     /// Adds bytes as they came: a row's length and number are among them.
     pub fn add(&mut self, mut bytes: &[u8]) {
         if self.begun_len > 0 {
-            let count = bytes.len().min(WORD - self.begun_len);
+            let count = bytes.len().min(BLOCK - self.begun_len);
             let (first, rest) = bytes.split_at(count);
             self.begun[self.begun_len..self.begun_len + count].copy_from_slice(first);
             self.begun_len += count;
             bytes = rest;
-            if self.begun_len < WORD {
+            if self.begun_len < BLOCK {
                 return;
             }
-            self.sum = mix(self.sum, u64::from_le_bytes(self.begun));
+            add_block(&mut self.lanes, &self.begun);
             self.begun_len = 0;
         }
-        let (words, rest) = bytes.as_chunks::<WORD>();
-        self.sum = words
-            .iter()
-            .fold(self.sum, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut lanes = self.lanes;
+        for block in blocks {
+            add_block(&mut lanes, block);
+        }
+        self.lanes = lanes;
         self.begun[..rest.len()].copy_from_slice(rest);
         self.begun_len = rest.len();
     }
 
     /// Of all that was added so far.
     pub fn sum(&self) -> u64 {
-        let mut last = [0; WORD];
+        let mut last = [0; BLOCK];
         last[..self.begun_len].copy_from_slice(&self.begun[..self.begun_len]);
-        mix(mix(self.sum, u64::from_le_bytes(last)), self.begun_len as u64)
+        let mut lanes = self.lanes;
+        add_block(&mut lanes, &last);
+        lanes.into_iter().fold(self.begun_len as u64, mix)
+    }
+}
+
+#[inline]
+fn add_block(lanes: &mut [u64; LANES], block: &[u8; BLOCK]) {
+    let (words, _) = block.as_chunks::<WORD>();
+    for (lane, word) in lanes.iter_mut().zip(words) {
+        *lane = mix(*lane, u64::from_le_bytes(*word));
     }
 }
 
