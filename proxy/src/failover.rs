@@ -27,6 +27,7 @@ pub mod events;
 pub mod hands;
 pub mod journal;
 pub mod judge;
+pub mod outcome;
 
 use std::sync::Arc;
 
