@@ -11,6 +11,7 @@ use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 
+use crate::failover::outcome::Token;
 use crate::net::Stream;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
@@ -91,6 +92,10 @@ pub struct Connection {
     pub insert_id_of: Option<Rc<InsertId>>,
     /// What `last_session` may still ask here.
     pub left: Marks,
+    /// Stands as a comment before what may write, where it may have to be looked up whether that took effect.
+    pub token: Option<Token>,
+    /// A statement failed here, and may have left rows in tables without transactions that nobody was told of.
+    pub stained: bool,
 }
 
 impl Connection {

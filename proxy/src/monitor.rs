@@ -259,7 +259,8 @@ impl Publisher {
         self.histories[index].record(observation);
         self.publish();
         let name = &self.topology.load().servers[index].name;
-        announce::unfitness(name, &mut self.told[index], &self.histories[index]);
+        let looks_up = *self.authority.borrow() != Authority::Servers;
+        announce::unfitness(name, &mut self.told[index], &self.histories[index], looks_up);
         self.shown
             .send_replace(self.histories.iter().map(History::health).collect());
     }

@@ -12,6 +12,7 @@ mod bring;
 mod change_user;
 mod commands;
 mod complaint;
+mod doubt;
 pub mod hold;
 pub mod insert_id;
 mod kill;
@@ -68,6 +69,7 @@ use crate::worker::Worker;
 use crate::worker::accounts::Account;
 use aftermath::Aftermath;
 use complaint::{Complaint, takes_clients_codes};
+use doubt::Trail;
 use hold::Ties;
 use insert_id::InsertId;
 use named::Names;
@@ -76,6 +78,7 @@ use registry::{Handle, Signal};
 pub(crate) use relay::swallow;
 use relay::{Client, Swallowed};
 use replay::record::Record;
+pub(crate) use send::first_row;
 use settings::Settings;
 use statements::Statements;
 use tail::Tail;
@@ -172,6 +175,8 @@ pub(crate) struct Session {
     /// Its writes that are under way.
     writing: Writing,
     written_tables: WrittenTables,
+    /// What would have to be looked up if a server were lost now.
+    trail: Trail,
     insert_id: Rc<InsertId>,
     statements: Statements,
     /// Its statements by text.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
+use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
 use crate::admin::view::{Counters, LimitRow, PoolRow, Reasons, WorkerView};
@@ -52,6 +53,12 @@ use remote::Workers;
 use rsa_key::RsaKey;
 use schemas::Schemas;
 use vouchers::Vouchers;
+
+/// Searches of a server's binary log by one worker at once; each has a connection of its own.
+const LOOKUPS_AT_ONCE: usize = 4;
+
+/// utf8mb4_general_ci
+const UTF8MB4: u16 = 45;
 
 /// How often idle things are looked at.
 const TIDY_INTERVAL: Duration = Duration::from_millis(200);
@@ -124,6 +131,8 @@ pub struct Worker {
     gun: Gun,
     counters: RefCell<Counters>,
     shares: RefCell<Balance>,
+    /// Searches of a binary log that go on at once.
+    pub lookups: Semaphore,
     last_connection: Cell<u64>,
     said_uncompressed: Cell<bool>,
     workers: usize,
@@ -191,6 +200,7 @@ impl Worker {
                 ..Counters::default()
             }),
             shares: RefCell::default(),
+            lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             last_connection: Cell::new(0),
             config,
             accounts,
@@ -364,6 +374,7 @@ impl Worker {
             max_prepared: self.config.pool.max_prepared,
             compression: self.config.server_compression.method(key.flags),
             codec: &self.codec,
+            has_token: self.config.failover.is_some(),
             hashing: self.accounts.hashing(),
         };
         let bound = self.config.pool.connect_timeout;
@@ -372,6 +383,43 @@ impl Worker {
                 self.note_uncompressed(pool, opened.as_ref().ok());
                 opened
             }
+            Err(_) => Err(connect::Error::Timeout(bound.as_millis())),
+        }
+    }
+
+    /// A connection to a server as the account of `[monitor]`, outside of the pools.
+    ///
+    /// # Errors
+    /// As [`Worker::open`].
+    pub async fn open_for_monitor(&self, server: ServerId) -> Result<Connection, connect::Error> {
+        let server_config = &self.config.servers[server.0];
+        let account = accounts::Account::of_monitor(&self.config.monitor);
+        let key = Key {
+            user: account.id,
+            flags: Capabilities::empty(),
+            epoch: 0,
+            origin: None,
+        };
+        self.last_connection.set(self.last_connection.get() + 1);
+        let target = Target {
+            id: ConnectionId(self.last_connection.get()),
+            server,
+            address: &server_config.address,
+            tls: &self.tls.servers,
+            origin: server_config.proxy_protocol.then_some(Peer::Local),
+            tls_name: &server_config.tls_name,
+            key,
+            account: &account,
+            collation: UTF8MB4,
+            max_prepared: 1,
+            compression: None,
+            codec: &self.codec,
+            has_token: false,
+            hashing: self.accounts.hashing(),
+        };
+        let bound = self.config.pool.connect_timeout;
+        match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {
+            Ok(opened) => opened,
             Err(_) => Err(connect::Error::Timeout(bound.as_millis())),
         }
     }

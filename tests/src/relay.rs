@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tandem_protocol::frame::{self, HEADER_LEN, Header};
@@ -20,6 +20,14 @@ pub enum Replies {
     Mutated,
 }
 
+/// One answer that is not to arrive.
+struct Cut {
+    /// In the command that it answers.
+    needle: Vec<u8>,
+    /// Called when the server has answered; then the connection is closed.
+    answered: Box<dyn FnOnce() + Send>,
+}
+
 /// Called with each command, payload only, before it is passed on.
 type Watch = Box<dyn Fn(&[u8]) + Send + Sync>;
 
@@ -31,6 +39,7 @@ pub struct Relay {
     /// Connections of other accounts are left alone.
     user: &'static str,
     watch: Mutex<Option<Watch>>,
+    cut: Mutex<Option<Cut>>,
 }
 
 impl Relay {
@@ -43,6 +52,7 @@ impl Relay {
             seed: AtomicU64::new(1),
             user,
             watch: Mutex::default(),
+            cut: Mutex::default(),
         });
         let handle = Arc::clone(&relay);
         std::thread::spawn(move || {
@@ -62,6 +72,19 @@ impl Relay {
         *self.watch.lock().expect("no panic under the lock") = Some(Box::new(watch));
     }
 
+    /// Keeps the answer to the next command with `needle` in it to itself, and closes that connection after `answered`.
+    pub fn cut(&self, needle: &[u8], answered: impl FnOnce() + Send + 'static) {
+        *self.cut.lock().expect("no panic under the lock") = Some(Cut {
+            needle: needle.to_vec(),
+            answered: Box::new(answered),
+        });
+    }
+
+    /// Whether that has happened.
+    pub fn has_cut(&self) -> bool {
+        self.cut.lock().expect("no panic under the lock").is_none()
+    }
+
     /// An error on one side ends both; nobody needs to know of it.
     fn serve(self: Arc<Self>, mut client: TcpStream, target: SocketAddr) -> Option<()> {
         let mut server = TcpStream::connect(target).ok()?;
@@ -76,18 +99,28 @@ impl Relay {
         let ours = login[..length].windows(name.len()).any(|window| window == name);
         let (back_to, back_from) = (client.try_clone().ok()?, server.try_clone().ok()?);
         let relay = Arc::clone(&self);
+        let cutting = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cutting);
         std::thread::spawn(move || {
-            relay.pass_back(&back_from, &back_to, ours);
+            relay.pass_back(&back_from, &back_to, ours, &is_cut);
             // However it ended: the other thread still has both, and may wait at the other one for ever.
             close(&back_from, &back_to);
         });
         let passed = server.write_all(&login[..length]);
-        passed.ok().and_then(|()| self.pass(&client, &server, ours));
+        passed
+            .ok()
+            .and_then(|()| self.pass(&client, &server, ours, &cutting));
         close(&client, &server);
         None
     }
 
-    fn pass(&self, mut client: &TcpStream, mut server: &TcpStream, ours: bool) -> Option<()> {
+    fn pass(
+        &self,
+        mut client: &TcpStream,
+        mut server: &TcpStream,
+        ours: bool,
+        cutting: &AtomicBool,
+    ) -> Option<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut pending = Vec::new();
         loop {
@@ -98,6 +131,14 @@ impl Relay {
             if ours {
                 pending.extend_from_slice(&buffer[..length]);
                 self.tell(&mut pending);
+                let cut = self.cut.lock().expect("no panic under the lock");
+                let wanted = |cut: &Cut| {
+                    let mut parts = buffer[..length].windows(cut.needle.len());
+                    parts.any(|part| part == cut.needle)
+                };
+                if cut.as_ref().is_some_and(wanted) {
+                    cutting.store(true, Ordering::SeqCst);
+                }
             }
             server.write_all(&buffer[..length]).ok()?;
         }
@@ -114,12 +155,25 @@ impl Relay {
         }
     }
 
-    fn pass_back(&self, mut server: &TcpStream, mut client: &TcpStream, ours: bool) -> Option<()> {
+    fn pass_back(
+        &self,
+        mut server: &TcpStream,
+        mut client: &TcpStream,
+        ours: bool,
+        cutting: &AtomicBool,
+    ) -> Option<()> {
         let mut dice = Dice::new(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let length = server.read(&mut buffer).ok()?;
             if length == 0 {
+                return None;
+            }
+            if cutting.load(Ordering::SeqCst) {
+                let cut = self.cut.lock().expect("no panic under the lock").take();
+                if let Some(cut) = cut {
+                    (cut.answered)();
+                }
                 return None;
             }
             let mut bytes = buffer[..length].to_vec();

@@ -220,6 +220,8 @@ counters! {
     statement_cache_misses,
     /// Statements sent again to another connection or server
     retries,
+    /// Statements whose answer was lost with a server, and was made from the other's binary log
+    answered_from_binlog,
     /// Statements that waited for an active master
     holds,
     /// Transactions played again on another server, or on the same one after it was lost

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::prepared::PreparedStatements;
 use super::sync::Trackers;
 use super::{Connection, ConnectionId, Key};
+use crate::failover::outcome::Token;
 use crate::net::address::{Endpoint, Peer};
 use crate::net::buffer::{Inbox, Slab};
 use crate::net::compressed::{Codec, Side};
@@ -130,6 +131,8 @@ pub struct Target<'a> {
     /// What to ask for; without it where the server does not offer it.
     pub compression: Option<Method>,
     pub codec: &'a Rc<Codec>,
+    /// Whether its statements are to be known again in the binary log.
+    pub has_token: bool,
     /// Whose turn it is to hash slowly.
     pub hashing: &'a Semaphore,
 }
@@ -163,6 +166,10 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         Ok(version) if version.mariadb => Flavor::MariaDb,
         _ => Flavor::MySql,
     };
+    let token = match target.has_token {
+        true => Some(Token::new(u64::from_le_bytes(own_nonce()?))),
+        false => None,
+    };
     Ok(Connection {
         id: target.id,
         server: target.server,
@@ -183,6 +190,8 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         last_session: 0,
         insert_id_of: None,
         left: Marks::default(),
+        token,
+        stained: false,
     })
 }
 

@@ -14,12 +14,14 @@
 //!
 //! Definitions are found by the connection's number as well, since both servers write `DROP TABLE` anew, without its comment.
 
+pub mod dump;
 pub mod event;
 pub mod row;
 pub mod search;
 
 use std::fmt;
 
+use crate::classify::facts::{Effect, Facts, TableName};
 use crate::topology::gtid::{Gtid, Stream};
 use search::{Found, Tally};
 
@@ -55,6 +57,11 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Whether a statement has the token of its connection before its text: it may write.
+pub fn is_marked(facts: &Facts) -> bool {
+    facts.effect() != Effect::Nothing
+}
+
 /// What kind of statement is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -80,14 +87,14 @@ pub struct Doubt {
     /// That of the server that it was sent to.
     pub stream: Stream,
     pub subject: Subject,
-    /// The only table that the statement names as one to be written: schema and name.
-    pub table: Option<(Box<[u8]>, Box<[u8]>)>,
+    /// The only table that the statement names as one to be written, with its schema.
+    pub table: Option<TableName>,
     /// Which of that table's columns, from 0, counts by itself.
     pub counter: Option<usize>,
     /// The client counts rows that were found, also if they were not changed.
     pub found_rows: bool,
-    /// The statement chooses its insert id itself.
-    pub sets_insert_id: bool,
+    /// Its insert id can't be told: the statement chooses it itself, or the table is not known.
+    pub hides_insert_id: bool,
     /// Whatever it has committed, the log has its text.
     pub proves: bool,
     /// A statement before it failed on this connection, and may have left rows in tables without transactions.
@@ -135,7 +142,8 @@ fn missing(doubt: &Doubt, found: &Found) -> Verdict {
     let unreadable = found.sealed + u32::from(found.unfinished);
     if unreadable > 0 {
         return Verdict::Unknown(format!(
-            "the binary log has {unreadable} transactions that can't be read: compressed, XA, or not complete"
+            "the binary log has {unreadable} transactions that can't be read (compressed, XA, incomplete), or without the text \
+             of their statements (binlog_annotate_row_events, binlog_rows_query_log_events)"
         ));
     }
     match doubt.subject {
@@ -197,7 +205,8 @@ fn answer(doubt: &Doubt, tally: &Tally) -> Option<(u64, u64)> {
         Subject::Load => updated + deleted,
         _ => 0,
     };
-    if tally.uncertain || hidden || foreign > 0 || doubt.sets_insert_id || inserted + updated + deleted == 0 {
+    if tally.uncertain || hidden || foreign > 0 || doubt.hides_insert_id || inserted + updated + deleted == 0
+    {
         return None;
     }
     let insert_id = match doubt.subject {

@@ -28,15 +28,23 @@ pub(super) fn changes(old: &Topology, new: &Topology) {
 }
 
 /// Logs what a server's settings lack for a master of a pair, when that changes.
-pub(super) fn unfitness(name: &str, told: &mut Vec<&'static str>, history: &History) {
+pub(super) fn unfitness(name: &str, told: &mut Vec<&'static str>, history: &History, looks_up: bool) {
     let Some(answer) = history.current() else {
         return;
     };
-    let unfit = &answer.seen.unfit;
+    let (unfit, untold) = (&answer.seen.unfit, &answer.seen.untold);
     for what in unfit.iter().filter(|what| !told.contains(what)) {
         warn!(server = name, "not set up as a master of a pair: {what}");
     }
-    told.clone_from(unfit);
+    let untold = untold.iter().filter(|_| looks_up);
+    for what in untold.clone().filter(|what| !told.contains(what)) {
+        warn!(
+            server = name,
+            "{what}: whether a write took effect whose answer is lost with a server can't be looked up; the client is told \
+             that it is not known"
+        );
+    }
+    *told = unfit.iter().chain(untold).copied().collect();
 }
 
 fn role(old: &Server, new: &Server) {

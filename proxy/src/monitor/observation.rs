@@ -36,6 +36,8 @@ pub struct Seen {
     pub links: Vec<Link>,
     /// Settings that a master of a pair should not have, in words.
     pub unfit: Vec<&'static str>,
+    /// Settings that hide from its binary log whether a statement without an answer took effect.
+    pub untold: Vec<&'static str>,
 }
 
 /// One replication channel, as the receiving server tells it.

@@ -19,7 +19,8 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
     match flavor {
         Flavor::MariaDb => {
             "SELECT @@version, @@server_id, @@read_only, @@log_bin, @@log_slave_updates, \
-             @@gtid_strict_mode, @@binlog_format, @@gtid_slave_pos, @@gtid_binlog_pos, \
+             @@gtid_strict_mode, @@binlog_format, @@GLOBAL.binlog_annotate_row_events AS texts, \
+             @@GLOBAL.replicate_annotate_row_events AS replicated_texts, @@GLOBAL.log_bin_compress AS compressed, @@gtid_slave_pos, @@gtid_binlog_pos, \
              @@GLOBAL.gtid_domain_id AS gtid_domain_id, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
              @@global.session_track_state_change, @@global.session_track_transaction_info, \
@@ -28,7 +29,8 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
         }
         Flavor::MySql => {
             "SELECT @@version, @@server_id, @@read_only, @@super_read_only, @@offline_mode, \
-             @@log_bin, @@log_replica_updates, @@gtid_mode, @@gtid_executed, @@server_uuid, \
+             @@log_bin, @@log_replica_updates, @@GLOBAL.binlog_rows_query_log_events AS texts, \
+             @@GLOBAL.binlog_transaction_compression AS compressed, @@gtid_mode, @@gtid_executed, @@server_uuid, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
              @@global.session_track_state_change, @@global.session_track_transaction_info, \
              @@global.session_track_gtids, @@global.wait_timeout, @@global.interactive_timeout; \
@@ -91,6 +93,7 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
         stream,
         links: links.into_iter().map(|(link, _)| link).collect(),
         unfit,
+        untold: untold(flavor, state),
     })
 }
 
@@ -142,6 +145,30 @@ fn mariadb_unfit(state: &Fields) -> Result<Vec<&'static str>, String> {
         unfit.push("binlog_format is not ROW: statements may change other rows on the other master");
     }
     Ok(unfit)
+}
+
+/// Without these it can't be looked up whether a statement without an answer took effect: see
+/// [`crate::failover::outcome`].
+fn untold(flavor: Flavor, state: &Fields) -> Vec<&'static str> {
+    // A server without a variable is one that does not compress, or always writes the texts.
+    let is = |name: &str, wanted: bool| state.on(name).unwrap_or(wanted) == wanted;
+    let mut untold = Vec::new();
+    if !is("texts", true) {
+        untold.push(match flavor {
+            Flavor::MariaDb => "binlog_annotate_row_events is off",
+            Flavor::MySql => "binlog_rows_query_log_events is off",
+        });
+    }
+    if !is("replicated_texts", true) {
+        untold.push("replicate_annotate_row_events is off");
+    }
+    if !is("compressed", false) {
+        untold.push(match flavor {
+            Flavor::MariaDb => "log_bin_compress is on",
+            Flavor::MySql => "binlog_transaction_compression is on",
+        });
+    }
+    untold
 }
 
 fn mysql_unfit(state: &Fields) -> Result<Vec<&'static str>, String> {
@@ -311,6 +338,12 @@ mod tests {
         assert_eq!(seen.links[0].lag, None);
         assert_eq!(seen.links[0].error.as_deref(), Some("error connecting"));
         assert_eq!(seen.unfit.len(), 2);
+        assert!(seen.untold.is_empty(), "a server that does not know them");
+        let silent = format!("{STATE}; texts=0; replicated_texts=1; compressed=1");
+        assert_eq!(
+            read(&silent, LINK).unwrap().untold,
+            ["binlog_annotate_row_events is off", "log_bin_compress is on"]
+        );
         assert!(read(&STATE.replace("0-1-7", "x"), LINK).is_err());
         assert!(read(&STATE.replace("10.11", "new"), LINK).is_err());
         assert!(

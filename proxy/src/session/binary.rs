@@ -19,6 +19,7 @@ use super::run::{Ran, Work};
 use super::statements::Statement;
 use super::{Command, End, Session};
 use crate::classify::facts::{Kind, Pins};
+use crate::failover::outcome::is_marked;
 use crate::topology::Flavor;
 
 /// Bytes of a `COM_STMT_EXECUTE` before the parameters: code, id, flags, iteration count.
@@ -65,6 +66,7 @@ impl Session {
         }
         let mut work = Work::new(asks, Expect::Prepare, command);
         work.keep = true;
+        work.marked = is_marked(&facts);
         if let Some(filled) = filled {
             let mut owned = Vec::with_capacity(HEADER_LEN + 1 + filled.len());
             frame::write_packet(

@@ -163,7 +163,11 @@ impl Session {
         if let Some(set) = sync::set_for_reading(&current, then) {
             preamble.set(&set, connection.capabilities);
         }
-        frame::write_packet(&mut preamble.bytes, &mut 0, &prepared.command());
+        frame::write_packet(
+            &mut preamble.bytes,
+            &mut 0,
+            &prepared.command(connection.token.as_ref()),
+        );
         let ready = std::mem::take(preamble);
         let written = connection.stream.write_all(&ready.bytes).await;
         written.map_err(relay::Error::Server)?;

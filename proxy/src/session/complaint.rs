@@ -265,23 +265,21 @@ impl Complaint {
     pub(super) fn lost(
         server: &str,
         cause: impl fmt::Display,
-        tied: bool,
+        rest: impl fmt::Display,
         capabilities: Capabilities,
     ) -> Self {
-        let rest = if tied {
-            "the session's transaction or state is lost with it"
-        } else {
-            "whether the statement took effect is not known"
-        };
         let (code, state) = match takes_clients_codes(capabilities) {
             true => (2013, "HY000"),
             false => (1158, "08S01"),
         };
-        Self::new(
-            code,
-            state,
-            format!("Tandem: server '{server}' was lost during the statement ({cause}); {rest}"),
-        )
+        Self {
+            gone: true,
+            ..Self::new(
+                code,
+                state,
+                format!("Tandem: server '{server}' was lost during the statement ({cause}); {rest}"),
+            )
+        }
     }
 
     /// As [`Self::lost`], of a server that is still there.

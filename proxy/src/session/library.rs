@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::statements;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::Facts;
+use crate::failover::outcome::{Token, is_marked};
 
 /// What a text takes beside its bytes, roughly: its place in the library, and settings that are nobody else's.
 const OVERHEAD: usize = 512;
@@ -32,9 +33,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The command that prepares it.
-    pub fn command(&self) -> Vec<u8> {
-        [&[CommandCode::StmtPrepare as u8], &*self.text].concat()
+    /// The command that prepares it on a connection with this token.
+    pub fn command(&self, token: Option<&Token>) -> Vec<u8> {
+        let token = token.filter(|_| is_marked(&self.facts));
+        let comment: &[u8] = token.map_or(&[], |token| token.comment());
+        [&[CommandCode::StmtPrepare as u8], comment, &*self.text].concat()
     }
 }
 

@@ -13,6 +13,7 @@ use tandem_protocol::reply;
 use super::aftermath::Aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
+use super::doubt;
 use super::hold::Ties;
 use super::named::Names;
 use super::prove::{Claim, Proved, Refused, fresh_nonce, prove, read_packet};
@@ -262,6 +263,7 @@ async fn welcome(
         written: Written::Nothing,
         writing: Writing::default(),
         written_tables: WrittenTables::new(),
+        trail: doubt::Trail::default(),
         insert_id: Rc::default(),
         statements: Statements::default(),
         names: Names::default(),
@@ -347,7 +349,9 @@ impl Session {
         let capabilities = self.client.capabilities;
         let failed = |failed: FailedSync| match failed {
             FailedSync::Refused(complaint) => complaint,
-            FailedSync::Lost(error) => Complaint::lost("active master", error, false, capabilities),
+            FailedSync::Lost(error) => {
+                Complaint::lost("active master", error, doubt::NOT_KNOWN, capabilities)
+            }
         };
         let preamble = match self.bring_state(connection, &facts).await {
             Ok(preamble) => preamble,

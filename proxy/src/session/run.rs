@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tandem_protocol::DecodeError;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::HEADER_LEN;
+use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::response::Expect;
 
 use super::aftermath;
 use super::await_writer::{Lost, Patience, Waited};
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
+use super::doubt::{self, Resolved, Unanswered};
 use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
@@ -24,6 +25,7 @@ use crate::backend::Connection;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::config::Level;
+use crate::failover::outcome::{COMMENT_LEN, is_marked};
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -70,6 +72,8 @@ pub(super) struct Work {
     pub(super) prepared: Option<Rc<Prepared>>,
     /// Hold the reply back for the caller, instead of passing it to the client.
     pub(super) keep: bool,
+    /// Its text may write: the connection's token goes before it.
+    pub(super) marked: bool,
     /// The command gets no reply, not even an error.
     pub(super) silent: bool,
     /// How new what it reads has to be, where it says so itself.
@@ -88,6 +92,7 @@ impl Work {
     pub(super) fn new(facts: Rc<Facts>, expect: Expect, command: Command) -> Self {
         Self {
             level: facts.hints.consistency,
+            marked: expect == Expect::Query && is_marked(&facts),
             facts,
             expect,
             command,
@@ -134,6 +139,8 @@ pub(super) enum Failed {
     Unsent(Complaint),
     /// The transaction is lost, or may be one that the statement would have begun; the statement has not ended it.
     Replay(Complaint),
+    /// It was sent, and no answer came.
+    InDoubt(Unanswered),
     Refuse(Complaint),
     End(End),
 }
@@ -235,6 +242,17 @@ impl Session {
                     attempts += 1;
                     // A third one only for what the second has learnt.
                     let is_over = attempts > 1 && !complaint.is_unreachable();
+                    if (is_over || attempts == MOST_ATTEMPTS) && complaint.is_gone() {
+                        // Where an active master may come, it will answer.
+                        let lost = Some(Lost::now(decision.server));
+                        match self.await_writer(lost, &mut held, complaint).await? {
+                            Waited::There => {}
+                            Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
+                        }
+                        (attempts, failed_on) = (0, None);
+                        self.worker.count(|counters| counters.retries += 1);
+                        continue;
+                    }
                     if is_over || attempts == MOST_ATTEMPTS {
                         return self.refuse(&work, &complaint).await;
                     }
@@ -245,6 +263,26 @@ impl Session {
                     tracing::debug!(session = self.handle.id, "asked elsewhere: {complaint}");
                     self.worker.count(|counters| counters.retries += 1);
                     failed_on = Some(decision.server);
+                }
+                Err(Failed::InDoubt(unanswered)) => {
+                    failed_on = None;
+                    match Box::pin(self.clear_up(unanswered, &work, &mut held)).await? {
+                        Resolved::RunAgain => self.worker.count(|counters| counters.retries += 1),
+                        Resolved::Answered(learned) => {
+                            self.client.inbox.consume(work.command.head);
+                            let (carried, learned) = (Carried::All, *learned);
+                            return Ok(Ran::Carried { carried, learned });
+                        }
+                        Resolved::Replay(complaint) => {
+                            replays += 1;
+                            if replays > MOST_REPLAYS {
+                                return Err(End::Complaint(complaint));
+                            }
+                            let lost = Lost::now(decision.server);
+                            Box::pin(self.replay(lost, &mut held, complaint, &mut work)).await?;
+                        }
+                        Resolved::Refused(complaint) => return self.refuse(&work, &complaint).await,
+                    }
                 }
                 Err(Failed::Refuse(complaint)) => return self.refuse(&work, &complaint).await,
                 Err(Failed::End(end)) => return Err(end),
@@ -414,12 +452,16 @@ impl Session {
         let mut learned = Learned::default();
         if !work.silent {
             self.begin_write(&work.facts);
+            self.note_sent(connection, &work.facts);
         }
         let result = self
             .exchange(connection, work, leeway, &mut learned, &mut forwarded)
             .await;
         match &result {
-            Ok(_) if !work.silent => self.settle_write(&work.facts, &learned),
+            Ok(_) if !work.silent => {
+                self.note_answered(connection, &work.facts, &learned);
+                self.settle_write(&work.facts, &learned);
+            }
             Ok(_) => {}
             Err(_) => self.lose_write(),
         }
@@ -522,11 +564,19 @@ impl Session {
 
     fn lost(&mut self, pool: &Pool, error: &relay::Error, may_move: bool, work: &Work) -> Failed {
         let tied = self.ties.is_tied();
-        let complaint = Complaint::lost(&pool.name, error, tied, self.client.capabilities);
+        let rest = if tied { doubt::STATE_LOST } else { doubt::NOT_KNOWN };
+        let complaint = Complaint::lost(&pool.name, error, rest, self.client.capabilities);
+        let can_be_told = !tied || self.ends_transaction(&work.facts);
         if may_move {
             Failed::Elsewhere(complaint)
         } else if self.belongs_to_transaction(work) && !self.may_commit(work) {
             Failed::Replay(complaint)
+        } else if self.may_wait() && can_be_told {
+            Failed::InDoubt(Unanswered {
+                server: pool.server,
+                name: Rc::clone(&pool.name),
+                cause: error.to_string(),
+            })
         } else if tied {
             Failed::End(End::Lost(complaint))
         } else {
@@ -555,7 +605,7 @@ impl Session {
             let complaint = Complaint::lost(
                 name,
                 "it had closed the connection",
-                true,
+                doubt::STATE_LOST,
                 self.client.capabilities,
             );
             return Err(Failed::Replay(complaint));
@@ -687,7 +737,11 @@ impl Session {
     ) -> Result<(), Failed> {
         let inbox = self.client.inbox.bytes();
         let head = work.owned.as_deref().unwrap_or(&inbox[..work.command.head]);
-        let sent = connection.stream.write_both(preamble, head).await;
+        let marked = mark(connection, preamble, head, work);
+        let sent = match &marked {
+            Some((start, text)) => connection.stream.write_both(start, text).await,
+            None => connection.stream.write_both(preamble, head).await,
+        };
         sent.map_err(relay::Error::Server)?;
         let Some(mut tail) = work.command.tail else {
             return Ok(());
@@ -717,6 +771,32 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The command with the connection's token before its text: what goes before the text, and that where it is. Nothing for
+/// one whose text does not write, or is too long to be looked at, or would not fit into its packet any more.
+fn mark<'a>(
+    connection: &Connection,
+    preamble: &[u8],
+    command: &'a [u8],
+    work: &Work,
+) -> Option<(Vec<u8>, &'a [u8])> {
+    let comment = connection.token.as_ref().filter(|_| work.marked)?.comment();
+    let Header { len, seq } = Header::peek(command)?;
+    let header = Header {
+        len: len + COMMENT_LEN,
+        seq,
+    };
+    if work.command.tail.is_some() || header.len >= MAX_PAYLOAD {
+        return None;
+    }
+    let (before, text) = command.split_at_checked(work.command.text_at)?;
+    let before = before.get(HEADER_LEN..)?;
+    let mut start = Vec::with_capacity(preamble.len() + HEADER_LEN + before.len() + COMMENT_LEN);
+    for part in [preamble, &header.encode(), before, comment] {
+        start.extend_from_slice(part);
+    }
+    Some((start, text))
 }
 
 /// A server that refuses a long command (over its `max_allowed_packet`) says why and closes while it is still

@@ -125,7 +125,7 @@ pub(super) fn first_number(reply: &[u8]) -> Option<u64> {
 }
 
 /// The first row of a text reply with `columns` columns; NULL is `None`.
-pub(super) fn first_row(reply: &[u8], columns: usize) -> Option<Vec<Option<Box<[u8]>>>> {
+pub(crate) fn first_row(reply: &[u8], columns: usize) -> Option<Vec<Option<Box<[u8]>>>> {
     let mut rest = reply;
     let mut index = 0;
     let mut definitions = columns;

@@ -14,7 +14,7 @@ use crate::topology::table::TableKey;
 /// Errors of statements that were refused before they could change anything: access denied (1044, 1045, 1142, 1143),
 /// unknown database, table or column (1049, 1146, 1054), syntax (1064), and a server or transaction that is read-only
 /// (1290, 1792, 1836).
-const NOTHING_DONE: &[u16] = &[1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1290, 1792, 1836];
+pub(super) const NOTHING_DONE: &[u16] = &[1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1290, 1792, 1836];
 
 impl Session {
     /// Counts what a statement may write, before it is sent.
@@ -67,6 +67,7 @@ impl Session {
                 None => Reach::Everything,
             },
         };
+        self.trail.is_shown_by_text = matches!(reach, Reach::Tables(_));
         self.writing.begin(mark, &reach, version, defines);
         self.written_tables = tables;
     }

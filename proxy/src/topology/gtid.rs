@@ -143,6 +143,21 @@ impl Stream {
         uuid(server_uuid).map(|source| Self::MySql { source })
     }
 
+    /// The commit at a place of the stream.
+    pub fn commit(&self, number: u64) -> Gtid {
+        match *self {
+            Self::MariaDb { domain, server } => Gtid::MariaDb {
+                domain,
+                server,
+                sequence: number,
+            },
+            Self::MySql { source } => Gtid::MySql {
+                source,
+                transaction: number,
+            },
+        }
+    }
+
     /// All commits up to `number` as the servers write it where one is waited for: `0-1-7`, `uuid:1-7`. On MariaDB a
     /// number stands for all before it in its domain; on MySQL appliers that work side by side can leave gaps.
     pub fn up_to(&self, number: u64) -> String {
@@ -318,6 +333,41 @@ impl Position {
 
     pub fn is_empty(&self) -> bool {
         self.mariadb.is_empty() && self.mysql.is_empty()
+    }
+
+    /// Without the commits of a MySQL stream behind `number`.
+    pub fn cut(&mut self, stream: &Stream, number: u64) {
+        let Stream::MySql { source } = *stream else { return };
+        if let Some(executed) = self.mysql.iter_mut().find(|executed| executed.source == source) {
+            executed.intervals.retain(|&(first, _)| first <= number);
+            if let Some((_, last)) = executed.intervals.last_mut() {
+                *last = number.min(*last);
+            }
+        }
+        self.mysql.retain(|executed| !executed.intervals.is_empty());
+    }
+
+    /// A MySQL set in the form of `COM_BINLOG_DUMP_GTID`: the ends of intervals are not within them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = (self.mysql.len() as u64).to_le_bytes().to_vec();
+        for executed in &self.mysql {
+            out.extend_from_slice(&executed.source);
+            out.extend_from_slice(&(executed.intervals.len() as u64).to_le_bytes());
+            for (first, last) in &executed.intervals {
+                out.extend_from_slice(&first.to_le_bytes());
+                out.extend_from_slice(&last.saturating_add(1).to_le_bytes());
+            }
+        }
+        out
+    }
+
+    /// The newest commit of a MariaDB domain, whoever made it; `None` for MySQL.
+    pub fn newest_in_domain(&self, stream: &Stream) -> Option<Gtid> {
+        let Stream::MariaDb { domain, .. } = *stream else {
+            return None;
+        };
+        let ours = self.mariadb.iter().filter(|reached| reached.domain == domain);
+        ours.max_by_key(|reached| reached.sequence).map(Reached::gtid)
     }
 
     fn intervals(&self, source: &[u8; 16]) -> Option<&[(u64, u64)]> {

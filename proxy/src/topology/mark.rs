@@ -193,6 +193,18 @@ impl Mark {
         self.committed.load(Ordering::SeqCst)
     }
 
+    /// The newest commit that anybody was told of, or that the active master had when the mark began. `None` is none.
+    pub fn newest_told(&self) -> Option<Gtid> {
+        let committed = self.committed();
+        let floor = self.floor.reached(&self.stream);
+        if committed > floor {
+            return Some(self.stream.commit(committed));
+        }
+        // On MariaDB the numbers of a domain go on where another server's have ended.
+        let last = self.floor.newest_in_domain(&self.stream);
+        last.or_else(|| (floor > 0).then(|| self.stream.commit(floor)))
+    }
+
     /// Notes that a server has applied all commits up to `number`.
     pub fn apply(&self, server: ServerId, number: u64) {
         if self.applied[server.0].fetch_max(number, Ordering::AcqRel) < number {

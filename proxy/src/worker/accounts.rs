@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backend::UserId;
-use crate::config::{Password, User};
+use crate::config::{Monitor, Password, User};
 use crate::directory::{Directory, Reader};
 use crate::net::address::Peer;
 
@@ -352,6 +352,18 @@ impl Account {
             Password::Sha2(stored) => account.configured.stored.push(Stored::Sha2(stored.clone())),
         }
         account
+    }
+
+    /// That of `[monitor]`, which is no client's.
+    pub fn of_monitor(monitor: &Monitor) -> Self {
+        let user = User {
+            name: monitor.user.clone(),
+            password: Password::Clear(monitor.password.clone()),
+            local_infile: None,
+            consistency: None,
+            replication: false,
+        };
+        Self::new(UserId(usize::MAX), &user)
     }
 
     /// One that the servers know.

@@ -62,7 +62,8 @@ impl Columns {
         Ok(found)
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.forms.len()
     }
 }

@@ -20,7 +20,7 @@ pub struct Found {
     pub gtid: Option<Gtid>,
     /// What it changed.
     pub tally: Tally,
-    /// Transactions that could not be read: one of them may be it.
+    /// Transactions that could not be read, or have rows without the text that changed them: one of them may be it.
     pub sealed: u32,
     /// The log ends within a transaction.
     pub unfinished: bool,
@@ -60,6 +60,8 @@ pub struct Search<'d> {
     open: bool,
     ours: bool,
     sealed: bool,
+    /// It has the text of a statement.
+    worded: bool,
     /// It is a statement of its own, without an end.
     alone: bool,
     tables: Vec<Mapped>,
@@ -76,6 +78,7 @@ impl<'d> Search<'d> {
             open: false,
             ours: false,
             sealed: false,
+            worded: false,
             alone: false,
             tables: Vec::new(),
             tally: Tally::default(),
@@ -93,6 +96,7 @@ impl<'d> Search<'d> {
                 self.close();
                 self.gtid = gtid;
                 self.open = true;
+                self.worded = false;
                 // MySQL does not say so: there each transaction that is none begins without `BEGIN`.
                 self.alone = alone || !matches!(gtid, Some(Gtid::MariaDb { .. }));
             }
@@ -139,6 +143,7 @@ impl<'d> Search<'d> {
             self.tally.may_be_several = may_be_several(text);
             self.tally.on_duplicate = has(text, b"duplicate");
         }
+        self.worded = true;
         // Table numbers are of one statement.
         self.tables.clear();
     }
@@ -170,7 +175,9 @@ impl<'d> Search<'d> {
             return;
         }
         let is_target = match &self.doubt.table {
-            Some((schema, name)) => **schema == *table.schema && **name == *table.name,
+            Some(target) => {
+                *target.schema.as_bytes() == *table.schema && *target.name.as_bytes() == *table.name
+            }
             None => true,
         };
         self.tables.push(Mapped {
@@ -181,6 +188,7 @@ impl<'d> Search<'d> {
     }
 
     fn rows(&mut self, rows: &Rows<'_>) {
+        self.sealed |= !self.worded;
         let Some(index) = self.tables.iter().rposition(|table| table.number == rows.table) else {
             self.tally.uncertain = true;
             return;
@@ -195,7 +203,7 @@ impl<'d> Search<'d> {
             return;
         }
         let counted = match &table.columns {
-            Some(columns) if columns.len() == rows.columns => {
+            Some(columns) if columns.count() == rows.columns => {
                 count(columns, rows, self.doubt.counter, &mut self.tally)
             }
             _ => None,

@@ -52,7 +52,7 @@ impl Capture {
             table: None,
             counter: None,
             found_rows: false,
-            sets_insert_id: false,
+            hides_insert_id: false,
             proves: true,
             stained: false,
         }
@@ -76,8 +76,9 @@ impl Capture {
     }
 }
 
-fn table(name: &str) -> Option<(Box<[u8]>, Box<[u8]>)> {
-    Some((b"cap"[..].into(), name.as_bytes().into()))
+fn table(name: &str) -> Option<TableName> {
+    let (schema, name) = ("cap".into(), name.into());
+    Some(TableName { schema, name })
 }
 
 fn answered(verdict: &Verdict) -> Option<(u64, u64)> {
@@ -90,24 +91,25 @@ fn answered(verdict: &Verdict) -> Option<(u64, u64)> {
 }
 
 /// In the order of the captures: subject, table, its counter, and what the server had answered.
-const STATEMENTS: &[(Subject, &str, Option<usize>, (u64, u64))] = &[
-    (Subject::Insert, "t", Some(1), (1, 1)),
-    (Subject::Insert, "t", Some(1), (2, 3)),
+const STATEMENTS: &[(Subject, &str, usize, [u64; 2])] = &[
+    (Subject::Insert, "t", 1, [1, 1]),
+    (Subject::Insert, "t", 1, [2, 3]),
     // Prepared.
-    (Subject::Insert, "t", Some(1), (1, 7)),
+    (Subject::Insert, "t", 1, [1, 7]),
     // Has a trigger.
-    (Subject::Update, "t", Some(1), (2, 0)),
+    (Subject::Update, "t", 1, [2, 0]),
 ];
 
 #[test]
 fn a_statement_is_answered_as_the_server_would_have() {
     for capture in captures() {
-        for (index, &(subject, name, counter, answer)) in STATEMENTS.iter().enumerate() {
+        for (index, &(subject, name, counter, [affected, insert_id])) in STATEMENTS.iter().enumerate() {
             let mut doubt = capture.doubt(subject);
             doubt.table = table(name);
-            doubt.counter = counter;
+            doubt.counter = Some(counter);
             let verdict = capture.verdict(&doubt, index);
-            assert_eq!(answered(&verdict), Some(answer), "statement {index}: {verdict:?}");
+            let answer = Some((affected, insert_id));
+            assert_eq!(answered(&verdict), answer, "statement {index}: {verdict:?}");
         }
         let mut delete = capture.doubt(Subject::Delete);
         delete.table = table("t");
@@ -253,12 +255,12 @@ fn truncations_and_wrong_bytes_do_no_harm() {
             for length in 0..event.len() {
                 let _ = Event::decode(&event[..length], true);
             }
-            for length in 0..super::event::HEADER_LEN {
+            for length in 0..event::HEADER_LEN {
                 assert!(Event::decode(&event[..length], false).is_err());
             }
         }
         for at in 0..capture.events.len() {
-            for byte in super::event::HEADER_LEN..capture.events[at].len() {
+            for byte in event::HEADER_LEN..capture.events[at].len() {
                 let mut search = Search::new(&doubt);
                 // The table's definition stands before its rows.
                 for (index, event) in capture.events[..=at]

@@ -54,6 +54,7 @@ impl Unplayed {
             | Failed::Elsewhere(complaint)
             | Failed::Unsent(complaint)
             | Failed::Replay(complaint) => Self::Lost(server, complaint.to_string()),
+            Failed::InDoubt(unanswered) => Self::Lost(server, unanswered.cause),
         }
     }
 }

@@ -283,6 +283,7 @@ fn seen(server: usize, what: &str) -> Seen {
             vec![link]
         },
         unfit: vec![],
+        untold: vec![],
     }
 }
 

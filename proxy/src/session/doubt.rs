@@ -1,0 +1,388 @@
+//! A statement that was sent and not answered: the new active master's binary log tells whether it took effect
+//! ([`crate::failover::outcome`]). Then it is answered in the server's place, or run again, and otherwise the client is told
+//! what is known.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use tandem_protocol::command::put_query;
+use tandem_protocol::flags::{Capabilities, Status};
+use tandem_protocol::frame;
+use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
+use tandem_protocol::reply;
+use tandem_protocol::response::Expect;
+
+use super::aftermath::Marks;
+use super::await_writer::{Lost, Patience, Waited};
+use super::complaint::Complaint;
+use super::hold::runs_code;
+use super::relay::Learned;
+use super::run::Work;
+use super::send::first_number;
+use super::writes::NOTHING_DONE;
+use super::{End, Session};
+use crate::backend::{Connection, ConnectionId};
+use crate::classify::facts::{Effect, Facts, Kind, Links, Pins, TableName};
+use crate::failover::outcome::dump::{self, Question};
+use crate::failover::outcome::{Doubt, Subject, Token, Verdict, judge};
+use crate::route::Written;
+use crate::topology::ServerId;
+use crate::topology::gtid::{Gtid, Stream};
+
+/// What a client is told where nothing can be found out.
+pub(super) const NOT_KNOWN: &str = "whether the statement took effect is not known";
+pub(super) const STATE_LOST: &str = "the session's transaction or state is lost with it";
+
+/// What was sent last, and what the open transaction has shown of itself.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    sent: Option<Sent>,
+    /// All that the statement may change is in tables without triggers, and nothing runs behind its text.
+    pub(super) is_shown_by_text: bool,
+    /// The open transaction has changed rows under a text that the binary log has when it is committed.
+    shown: bool,
+    /// It may have changed rows under none.
+    hidden: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    /// The connection, by its own name and the server's.
+    token: Token,
+    thread: u32,
+    stained: bool,
+    /// The active master's, and its newest commit that anybody had been told of.
+    stream: Stream,
+    after: Option<Gtid>,
+}
+
+/// A statement without an answer.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) server: ServerId,
+    pub(super) name: Rc<str>,
+    pub(super) cause: String,
+}
+
+/// What is to be done about it.
+pub(super) enum Resolved {
+    /// It left nothing.
+    RunAgain,
+    /// The client has its OK.
+    Answered(Box<Learned>),
+    /// Its transaction left nothing, and can be played again.
+    Replay(Complaint),
+    Refused(Complaint),
+}
+
+impl Session {
+    /// Notes what would have to be looked up, before a statement is sent.
+    pub(super) fn note_sent(&mut self, connection: &Connection, facts: &Facts) {
+        self.trail.sent = None;
+        let Some(token) = connection.token else { return };
+        if facts.effect() == Effect::Nothing && !self.ties.in_transaction() {
+            return;
+        }
+        let topology = self.worker.topology.load();
+        self.trail.sent = topology.mark.as_ref().map(|mark| Sent {
+            at: Instant::now(),
+            token,
+            thread: connection.thread_id,
+            stained: connection.stained,
+            stream: mark.stream(),
+            after: mark.newest_told(),
+        });
+    }
+
+    /// Notes what became of it, when the answer has come.
+    pub(super) fn note_answered(&mut self, connection: &mut Connection, facts: &Facts, learned: &Learned) {
+        if connection.token.is_none() {
+            return;
+        }
+        let writes = facts.effect() != Effect::Nothing;
+        let in_transaction = match learned.outcome.status {
+            Some(status) => status.contains(Status::IN_TRANS),
+            None => self.ties.in_transaction(),
+        };
+        if !in_transaction {
+            let refused =
+                learned.error.is_some_and(|code| NOTHING_DONE.contains(&code)) && !runs_code(facts.kind);
+            let unchanged = learned.reported && learned.affected == Some(0);
+            connection.stained =
+                learned.gtid.is_none() && (connection.stained || writes && !refused && !unchanged);
+            (self.trail.shown, self.trail.hidden) = (false, false);
+        } else if writes {
+            match (self.trail.is_shown_by_text, learned.affected, learned.error) {
+                (true, Some(0), _) => {}
+                (true, Some(_), _) => self.trail.shown = true,
+                // What failed is undone.
+                (true, None, Some(_)) => {}
+                (true, None, None) | (false, ..) => self.trail.hidden = true,
+            }
+        }
+    }
+
+    /// Whether a statement ends a transaction, beside which nothing ties the session to its connection.
+    pub(super) fn ends_transaction(&self, facts: &Facts) -> bool {
+        facts.kind == Kind::Commit
+            && (self.ties.pins - Pins::NEXT_TRANSACTION).is_empty()
+            && !self.ties.statement
+            && !self.ties.uncertain
+    }
+
+    /// Finds out what became of a statement, as soon as there is an active master that knows.
+    ///
+    /// # Errors
+    /// [`End`] when the session can't go on.
+    pub(super) async fn clear_up(
+        &mut self,
+        unanswered: Unanswered,
+        work: &Work,
+        patience: &mut Patience,
+    ) -> Result<Resolved, End> {
+        let lost = Lost::now(unanswered.server);
+        let ends = self.ends_transaction(&work.facts) && self.ties.in_transaction();
+        let capabilities = self.client.capabilities;
+        let told = |rest: &str| unanswered.told(rest, capabilities);
+        let refused = |complaint: Complaint| match ends {
+            true => Err(End::Lost(complaint)),
+            false => Ok(Resolved::Refused(complaint)),
+        };
+        let Some(subject) = self.subject(&work.facts) else {
+            // It writes nothing, or nothing that would be there without a COMMIT.
+            let waited = self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await?;
+            return match waited {
+                Waited::There => Ok(self.again(work, &unanswered)),
+                Waited::Over(complaint) => Ok(Resolved::Refused(complaint)),
+            };
+        };
+        if subject == Subject::Commit && !self.trail.shown && !self.trail.hidden {
+            // There was nothing to commit.
+            let waited = self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await?;
+            return match waited {
+                Waited::There => self.answer(&unanswered, work, None, 0, 0).await,
+                Waited::Over(complaint) => refused(complaint),
+            };
+        }
+        self.written = Written::Somewhere(Instant::now());
+        let verdict = match self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await? {
+            Waited::There => self.verdict(&unanswered, subject, work).await,
+            Waited::Over(complaint) => return refused(complaint),
+        };
+        tracing::info!(session = self.handle.id, server = %unanswered.name, "a statement without an answer: {verdict:?}");
+        match verdict {
+            Verdict::Committed {
+                gtid,
+                affected,
+                insert_id,
+            } => self.answer(&unanswered, work, gtid, affected, insert_id).await,
+            Verdict::CommittedUnknownCounts { gtid } => {
+                self.note_commit(gtid);
+                let rest =
+                    "the statement took effect; how many rows it changed, or its insert id, is not known";
+                refused(told(rest))
+            }
+            Verdict::NotCommitted if ends => Ok(Resolved::Replay(told(
+                "the transaction was not committed, and is lost with it",
+            ))),
+            Verdict::NotCommitted => Ok(self.again(work, &unanswered)),
+            Verdict::Unknown(why) => refused(told(&format!("{NOT_KNOWN}: {why}"))),
+        }
+    }
+
+    /// Runs it again, if all of it is still here.
+    fn again(&self, work: &Work, unanswered: &Unanswered) -> Resolved {
+        match work.command.tail.is_some() || work.command.head == 0 && work.owned.is_none() {
+            false => Resolved::RunAgain,
+            true => {
+                let rest =
+                    "it did not take effect, and is too long to be kept for running it again, or was a file";
+                Resolved::Refused(unanswered.told(rest, self.client.capabilities))
+            }
+        }
+    }
+
+    /// What is to be looked for; nothing where nothing can have been committed.
+    fn subject(&self, facts: &Facts) -> Option<Subject> {
+        let effect = facts.effect();
+        let thread = self.trail.sent.map(|sent| sent.thread);
+        let changes = match facts.kind {
+            Kind::Commit => return Some(Subject::Commit),
+            _ if effect == Effect::Nothing => return None,
+            Kind::Insert => Subject::Insert,
+            Kind::Replace => Subject::Replace,
+            Kind::Update => Subject::Update,
+            Kind::Delete => Subject::Delete,
+            Kind::Load => Subject::Load,
+            Kind::Ddl | Kind::Admin => return Some(Subject::Definition { thread }),
+            _ => return Some(Subject::Code),
+        };
+        // A transaction began with it, which has not come to its end.
+        let waits_for_commit = self.ties.autocommit_off() && self.trail.is_shown_by_text;
+        (!waits_for_commit).then_some(changes)
+    }
+
+    async fn verdict(&mut self, unanswered: &Unanswered, subject: Subject, work: &Work) -> Verdict {
+        let Some(sent) = self.trail.sent else {
+            return Verdict::Unknown("the active master's position was not known when it was sent".into());
+        };
+        let Some(server) = self.worker.topology.load().active else {
+            return Verdict::Unknown("there is no active master to ask".into());
+        };
+        let mut doubt = Doubt {
+            token: sent.token,
+            stream: sent.stream,
+            subject,
+            table: self.only_table(&work.facts),
+            counter: None,
+            found_rows: self.flags.contains(Capabilities::FOUND_ROWS),
+            hides_insert_id: work.facts.links.contains(Links::SETS_INSERT_ID),
+            proves: match subject {
+                Subject::Commit => self.trail.shown,
+                _ => self.trail.is_shown_by_text,
+            },
+            stained: sent.stained,
+        };
+        if matches!(subject, Subject::Insert | Subject::Replace) {
+            match self.counter(server, doubt.table.as_ref()).await {
+                Some(counter) => doubt.counter = counter,
+                None => doubt.hides_insert_id = true,
+            }
+        }
+        let question = Question {
+            server,
+            after: sent.after,
+            same: (server == unanswered.server).then_some((sent.at, sent.thread)),
+            doubt: &mut doubt,
+        };
+        match dump::look_up(&self.worker, question).await {
+            Ok(found) => judge(&doubt, &found),
+            Err(error) => Verdict::Unknown(error.to_string()),
+        }
+    }
+
+    /// The only table that the statement's text says it writes.
+    fn only_table(&self, facts: &Facts) -> Option<TableName> {
+        let [table] = facts.tables.writes.as_slice() else {
+            return None;
+        };
+        let mut table = table.clone();
+        if table.schema.is_empty() {
+            let schema = self.settings.schema.as_deref()?;
+            table.schema = String::from_utf8_lossy(schema).into();
+        }
+        Some(table)
+    }
+
+    /// Which of a table's columns counts by itself, from 0; asked as the session's account, which knows the table. The outer
+    /// `None` is not known.
+    async fn counter(&mut self, server: ServerId, table: Option<&TableName>) -> Option<Option<usize>> {
+        let table = table?;
+        let literal = |name: &str| {
+            let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            format!("_utf8mb4 x'{digits}'")
+        };
+        let question = format!(
+            "SELECT ORDINAL_POSITION FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+             AND EXTRA LIKE '%auto_increment%' UNION ALL SELECT 0 FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {0} AND TABLE_NAME = {1} AND TABLE_TYPE = 'BASE TABLE'",
+            literal(&table.schema),
+            literal(&table.name)
+        );
+        let facts = Rc::clone(&self.worker.known_facts.ask_active);
+        let mut lease = self.lease_from(server, &facts).await.ok()?;
+        let connection = lease.connection_mut();
+        let mut packet = Vec::new();
+        let start = frame::begin(&mut packet);
+        put_query(&mut packet, question.as_bytes(), connection.capabilities);
+        frame::end(&mut packet, start, 0);
+        connection.stream.write_all(&packet).await.ok()?;
+        let reply = self.swallow(connection, Expect::Query).await.ok()?;
+        connection.left.asked_by_tandem(connection.flavor);
+        lease.release();
+        // A view has neither row: then its rows are another table's.
+        let ordinal = first_number(&reply.bytes).filter(|_| reply.error.is_none())?;
+        Some(usize::try_from(ordinal).ok()?.checked_sub(1))
+    }
+
+    /// Gives the client the OK that it has not got, and the session what it would have learnt from it.
+    async fn answer(
+        &mut self,
+        unanswered: &Unanswered,
+        work: &Work,
+        gtid: Option<Gtid>,
+        affected: u64,
+        insert_id: u64,
+    ) -> Result<Resolved, End> {
+        if work.facts.kind == Kind::Commit && self.chains(work) {
+            let rest = "the transaction was committed; the next one could not be begun with it";
+            return Err(End::Lost(unanswered.told(rest, self.client.capabilities)));
+        }
+        let mut status = self.ties.state();
+        status -= Status::IN_TRANS | Status::IN_TRANS_READONLY;
+        let mut learned = Learned {
+            gtid,
+            reported: true,
+            insert_id,
+            affected: Some(affected),
+            ..Learned::default()
+        };
+        learned.outcome.status = Some(status);
+        let nowhere = (unanswered.server, ConnectionId(0));
+        let flavor = self.worker.flavor();
+        self.aftermath
+            .note(nowhere, &mut Marks::default(), &work.facts, &learned, flavor);
+        self.ties.note(&work.facts, &learned.outcome);
+        self.settle_record(None);
+        self.handle.transaction.set(self.ties.in_transaction());
+        self.handle.pins.set(self.ties.pins);
+        self.handle.target.set(None);
+        self.warnings = 0;
+        if insert_id != 0 {
+            self.insert_id.arrived(Some(insert_id));
+        }
+        self.note_commit(gtid);
+        self.worker.count(|counters| counters.answered_from_binlog += 1);
+        let packet = OkPacket {
+            affected_rows: affected,
+            last_insert_id: insert_id,
+            status,
+            ..OkPacket::default()
+        };
+        let mut out = Vec::new();
+        reply::ok_packet(
+            &mut out,
+            self.client.seq,
+            OK_HEADER,
+            &packet,
+            self.client.capabilities,
+        );
+        self.client.write(&out).await?;
+        Ok(Resolved::Answered(Box::new(learned)))
+    }
+
+    /// What the session reads next must have it.
+    fn note_commit(&mut self, gtid: Option<Gtid>) {
+        self.written = match gtid {
+            Some(gtid) => Written::At(gtid),
+            None => Written::Somewhere(Instant::now()),
+        };
+    }
+
+    /// Whether a COMMIT begins a transaction, or ends the connection.
+    fn chains(&self, work: &Work) -> bool {
+        let text = self.text_of(work);
+        let says = |word: &[u8]| {
+            text.windows(word.len())
+                .any(|part| part.eq_ignore_ascii_case(word))
+        };
+        says(b"chain") || says(b"release") || self.settings.variable(b"completion_type").is_some()
+    }
+}
+
+impl Unanswered {
+    fn told(&self, rest: &str, capabilities: Capabilities) -> Complaint {
+        Complaint::lost(&self.name, &self.cause, rest, capabilities)
+    }
+}
