@@ -7,7 +7,7 @@
 //! told of when the statement was sent is the statement in doubt, or the transaction that a COMMIT in doubt was to end.
 //!
 //! # What is not found
-//! proves that nothing was committed only where the text is certain to be there ([`Doubt::proves`]). It isn't for what runs
+//! proves that nothing was committed only where the text is certain to be there ([`Proof`]). It isn't for what runs
 //! inside of procedures, functions and triggers: it is logged under its own text, and where a trigger's rows come first, the
 //! whole statement is (measured on MariaDB 10.11 and MySQL 9.7). A statement that changed nothing leaves nothing either: it
 //! may be run again, as if it had come later.
@@ -80,6 +80,16 @@ pub enum Subject {
     Code,
 }
 
+/// What makes it sure that the log has a statement's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    Nothing,
+    /// The tables that it writes had no triggers when it was sent.
+    Then,
+    /// They have none now: nothing else was known. It holds if the log has no definition of a trigger.
+    Now,
+}
+
 /// A statement that was sent and not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -95,8 +105,8 @@ pub struct Doubt {
     pub found_rows: bool,
     /// Its insert id can't be told: the statement chooses it itself, or the table is not known.
     pub hides_insert_id: bool,
-    /// Whatever it has committed, the log has its text.
-    pub proves: bool,
+    /// Whether the log has its text, whatever it has committed.
+    pub proof: Proof,
     /// A statement before it failed on this connection, and may have left rows in tables without transactions.
     pub stained: bool,
 }
@@ -152,7 +162,7 @@ fn missing(doubt: &Doubt, found: &Found) -> Verdict {
             Verdict::Unknown("the server was started anew, and definitions can't be told apart then".into())
         }
         Subject::Code => Verdict::Unknown("what code commits is not logged under its own text".into()),
-        _ if doubt.proves => Verdict::NotCommitted,
+        _ if doubt.proof == Proof::Then || doubt.proof == Proof::Now && !found.triggers => Verdict::NotCommitted,
         _ => Verdict::Unknown(
             "it was not found, but a trigger, a function, or a table whose triggers are not known may hide it".into(),
         ),

@@ -3,7 +3,7 @@
 //! what is known.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_protocol::command::put_query;
 use tandem_protocol::flags::{Capabilities, Status};
@@ -24,14 +24,20 @@ use super::{End, Session};
 use crate::backend::{Connection, ConnectionId};
 use crate::classify::facts::{Effect, Facts, Kind, Links, Pins, TableName};
 use crate::failover::outcome::dump::{self, Question};
-use crate::failover::outcome::{Doubt, Subject, Token, Verdict, judge};
+use crate::failover::outcome::{Doubt, Proof, Subject, Token, Verdict, judge};
 use crate::route::Written;
 use crate::topology::ServerId;
 use crate::topology::gtid::{Gtid, Stream};
+use crate::topology::table::NameKey;
 
 /// What a client is told where nothing can be found out.
 pub(super) const NOT_KNOWN: &str = "whether the statement took effect is not known";
 pub(super) const STATE_LOST: &str = "the session's transaction or state is lost with it";
+
+/// How long the new active master's definitions are waited for, which are read when it becomes that, and how often they are
+/// looked at meanwhile.
+const DEFINITIONS_WAIT: Duration = Duration::from_secs(3);
+const DEFINITIONS_STEP: Duration = Duration::from_millis(10);
 
 /// What was sent last, and what the open transaction has shown of itself.
 #[derive(Debug, Default)]
@@ -43,7 +49,19 @@ pub(super) struct Trail {
     shown: bool,
     /// It may have changed rows under none.
     hidden: bool,
+    /// A statement of it that has changed rows while it was not known whether its tables have triggers; and in which schema.
+    unproved: Option<Unproved>,
 }
+
+/// What a statement writes, by its text and the schema that it was sent in.
+#[derive(Debug)]
+struct Unproved {
+    facts: Rc<Facts>,
+    schema: Option<NameKey>,
+}
+
+/// A table's column that counts by itself was not found out.
+struct NotKnown;
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -96,7 +114,12 @@ impl Session {
     }
 
     /// Notes what became of it, when the answer has come.
-    pub(super) fn note_answered(&mut self, connection: &mut Connection, facts: &Facts, learned: &Learned) {
+    pub(super) fn note_answered(
+        &mut self,
+        connection: &mut Connection,
+        facts: &Rc<Facts>,
+        learned: &Learned,
+    ) {
         if connection.token.is_none() {
             return;
         }
@@ -111,14 +134,23 @@ impl Session {
             let unchanged = learned.reported && learned.affected == Some(0);
             connection.stained =
                 learned.gtid.is_none() && (connection.stained || writes && !refused && !unchanged);
-            (self.trail.shown, self.trail.hidden) = (false, false);
+            (self.trail.shown, self.trail.hidden, self.trail.unproved) = (false, false, None);
         } else if writes {
             match (self.trail.is_shown_by_text, learned.affected, learned.error) {
                 (true, Some(0), _) => {}
                 (true, Some(_), _) => self.trail.shown = true,
                 // What failed is undone.
                 (true, None, Some(_)) => {}
-                (true, None, None) | (false, ..) => self.trail.hidden = true,
+                (true, None, None) | (false, ..) => {
+                    self.trail.hidden = true;
+                    let changed = learned.affected.is_some_and(|rows| rows > 0);
+                    if changed && facts.effect() == Effect::Tables && self.trail.unproved.is_none() {
+                        self.trail.unproved = Some(Unproved {
+                            facts: Rc::clone(facts),
+                            schema: self.reading().schema,
+                        });
+                    }
+                }
             }
         }
     }
@@ -238,16 +270,18 @@ impl Session {
             counter: None,
             found_rows: self.flags.contains(Capabilities::FOUND_ROWS),
             hides_insert_id: work.facts.links.contains(Links::SETS_INSERT_ID),
-            proves: match subject {
-                Subject::Commit => self.trail.shown,
-                _ => self.trail.is_shown_by_text,
+            proof: match subject {
+                Subject::Commit if self.trail.shown => Proof::Then,
+                Subject::Commit => Proof::Nothing,
+                _ if self.trail.is_shown_by_text => Proof::Then,
+                _ => Proof::Nothing,
             },
             stained: sent.stained,
         };
         if matches!(subject, Subject::Insert | Subject::Replace) {
             match self.counter(server, doubt.table.as_ref()).await {
-                Some(counter) => doubt.counter = counter,
-                None => doubt.hides_insert_id = true,
+                Ok(counter) => doubt.counter = counter,
+                Err(NotKnown) => doubt.hides_insert_id = true,
             }
         }
         let question = Question {
@@ -256,9 +290,49 @@ impl Session {
             same: (server == unanswered.server).then_some((sent.at, sent.thread)),
             doubt: &mut doubt,
         };
-        match dump::look_up(&self.worker, question).await {
-            Ok(found) => judge(&doubt, &found),
-            Err(error) => Verdict::Unknown(error.to_string()),
+        let found = match dump::look_up(&self.worker, question).await {
+            Ok(found) => found,
+            Err(error) => return Verdict::Unknown(error.to_string()),
+        };
+        if found.transactions == 0
+            && doubt.proof == Proof::Nothing
+            && self.is_shown_by_now(subject, work).await
+        {
+            doubt.proof = Proof::Now;
+        }
+        judge(&doubt, &found)
+    }
+
+    /// Whether the tables are known to have no triggers now, on the new active master.
+    async fn is_shown_by_now(&mut self, subject: Subject, work: &Work) -> bool {
+        let Unproved { facts, schema } = match subject {
+            Subject::Commit => match self.trail.unproved.take() {
+                Some(unproved) => unproved,
+                None => return false,
+            },
+            _ => Unproved {
+                facts: Rc::clone(&work.facts),
+                schema: self.reading().schema,
+            },
+        };
+        if facts.effect() != Effect::Tables {
+            return false;
+        }
+        let deadline = tokio::time::Instant::now() + DEFINITIONS_WAIT;
+        loop {
+            let Some(mark) = self.worker.topology.load().mark.clone() else {
+                return false;
+            };
+            let known = mark.with_catalog(|catalog| {
+                let (named, catalog) = facts.tables.known_writes().zip(catalog)?;
+                let mut named = named.iter().map(|table| table.within(schema));
+                Some(named.all(|key| key.is_some_and(|key| catalog.written(key, &mut Vec::new()))))
+            });
+            match known {
+                Some(shown) => return shown,
+                None if tokio::time::Instant::now() > deadline => return false,
+                None => tokio::time::sleep(DEFINITIONS_STEP).await,
+            }
         }
     }
 
@@ -275,10 +349,13 @@ impl Session {
         Some(table)
     }
 
-    /// Which of a table's columns counts by itself, from 0; asked as the session's account, which knows the table. The outer
-    /// `None` is not known.
-    async fn counter(&mut self, server: ServerId, table: Option<&TableName>) -> Option<Option<usize>> {
-        let table = table?;
+    /// Which of a table's columns counts by itself, from 0; asked as the session's account, which knows the table.
+    async fn counter(
+        &mut self,
+        server: ServerId,
+        table: Option<&TableName>,
+    ) -> Result<Option<usize>, NotKnown> {
+        let table = table.ok_or(NotKnown)?;
         let literal = |name: &str| {
             let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
             format!("_utf8mb4 x'{digits}'")
@@ -291,19 +368,22 @@ impl Session {
             literal(&table.name)
         );
         let facts = Rc::clone(&self.worker.known_facts.ask_active);
-        let mut lease = self.lease_from(server, &facts).await.ok()?;
+        let mut lease = self.lease_from(server, &facts).await.map_err(|_| NotKnown)?;
         let connection = lease.connection_mut();
         let mut packet = Vec::new();
         let start = frame::begin(&mut packet);
         put_query(&mut packet, question.as_bytes(), connection.capabilities);
         frame::end(&mut packet, start, 0);
-        connection.stream.write_all(&packet).await.ok()?;
-        let reply = self.swallow(connection, Expect::Query).await.ok()?;
+        let written = connection.stream.write_all(&packet).await;
+        written.map_err(|_| NotKnown)?;
+        let reply = self.swallow(connection, Expect::Query).await;
+        let reply = reply.map_err(|_| NotKnown)?;
         connection.left.asked_by_tandem(connection.flavor);
         lease.release();
         // A view has neither row: then its rows are another table's.
-        let ordinal = first_number(&reply.bytes).filter(|_| reply.error.is_none())?;
-        Some(usize::try_from(ordinal).ok()?.checked_sub(1))
+        let ordinal = first_number(&reply.bytes).filter(|_| reply.error.is_none());
+        let ordinal = ordinal.and_then(|ordinal| usize::try_from(ordinal).ok());
+        Ok(ordinal.ok_or(NotKnown)?.checked_sub(1))
     }
 
     /// Gives the client the OK that it has not got, and the session what it would have learnt from it.

@@ -58,6 +58,7 @@ fn server(id: ServerId) -> Health {
             error: None,
         }],
         unfit: Vec::new(),
+        untold: Vec::new(),
     };
     let mut health = Health {
         state: State::Up,

@@ -3,6 +3,7 @@
 //! A dump from a position is exact and reads nothing older; `SHOW BINLOG EVENTS` would have to read a file from its
 //! beginning and does not show the rows. It ends when the log does (`BINLOG_DUMP_NON_BLOCK`).
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use tandem_protocol::command::{CommandCode, put_query};
@@ -19,7 +20,7 @@ use super::{Doubt, Subject};
 use crate::backend::{Connection, connect};
 use crate::net;
 use crate::session::{first_row, swallow};
-use crate::topology::gtid::{Gtid, Position};
+use crate::topology::gtid::{Gtid, Position, Stream};
 use crate::topology::{Flavor, ServerId};
 use crate::worker::Worker;
 
@@ -74,6 +75,12 @@ pub enum Error {
     LongEvent,
     #[error("its binary log could not be searched within {MOST_TIME:?}")]
     TooLong,
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
 }
 
 impl From<ServerError> for Error {
@@ -218,7 +225,7 @@ impl Log {
         let mut total = 0;
         let Connection { stream, inbox, .. } = &mut self.connection;
         loop {
-            net::fill(stream, inbox, HEADER_LEN).await.map_err(lost)?;
+            net::fill(stream, inbox, HEADER_LEN).await?;
             let Some(Header { len, .. }) = Header::peek(inbox.bytes()) else {
                 continue;
             };
@@ -229,7 +236,7 @@ impl Log {
             if len >= MAX_PAYLOAD {
                 return Err(Error::LongEvent);
             }
-            net::fill(stream, inbox, HEADER_LEN + len).await.map_err(lost)?;
+            net::fill(stream, inbox, HEADER_LEN + len).await?;
             let packet = &inbox.bytes()[HEADER_LEN..HEADER_LEN + len];
             match packet.split_first() {
                 Some((0, event)) => search.event(event)?,
@@ -265,12 +272,9 @@ impl Log {
     async fn send(&mut self, payload: &[u8]) -> Result<(), Error> {
         let mut packet = Vec::new();
         frame::write_packet(&mut packet, &mut 0, payload);
-        self.connection.stream.write_all(&packet).await.map_err(lost)
+        self.connection.stream.write_all(&packet).await?;
+        Ok(())
     }
-}
-
-fn lost(error: std::io::Error) -> Error {
-    Error::Lost(error.to_string())
 }
 
 /// A server ends the dump of another replica with the same number: it is nobody's.
@@ -282,7 +286,6 @@ fn own_server_id() -> Result<u32, Error> {
 
 /// Where the dump begins: in the doubt's domain behind `after`, in the others at their end. `None` where nothing is newer.
 fn mariadb_start(newest: &str, doubt: &Doubt, after: Option<Gtid>) -> Result<Option<String>, Error> {
-    use crate::topology::gtid::Stream;
     let Stream::MariaDb { domain, .. } = doubt.stream else {
         return Err(Error::Position);
     };

@@ -24,6 +24,8 @@ pub struct Found {
     pub sealed: u32,
     /// The log ends within a transaction.
     pub unfinished: bool,
+    /// Triggers were made or dropped.
+    pub triggers: bool,
 }
 
 /// The rows that a statement changed, in the table that it names, or in the only one.
@@ -161,6 +163,7 @@ impl<'d> Search<'d> {
             }
             _ => self.sealed |= text.starts_with(b"XA "),
         }
+        self.found.triggers |= has(text, b"trigger");
         // The servers write some definitions anew, without their comments.
         let of_thread =
             matches!(self.doubt.subject, Subject::Definition { thread: Some(ours) } if ours == thread);

@@ -53,7 +53,7 @@ impl Capture {
             counter: None,
             found_rows: false,
             hides_insert_id: false,
-            proves: true,
+            proof: Proof::Then,
             stained: false,
         }
     }
@@ -163,7 +163,7 @@ fn what_may_be_hidden_is_not_said_to_be_missing() {
     for capture in captures() {
         let (by_trigger, by_procedure) = (4, 9);
         let mut update = capture.doubt(Subject::Update);
-        update.proves = false;
+        update.proof = Proof::Nothing;
         assert!(matches!(
             capture.verdict(&update, by_trigger),
             Verdict::Unknown(_)
@@ -184,7 +184,14 @@ fn another_connections_commits_are_not_taken_for_ours() {
         doubt.token = Token::new(0x0123_4567_89ab_cdee);
         let found = capture.search(&doubt, 0, capture.transactions.len() - 1);
         assert_eq!(judge(&doubt, &found), Verdict::NotCommitted);
-        doubt.proves = false;
+        doubt.proof = Proof::Now;
+        assert_eq!(judge(&doubt, &found), Verdict::NotCommitted);
+        let with_trigger = Found {
+            triggers: true,
+            ..found.clone()
+        };
+        assert!(matches!(judge(&doubt, &with_trigger), Verdict::Unknown(_)));
+        doubt.proof = Proof::Nothing;
         assert!(matches!(judge(&doubt, &found), Verdict::Unknown(_)));
     }
 }
