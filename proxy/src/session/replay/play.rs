@@ -202,8 +202,9 @@ impl Session {
             &format!("SET timestamp={seconds}.{micros:06}"),
             connection.capabilities,
         );
+        // Refused, the statement might be there twice, or with another id: neither is to pass for what was.
         for text in before.iter().flatten() {
-            preamble.try_set(text, connection.capabilities);
+            preamble.set(text, connection.capabilities);
         }
         connection.left.set_by_tandem(connection.flavor);
         self.transmit(connection, &mut work, &mut preamble).await?;
