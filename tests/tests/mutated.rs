@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 const SCHEMA: &str = "test_mutated";
 /// Sessions at a time. Most of them wait, for the rest of a packet that never comes or for the end of [`QUIET`]: with
 /// fewer, a run takes longer and the processor has nothing to do.
-const CROWD: usize = 320;
+const CROWD: usize = 192;
 /// Sessions between two looks at what has become of them. The first of these fill caches and pools.
 const FIRST: u64 = 1_000;
 const NEXT: u64 = 20_000;
