@@ -28,6 +28,8 @@ pub mod hands;
 pub mod journal;
 pub mod judge;
 pub mod outcome;
+#[cfg(test)]
+mod simulation;
 
 use std::sync::Arc;
 

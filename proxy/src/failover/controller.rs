@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::events::{Event, Kind};
 use super::hands::{Acknowledged, Hands, Trouble};
 use super::journal::Entry;
-use super::judge::{Intent, RETRY, Rules, Standing, Verdict, decide, judge, obstacles, pair};
+use super::judge::{Intent, RETRY, Rules, Standing, Verdict, adopt, decide, judge, obstacles, pair};
 use super::{Command, Request};
-use crate::monitor::health::Health;
+use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
 use crate::topology::derive::Decided;
 
@@ -29,6 +29,11 @@ const BREATH: Duration = Duration::from_millis(2);
 
 /// After so many the moments are twice as long.
 const MOMENTS: u32 = 16;
+/// Whether a server in quarantine was repaired is seen after this time.
+const QUARANTINE_LOOK: Duration = Duration::from_secs(10);
+
+/// What fails in the same way again is told again after this time.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often a switchover looks whether the writes under way have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -53,19 +58,24 @@ pub struct Controller<H> {
     names: Vec<String>,
     standing: Standing,
     suspected: bool,
+    /// What was told last of something that fails again and again, and when.
+    complained: Option<(Trouble, Instant)>,
     health: watch::Receiver<Vec<Health>>,
     requests: mpsc::Receiver<Request>,
     status: watch::Sender<Status>,
 }
 
-/// The clock of the runtime, which a simulation can hold.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-async fn within<T>(limit: Duration, what: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let done = tokio::time::timeout(limit, what).await;
-    done.unwrap_or_else(|_| Err(format!("not done within {limit:?}")))
+async fn within<T>(
+    hands: &impl Hands,
+    limit: Duration,
+    what: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let deadline = hands.now() + limit;
+    tokio::select! {
+        biased;
+        done = what => done,
+        () = hands.sleep_until(deadline) => Err(format!("not done within {limit:?}")),
+    }
 }
 
 impl<H: Hands> Controller<H> {
@@ -83,6 +93,7 @@ impl<H: Hands> Controller<H> {
             active: remembered.active,
             promoting: remembered.promoting,
             semi_sync: remembered.semi_sync,
+            needed: remembered.needed,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| other_of(active, names.len())),
             ..Standing::default()
@@ -93,6 +104,7 @@ impl<H: Hands> Controller<H> {
             names,
             standing,
             suspected: false,
+            complained: None,
             health,
             requests,
             status,
@@ -106,12 +118,12 @@ impl<H: Hands> Controller<H> {
             let wait = self.turn().await;
             let timer = async {
                 match wait {
-                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    Some(until) => self.hands.sleep_until(until).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                changed = self.health.changed() => if changed.is_err() { return },
+                biased;
                 request = self.requests.recv() => match request {
                     Some((command, answer)) => {
                         // Who asked may have gone.
@@ -119,6 +131,7 @@ impl<H: Hands> Controller<H> {
                     }
                     None => return,
                 },
+                changed = self.health.changed() => if changed.is_err() { return },
                 () = timer => {}
             }
         }
@@ -130,33 +143,52 @@ impl<H: Hands> Controller<H> {
         self.hands.acknowledged();
         let health = self.health.borrow_and_update().clone();
         self.look(&health);
-        let intent = decide(&self.standing, &health, &self.rules, now());
+        let intent = decide(&self.standing, &health, &self.rules, self.hands.now());
         self.show(&health, &intent);
         let done = match intent {
             Intent::Wait(until) => return until,
             Intent::Adopt(server) => self.adopt(server).await,
             Intent::Open(server) => self.open(server).await,
             Intent::Guard(server) => self.guard(server).await,
+            Intent::Withdraw => self.withdraw(),
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
+            Intent::Together(server) => self.go_together(server).await,
             Intent::FailOver { from, to, why } => self.fail_over(from, to, &why).await,
         };
-        self.standing.retry_at = done.is_err().then(|| now() + RETRY);
-        if let Err((server, trouble)) = done {
-            self.tell(Kind::Failed, server, trouble, None);
+        self.standing.retry_at = done.is_err().then(|| self.hands.now() + RETRY);
+        match done {
+            Ok(()) => self.complained = None,
+            Err((server, trouble)) => self.complain(server, trouble),
         }
+        self.standing.acted = Some(self.hands.now());
         // What was done is to be seen before more is decided.
         self.hands.look();
         self.health.borrow_and_update();
         self.standing.retry_at
     }
 
-    /// Notes what can be seen of the active master.
+    /// Tells of what failed; of the same again only after a while, for it is tried every second.
+    fn complain(&mut self, server: ServerId, trouble: Trouble) {
+        let now = self.hands.now();
+        let told = self.complained.as_ref();
+        if told.is_some_and(|(known, at)| *known == trouble && now < *at + COMPLAIN_AGAIN) {
+            return;
+        }
+        self.tell(Kind::Failed, server, &trouble, None);
+        self.complained = Some((trouble, now));
+    }
+
+    /// Notes what can be seen of the servers.
     fn look(&mut self, health: &[Health]) {
         let Some((active, other)) = pair(&self.standing, health) else {
             return;
         };
-        match judge(&health[active.0], &health[other.0], &self.rules, now()) {
+        if [active, other].iter().any(|id| health[id.0].state == State::Down) {
+            // It may come back without replicating, and with what stands in its option file.
+            self.standing.away = Some(other);
+        }
+        match judge(&health[active.0], &health[other.0], &self.rules, self.hands.now()) {
             Verdict::Alive => {
                 let answer = health[active.0].answer.as_ref();
                 self.standing.seen |= answer.is_some_and(|answer| !answer.seen.read_only);
@@ -180,18 +212,24 @@ impl<H: Hands> Controller<H> {
         let pair = pair(&self.standing, health);
         let state = match intent {
             Intent::Wait(_) if self.standing.paused => "paused".to_owned(),
-            Intent::Wait(_) => match pair.map(|(a, b)| judge(&health[a.0], &health[b.0], &self.rules, now()))
-            {
-                None => "no active master is known yet".to_owned(),
-                Some(Verdict::Alive) => "the active master lives".to_owned(),
-                Some(Verdict::Suspect { why, .. }) => format!("the active master is suspected: {why}"),
-                Some(Verdict::Dead { why }) => format!("the active master is dead: {why}"),
-            },
+            Intent::Wait(_) => {
+                match pair.map(|(a, b)| judge(&health[a.0], &health[b.0], &self.rules, self.hands.now())) {
+                    None => match adopt(health) {
+                        Ok(_) => "no active master is known yet".to_owned(),
+                        Err(why) => format!("no active master is known: {why}"),
+                    },
+                    Some(Verdict::Alive) => "the active master lives".to_owned(),
+                    Some(Verdict::Suspect { why, .. }) => format!("the active master is suspected: {why}"),
+                    Some(Verdict::Dead { why }) => format!("the active master is dead: {why}"),
+                }
+            }
             Intent::Adopt(id) => format!("{} becomes active", name(*id)),
             Intent::Open(id) => format!("{} is made writable", name(*id)),
             Intent::Guard(id) => format!("{} is made read-only", name(*id)),
+            Intent::Withdraw => "the journal is written".to_owned(),
             Intent::Rejoin(id) => format!("{} is let back in", name(*id)),
             Intent::GoAlone(id) => format!("{} is made to wait for nobody", name(*id)),
+            Intent::Together(id) => format!("{} is made to wait for the standby", name(*id)),
             Intent::FailOver { to, .. } => format!("{} is promoted", name(*to)),
         };
         let status = Status {
@@ -199,7 +237,7 @@ impl<H: Hands> Controller<H> {
             active: self.standing.active.map(name),
             standby: pair.map(|(_, other)| name(other)),
             state,
-            obstacles: obstacles(&self.standing, health, &self.rules, now()),
+            obstacles: obstacles(&self.standing, health, &self.rules, self.hands.now()),
         };
         self.status.send_if_modified(|shown| {
             let differs = *shown != status;
@@ -209,7 +247,7 @@ impl<H: Hands> Controller<H> {
     }
 
     async fn adopt(&mut self, server: ServerId) -> Done {
-        let semi_sync = within(ACT, self.hands.semi_sync(server)).await;
+        let semi_sync = within(&self.hands, ACT, self.hands.semi_sync(server)).await;
         self.standing.semi_sync = semi_sync.map_err(|trouble| (server, trouble))? == Some(true);
         self.record(self.standing.epoch + 1, Some(server), None)
             .map_err(|trouble| (server, trouble))?;
@@ -220,15 +258,30 @@ impl<H: Hands> Controller<H> {
     }
 
     async fn open(&mut self, server: ServerId) -> Done {
-        let opened = within(ACT, self.hands.set_read_only(server, false)).await;
+        self.withdraw()?;
+        // A server that was started may receive by itself what the other has committed and nobody was told of. What it has
+        // received is applied first; if that can't be, its applier does not run, and `rejoin` starts it or says why not.
+        let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
+        let _ = within(&self.hands, 2 * ACT, self.hands.finish_applying(server, ACT)).await;
+        let opened = within(&self.hands, ACT, self.hands.set_read_only(server, false)).await;
         opened.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
-        self.standing.opened = Some(now());
-        // What was begun in its absence has not happened.
-        if self.standing.promoting.is_some() {
-            self.record(self.standing.epoch, self.standing.active, None)
-                .map_err(|trouble| (server, trouble))?;
-        }
+        self.standing.opened = Some(self.hands.now());
+        // It was started anew, and is as its option file says.
+        self.standing.away = other_of(server, self.names.len());
+        self.standing.alone = None;
         self.tell(Kind::Opened, server, "the active master was read-only", None);
+        self.publish(false);
+        Ok(())
+    }
+
+    /// What was begun in the active master's absence has not happened.
+    fn withdraw(&mut self) -> Done {
+        if self.standing.promoting.is_none() && !self.standing.unrecorded {
+            return Ok(());
+        }
+        let active = self.standing.active;
+        let recorded = self.record(self.standing.epoch, active, None);
+        recorded.map_err(|trouble| (active.unwrap_or(ServerId(0)), trouble))?;
         self.publish(false);
         Ok(())
     }
@@ -252,11 +305,11 @@ impl<H: Hands> Controller<H> {
     /// Makes a server read-only whose sessions may be in the middle of something. Commits that wait for the other server to
     /// acknowledge them, as those of a master that was replaced do, would hold up `read_only`: their sessions end first.
     async fn close(&self, server: ServerId) -> Result<(), Trouble> {
-        within(ACT, self.hands.end_sessions(server)).await?;
+        within(&self.hands, ACT, self.hands.end_sessions(server)).await?;
         // Nobody is left who could take it for an acknowledgement.
-        within(ACT, self.hands.set_semi_sync(server, false)).await?;
-        within(ACT, self.hands.set_read_only(server, true)).await?;
-        within(ACT, self.hands.end_sessions(server)).await
+        within(&self.hands, ACT, self.hands.set_semi_sync(server, false)).await?;
+        within(&self.hands, ACT, self.hands.set_read_only(server, true)).await?;
+        within(&self.hands, ACT, self.hands.end_sessions(server)).await
     }
 
     /// Lets a server that was away replicate again, in both directions, if it has nothing that the pair lacks.
@@ -267,36 +320,37 @@ impl<H: Hands> Controller<H> {
         let fail = |trouble: Trouble| (server, format!("it can't be let back in: {trouble}"));
         // Only the active master's commits wait: else a standby's applier would wait for a dead master (measured on both kinds),
         // and switching that off takes MySQL 9.7 a second. Before all else, since what waits holds up `read_only`.
-        within(ACT, self.hands.set_semi_sync(server, false))
+        within(&self.hands, ACT, self.hands.set_semi_sync(server, false))
             .await
             .map_err(fail)?;
-        within(ACT, self.hands.set_read_only(server, true))
+        within(&self.hands, ACT, self.hands.set_read_only(server, true))
             .await
             .map_err(fail)?;
-        let errant = within(ACT, self.hands.errant(server, active))
+        let errant = within(&self.hands, ACT, self.hands.errant(server, active))
             .await
             .map_err(fail)?;
         if let Some(errant) = errant {
             // Neither direction: these commits must not spread, and what follows may build on what they are not.
-            let _ = within(ACT, self.hands.stop_receiving(active)).await;
-            let _ = within(ACT, self.hands.stop_receiving(server)).await;
-            self.standing.quarantined = Some(server);
-            let advice = format!(
-                "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem. It serves \
-                 nothing until it is made anew from the active master's data (mariadb-backup, clone), and Tandem restarted"
-            );
-            self.tell(Kind::Quarantined, server, advice, None);
+            let _ = within(&self.hands, ACT, self.hands.stop_receiving(active)).await;
+            let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
+            self.standing.look_again = Some(self.hands.now() + QUARANTINE_LOOK);
+            if self.standing.quarantined.replace(server) != Some(server) {
+                let advice = format!(
+                    "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem. It serves \
+                     nothing until it is made anew from the active master's data (mariadb-backup, clone); it is let back in when it is"
+                );
+                self.tell(Kind::Quarantined, server, advice, None);
+            }
             return Ok(());
         }
-        within(ACT, self.hands.replicate(server)).await.map_err(fail)?;
-        within(ACT, self.hands.replicate(active)).await.map_err(fail)?;
-        if self.standing.semi_sync {
-            within(ACT, self.hands.set_semi_sync(active, true))
-                .await
-                .map_err(fail)?;
-        }
-        self.standing.alone = false;
+        within(&self.hands, ACT, self.hands.replicate(server))
+            .await
+            .map_err(fail)?;
+        within(&self.hands, ACT, self.hands.replicate(active))
+            .await
+            .map_err(fail)?;
         self.standing.away = None;
+        self.standing.quarantined = None;
         self.tell(
             Kind::Rejoined,
             server,
@@ -306,10 +360,25 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
+    async fn go_together(&mut self, active: ServerId) -> Done {
+        let set = within(&self.hands, ACT, self.hands.set_semi_sync(active, true)).await;
+        set.map_err(|trouble| {
+            (
+                active,
+                format!("its commits can't be made to wait for the standby: {trouble}"),
+            )
+        })?;
+        if self.standing.alone.replace(false) == Some(true) {
+            let detail = "the standby receives again: semi-sync replication is on";
+            self.tell(Kind::WaitsForStandby, active, detail, None);
+        }
+        Ok(())
+    }
+
     /// A decision against safety and for service, which is therefore told.
     async fn go_alone(&mut self, active: ServerId) -> Done {
-        let begun = now();
-        within(ACT, self.hands.set_semi_sync(active, false))
+        let begun = self.hands.now();
+        within(&self.hands, ACT, self.hands.set_semi_sync(active, false))
             .await
             .map_err(|trouble| {
                 (
@@ -319,26 +388,30 @@ impl<H: Hands> Controller<H> {
                     ),
                 )
             })?;
-        self.standing.alone = true;
-        self.standing.away = other_of(active, self.names.len());
+        self.standing.alone = Some(true);
         let detail = match self.standing.semi_sync {
             true => {
-                "the standby is gone: semi-sync replication is off, and commits are on one server only until it is back"
+                "the standby is gone or does not receive: semi-sync replication is off, and commits are on one server only until it is back"
             }
             false => "the standby is gone: commits are on one server only until it is back",
         };
-        self.tell(Kind::WaitsForNobody, active, detail, Some(now() - begun));
+        self.tell(
+            Kind::WaitsForNobody,
+            active,
+            detail,
+            Some(self.hands.now() - begun),
+        );
         Ok(())
     }
 
     async fn fail_over(&mut self, from: ServerId, to: ServerId, why: &str) -> Done {
-        let begun = now();
+        let begun = self.hands.now();
         self.tell(Kind::FailoverBegun, from, format!("dead: {why}"), None);
         let done = self.promote_instead(from, to).await;
         match done {
             Ok(()) => {
-                self.standing.last_failover = Some(now());
-                let took = Some(now() - begun);
+                self.standing.last_failover = Some(self.hands.now());
+                let took = Some(self.hands.now() - begun);
                 self.tell(
                     Kind::Promoted,
                     to,
@@ -347,11 +420,26 @@ impl<H: Hands> Controller<H> {
                 );
                 Ok(())
             }
+            Err(trouble) if self.standing.active == Some(to) => {
+                self.standing.last_failover = Some(self.hands.now());
+                self.publish(false);
+                Err((
+                    to,
+                    format!("it is the active master, but could not be made writable yet: {trouble}"),
+                ))
+            }
             Err(trouble) => {
                 // The old one may come back, and then it must be replicated from again.
                 self.standing.away = Some(to);
+                // If this fails, it is done before anything else: until then nobody is active.
+                let _ = self.withdraw();
                 self.publish(false);
-                self.tell(Kind::FailoverStopped, to, trouble.clone(), Some(now() - begun));
+                self.tell(
+                    Kind::FailoverStopped,
+                    to,
+                    trouble.clone(),
+                    Some(self.hands.now() - begun),
+                );
                 Err((to, trouble))
             }
         }
@@ -359,52 +447,64 @@ impl<H: Hands> Controller<H> {
 
     /// The steps of [the diagram](super), up to the promotion.
     async fn promote_instead(&mut self, from: ServerId, to: ServerId) -> Result<(), Trouble> {
+        // Of a restarted Tandem that carries on, the one before has known it.
+        self.standing.needed = self.hands.acknowledged().or(self.standing.needed);
         self.record(self.standing.epoch, Some(from), Some(to))?;
         self.hands.publish(Decided::default());
-        let begun = now();
+        let begun = self.hands.now();
         let (fenced, stopped) = tokio::join!(
-            within(FENCE, async {
+            within(&self.hands, FENCE, async {
+                // In this order for what [`Self::close`] says.
+                self.hands.end_sessions(from).await?;
                 self.hands.set_read_only(from, true).await?;
                 self.hands.end_sessions(from).await
             }),
-            within(ACT, self.hands.stop_receiving(to)),
+            within(&self.hands, ACT, self.hands.stop_receiving(to)),
         );
         match fenced {
             Ok(()) => self.tell(
                 Kind::Fenced,
                 from,
                 "read-only, its sessions ended",
-                Some(now() - begun),
+                Some(self.hands.now() - begun),
             ),
             Err(_) => self.tell(
                 Kind::Fenced,
                 from,
                 "not reached; it can't replicate what it still commits",
-                Some(now() - begun),
+                Some(self.hands.now() - begun),
             ),
         }
         stopped?;
-        within(FENCE_COMMAND, self.hands.fence(from)).await?;
-        self.tell(Kind::ReceivingStopped, to, "", Some(now() - begun));
-        within(ACT, self.hands.set_semi_sync(to, false)).await?;
+        within(&self.hands, FENCE_COMMAND, self.hands.fence(from)).await?;
+        self.tell(Kind::ReceivingStopped, to, "", Some(self.hands.now() - begun));
+        within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await?;
         self.catch_up(to).await?;
         self.promote(to).await?;
         self.standing.away = Some(from);
-        self.standing.alone = true;
+        self.standing.alone = Some(true);
         Ok(())
     }
 
     /// Waits until all that was received is applied, and sees whether that is all that was acknowledged.
     async fn catch_up(&mut self, to: ServerId) -> Result<(), Trouble> {
-        let begun = now();
+        let begun = self.hands.now();
         let patience = self.rules.apply_timeout;
-        if !within(patience + ACT, self.hands.finish_applying(to, patience)).await? {
+        if !within(
+            &self.hands,
+            patience + ACT,
+            self.hands.finish_applying(to, patience),
+        )
+        .await?
+        {
             return Err(format!(
                 "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
             ));
         }
-        if let Some(Acknowledged { stream, number }) = self.hands.acknowledged() {
-            let newest = within(ACT, self.hands.newest(to, stream)).await?;
+        // Once more: what was under way may have been told of since.
+        let needed = self.hands.acknowledged().or(self.standing.needed);
+        if let Some(Acknowledged { stream, number }) = needed {
+            let newest = within(&self.hands, ACT, self.hands.newest(to, stream)).await?;
             if newest < number {
                 return Err(format!(
                     "it has not received the newest {} commits that clients were told of (semi-sync replication was off or had given \
@@ -414,7 +514,12 @@ impl<H: Hands> Controller<H> {
                 ));
             }
         }
-        self.tell(Kind::Applied, to, "all it has received", Some(now() - begun));
+        self.tell(
+            Kind::Applied,
+            to,
+            "all it has received",
+            Some(self.hands.now() - begun),
+        );
         Ok(())
     }
 
@@ -422,8 +527,10 @@ impl<H: Hands> Controller<H> {
     async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
         self.record(self.standing.epoch + 1, Some(to), None)?;
         self.standing.seen = false;
-        within(ACT, self.hands.set_read_only(to, false)).await?;
-        self.standing.opened = Some(now());
+        self.standing.alone = None;
+        self.standing.quarantined = None;
+        within(&self.hands, ACT, self.hands.set_read_only(to, false)).await?;
+        self.standing.opened = Some(self.hands.now());
         self.standing.seen = true;
         self.suspected = false;
         self.publish(false);
@@ -464,7 +571,7 @@ impl<H: Hands> Controller<H> {
         if to == from {
             return Err(format!("{name} is the active master already"));
         }
-        if force && judge(&health[from.0], &health[to.0], &self.rules, now()) != Verdict::Alive {
+        if force && judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
             return self.force(from, to).await;
         }
         // Whether failovers are automatic, paused or too many has nothing to do with what an operator asks for.
@@ -483,13 +590,13 @@ impl<H: Hands> Controller<H> {
                 "no switchover: {name} was away, or was the active master, and is not let back in yet (SHOW EVENTS); nothing was changed"
             ));
         }
-        if let Some(obstacle) = obstacles(&standing, &health, &rules, now()).first() {
+        if let Some(obstacle) = obstacles(&standing, &health, &rules, self.hands.now()).first() {
             return Err(format!("no switchover: {obstacle}; nothing was changed"));
         }
-        if judge(&health[from.0], &health[to.0], &self.rules, now()) != Verdict::Alive {
+        if judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
             return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
         }
-        let begun = now();
+        let begun = self.hands.now();
         self.tell(
             Kind::SwitchoverBegun,
             from,
@@ -498,7 +605,7 @@ impl<H: Hands> Controller<H> {
         );
         match self.hand_over(from, to, begun + timeout).await {
             Ok(()) => {
-                let took = now() - begun;
+                let took = self.hands.now() - begun;
                 self.tell(
                     Kind::Promoted,
                     to,
@@ -510,9 +617,18 @@ impl<H: Hands> Controller<H> {
                     took.as_millis()
                 ))
             }
+            // Past the point of no return it is carried on: the new one is made writable as soon as that works.
+            Err(trouble) if self.standing.active == Some(to) => {
+                self.standing.away = Some(from);
+                self.publish(false);
+                let result =
+                    format!("{name} is the active master, but could not be made writable yet: {trouble}");
+                self.tell(Kind::Failed, to, &result, Some(self.hands.now() - begun));
+                Err(result)
+            }
             Err(trouble) => {
-                let undone = within(ACT, self.hands.set_read_only(from, false)).await;
-                self.standing.opened = Some(now());
+                let undone = within(&self.hands, ACT, self.hands.set_read_only(from, false)).await;
+                self.standing.opened = Some(self.hands.now());
                 self.publish(false);
                 let result = match undone {
                     Ok(()) => format!(
@@ -524,7 +640,12 @@ impl<H: Hands> Controller<H> {
                         self.names[from.0]
                     ),
                 };
-                self.tell(Kind::SwitchoverUndone, from, result.clone(), Some(now() - begun));
+                self.tell(
+                    Kind::SwitchoverUndone,
+                    from,
+                    result.clone(),
+                    Some(self.hands.now() - begun),
+                );
                 Err(result)
             }
         }
@@ -533,22 +654,33 @@ impl<H: Hands> Controller<H> {
     /// Nothing that is recorded changes before its last step.
     async fn hand_over(&mut self, from: ServerId, to: ServerId, deadline: Instant) -> Result<(), Trouble> {
         self.come_close(from, to, deadline).await?;
-        let begun = now();
+        let begun = self.hands.now();
         while self.hands.is_writing() {
-            if now() >= deadline {
+            if self.hands.now() >= deadline {
                 return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
             }
-            tokio::time::sleep(DRAIN_LOOK).await;
+            self.hands.sleep_until(self.hands.now() + DRAIN_LOOK).await;
         }
-        self.tell(Kind::Drained, from, "no write is under way", Some(now() - begun));
-        within(ACT, self.hands.set_read_only(from, true)).await?;
-        let position = within(ACT, self.hands.position(from)).await?;
-        let patience = ACT.max(deadline.saturating_duration_since(now()));
-        if !within(patience + ACT, self.hands.applied(to, &position, patience)).await? {
+        self.tell(
+            Kind::Drained,
+            from,
+            "no write is under way",
+            Some(self.hands.now() - begun),
+        );
+        within(&self.hands, ACT, self.hands.set_read_only(from, true)).await?;
+        let position = within(&self.hands, ACT, self.hands.position(from)).await?;
+        let patience = ACT.max(deadline.saturating_duration_since(self.hands.now()));
+        if !within(
+            &self.hands,
+            patience + ACT,
+            self.hands.applied(to, &position, patience),
+        )
+        .await?
+        {
             return Err(format!("{} did not apply everything in time", self.names[to.0]));
         }
         if self.standing.semi_sync {
-            within(ACT, self.hands.set_semi_sync(to, true)).await?;
+            within(&self.hands, ACT, self.hands.set_semi_sync(to, true)).await?;
         }
         self.promote(to).await?;
         // The rest delays nobody.
@@ -562,12 +694,20 @@ impl<H: Hands> Controller<H> {
         let mut moment = MOMENT;
         for round in 1.. {
             self.publish(true);
-            let position = within(ACT, self.hands.position(from)).await?;
-            if within(moment + ACT, self.hands.applied(to, &position, moment)).await? {
+            let position = within(&self.hands, ACT, self.hands.position(from)).await?;
+            if within(
+                &self.hands,
+                moment + ACT,
+                self.hands.applied(to, &position, moment),
+            )
+            .await?
+            {
                 break;
             }
-            if now() >= deadline {
-                let reached = within(ACT, self.hands.position(to)).await.unwrap_or_default();
+            if self.hands.now() >= deadline {
+                let reached = within(&self.hands, ACT, self.hands.position(to))
+                    .await
+                    .unwrap_or_default();
                 return Err(format!(
                     "{} did not catch up in time (failover.switchover_timeout, TIMEOUT n): it is at {reached}, not at {position}",
                     self.names[to.0]
@@ -578,7 +718,7 @@ impl<H: Hands> Controller<H> {
             }
             // Long enough for what was held to go on, and for little more.
             self.publish(false);
-            tokio::time::sleep(BREATH).await;
+            self.hands.sleep_until(self.hands.now() + BREATH).await;
         }
         Ok(())
     }
@@ -594,14 +734,19 @@ impl<H: Hands> Controller<H> {
         );
         self.hands.publish(Decided::default());
         let (_, stopped) = tokio::join!(
-            within(FENCE, self.hands.set_read_only(from, true)),
-            within(ACT, self.hands.stop_receiving(to)),
+            within(&self.hands, FENCE, self.hands.set_read_only(from, true)),
+            within(&self.hands, ACT, self.hands.stop_receiving(to)),
         );
         let promoted = match stopped {
             Ok(()) => {
                 let patience = self.rules.apply_timeout;
-                let _ = within(patience + ACT, self.hands.finish_applying(to, patience)).await;
-                let _ = within(ACT, self.hands.set_semi_sync(to, false)).await;
+                let _ = within(
+                    &self.hands,
+                    patience + ACT,
+                    self.hands.finish_applying(to, patience),
+                )
+                .await;
+                let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
                 self.promote(to).await
             }
             Err(trouble) => Err(trouble),
@@ -619,21 +764,32 @@ impl<H: Hands> Controller<H> {
         active: Option<ServerId>,
         promoting: Option<ServerId>,
     ) -> Result<(), Trouble> {
-        self.hands.record(&Entry {
+        let entry = |epoch, active, promoting: Option<ServerId>| Entry {
             epoch,
             active,
             promoting,
             semi_sync: self.standing.semi_sync,
-        })?;
+            needed: self.standing.needed.filter(|_| promoting.is_some()),
+        };
+        let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
+        let recorded = self.hands.record(&entry(epoch, active, promoting));
+        if recorded.is_err() && self.hands.recorded() != Some(before) {
+            self.standing.unrecorded = true;
+            self.publish(false);
+        }
+        recorded?;
+        self.standing.unrecorded = false;
         self.standing.epoch = epoch;
         self.standing.active = active;
         self.standing.promoting = promoting;
         Ok(())
     }
 
+    /// Nobody is active while the journal says, or may say, something else.
     fn publish(&self, holding: bool) {
+        let is_certain = self.standing.promoting.is_none() && !self.standing.unrecorded;
         self.hands.publish(Decided {
-            active: self.standing.active,
+            active: self.standing.active.filter(|_| is_certain),
             opened: self.standing.opened,
             holding,
         });

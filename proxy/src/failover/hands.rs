@@ -10,7 +10,7 @@
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
@@ -38,6 +38,9 @@ pub struct Acknowledged {
 
 /// All that a decision can do; the simulation has its own. Each act is bounded in time by who does it.
 pub trait Hands: Send + Sync + 'static {
+    /// The time, which the simulation holds.
+    fn now(&self) -> Instant;
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send;
     fn set_read_only(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// Ends all sessions but those of replication and Tandem's own account.
     fn end_sessions(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
@@ -79,6 +82,8 @@ pub trait Hands: Send + Sync + 'static {
     /// # Errors
     /// When that is not certain.
     fn record(&self, entry: &Entry) -> Result<(), Trouble>;
+    /// What the journal says, if it can be read: after a failure of [`Self::record`] it may be either.
+    fn recorded(&self) -> Option<Entry>;
     fn publish(&self, decided: Decided);
     fn tell(&self, event: Event);
     /// Has both servers asked at once.
@@ -249,6 +254,14 @@ fn column(row: &Row, name: &str) -> String {
 }
 
 impl Hands for Sql {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep_until(at.into()).await;
+    }
+
     async fn set_read_only(&self, server: ServerId, on: bool) -> Result<(), Trouble> {
         let statements: &[&str] = match (self.flavor(), on) {
             (Flavor::MariaDb, true) => &["SET GLOBAL read_only=1"],
@@ -358,10 +371,26 @@ impl Hands for Sql {
     }
 
     async fn newest(&self, server: ServerId, stream: Stream) -> Result<u64, Trouble> {
-        let text = self.position(server).await?;
-        let position = match self.flavor() {
-            Flavor::MariaDb => Position::parse_mariadb(&text),
-            Flavor::MySql => Position::parse_mysql(&text),
+        let (text, position) = match self.flavor() {
+            // Not gtid_current_pos: a stray commit of its own would count for all of the domain before it.
+            Flavor::MariaDb => {
+                let question = "SELECT CONCAT_WS('|', @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.server_id)";
+                let text = self.text(server, question).await?;
+                let parts: Vec<&str> = text.split('|').collect();
+                let position = match parts[..] {
+                    [applied, written, id] => id
+                        .parse()
+                        .ok()
+                        .and_then(|id| Position::of_mariadb(applied, written, id)),
+                    _ => None,
+                };
+                (text, position)
+            }
+            Flavor::MySql => {
+                let text = self.position(server).await?;
+                let position = Position::parse_mysql(&text);
+                (text, position)
+            }
         };
         let position = position.ok_or_else(|| format!("its position can't be read: {text}"))?;
         Ok(position.newest(&stream))
@@ -427,6 +456,10 @@ impl Hands for Sql {
         recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
     }
 
+    fn recorded(&self) -> Option<Entry> {
+        self.journal.read().ok()
+    }
+
     fn publish(&self, decided: Decided) {
         self.authority.send_replace(Authority::Tandem(decided));
         self.signals.look();
@@ -442,9 +475,11 @@ impl Hands for Sql {
 
     fn acknowledged(&self) -> Option<Acknowledged> {
         let mark = self.current_mark()?;
+        let stream = mark.stream();
         Some(Acknowledged {
-            stream: mark.stream(),
-            number: mark.committed(),
+            stream,
+            // What was there when the mark began may have been acknowledged by the Tandem before this one.
+            number: mark.committed().max(mark.floor().newest(&stream)),
         })
     }
 

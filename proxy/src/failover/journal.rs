@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml_edit::{DocumentMut, value};
 
+use super::hands::Acknowledged;
 use crate::topology::ServerId;
+use crate::topology::gtid::Gtid;
 
 /// What stands in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Entry {
     pub promoting: Option<ServerId>,
     /// The pair uses semi-sync replication: it is on at the active master while there is somebody to acknowledge.
     pub semi_sync: bool,
+    /// What `promoting` must have to take over: the commits of `active` that clients were told of.
+    pub needed: Option<Acknowledged>,
 }
 
 /// Why Tandem can't begin to decide.
@@ -100,10 +104,22 @@ impl Journal {
             }
         }
         document["semi_sync"] = value(entry.semi_sync);
+        if let Some(needed) = &entry.needed {
+            document["needed"] = value(needed.stream.up_to(needed.number));
+        }
         let text = format!(
             "# Written by Tandem: who is the active master. See [failover] in its configuration.\n{document}"
         );
         self.write(&text)
+    }
+
+    /// What it says now.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn read(&self) -> Result<Entry, String> {
+        let text = fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
+        self.parse(&text)
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
@@ -134,7 +150,18 @@ impl Journal {
             let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
             number.ok_or("epoch is no number")
         });
+        let needed = document.get("needed").map(|item| {
+            let gtid = item
+                .as_str()
+                .and_then(|text| Gtid::parse_mariadb(text).or_else(|| Gtid::parse_mysql(text)));
+            let gtid = gtid.ok_or("needed is no GTID")?;
+            Ok::<_, String>(Acknowledged {
+                stream: gtid.stream(),
+                number: gtid.number(),
+            })
+        });
         Ok(Entry {
+            needed: needed.transpose()?,
             epoch: epoch.transpose()?.unwrap_or(0),
             active: server("active")?,
             promoting: server("promoting")?,
@@ -149,6 +176,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::gtid::Stream;
 
     fn names() -> Vec<String> {
         vec!["a".to_owned(), "b".to_owned()]
@@ -166,16 +194,31 @@ mod tests {
                 active: Some(ServerId(0)),
                 promoting: None,
                 semi_sync: false,
+                needed: None,
             },
             Entry {
                 epoch: 1,
                 active: Some(ServerId(0)),
                 promoting: Some(ServerId(1)),
                 semi_sync: true,
+                needed: Some(Acknowledged {
+                    stream: Stream::of_mariadb(0, 1),
+                    number: 70,
+                }),
+            },
+            Entry {
+                epoch: 1,
+                active: Some(ServerId(0)),
+                promoting: Some(ServerId(1)),
+                semi_sync: true,
+                needed: Some(Acknowledged {
+                    stream: Stream::of_mysql("3e11fa47-71ca-11e1-9e33-c80aa9429562").unwrap(),
+                    number: 7,
+                }),
             },
         ] {
             journal.record(&entry).unwrap();
-            assert_eq!(journal.parse(&fs::read_to_string(&path).unwrap()), Ok(entry));
+            assert_eq!(journal.read(), Ok(entry));
         }
     }
 
@@ -191,6 +234,7 @@ mod tests {
             ("active = \"c\"", "no [[server]] has this name"),
             ("active = 3", "no name"),
             ("epoch = -1", "no number"),
+            ("needed = \"all\"", "no GTID"),
             ("epoch", "can't be understood"),
         ] {
             fs::write(&path, text).unwrap();

@@ -9,10 +9,11 @@
 //! | no answer | hears nothing | dead after `hang_time` |
 //! | either | still hears of it | perhaps only Tandem can't reach it: dead after `unreachable_time` |
 //! | "too many connections", "access denied" | anything | alive: it answers |
-//! | neither server answers | | nothing is decided: perhaps Tandem itself is cut off |
+//! | neither server answers | | nothing is decided: perhaps Tandem itself is cut off; that time does not count |
 
 use std::time::{Duration, Instant};
 
+use super::hands::Acknowledged;
 use crate::config::Failover;
 use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
@@ -70,10 +71,18 @@ pub struct Standing {
     pub away: Option<ServerId>,
     /// It has what the pair lacks, and an operator must look.
     pub quarantined: Option<ServerId>,
-    /// Commits wait for nobody, since the standby is gone.
-    pub alone: bool,
+    /// When to see whether the operator has.
+    pub look_again: Option<Instant>,
+    /// Whether commits wait for nobody, since the standby is gone; `None` is not known.
+    pub alone: Option<bool>,
     /// See [`super::journal::Entry::semi_sync`].
     pub semi_sync: bool,
+    /// See [`super::journal::Entry::needed`].
+    pub needed: Option<Acknowledged>,
+    /// The last act or command was over then: what was asked before does not show it.
+    pub acted: Option<Instant>,
+    /// The journal may say something else than this, since it could not be written.
+    pub unrecorded: bool,
 }
 
 /// What is to be done.
@@ -87,10 +96,14 @@ pub enum Intent {
     Open(ServerId),
     /// It is not the active master, and writable.
     Guard(ServerId),
+    /// The active master lives: what was begun in its absence is not carried on, and the journal must say so.
+    Withdraw,
     /// It is back: perhaps it may replicate again.
     Rejoin(ServerId),
-    /// The standby is gone: commits of the active master must not wait for it.
+    /// The standby is gone, or receives nothing: commits of the active master must not wait for it.
     GoAlone(ServerId),
+    /// The standby receives again: commits wait for it as before.
+    Together(ServerId),
     FailOver {
         from: ServerId,
         to: ServerId,
@@ -144,7 +157,9 @@ pub fn judge(active: &Health, standby: &Health, rules: &Rules, now: Instant) -> 
     }
     // What was heard before the first failed probe was sent may be found out after it.
     let heard = heard(standby, active).filter(|&heard| connected && heard > since);
-    let quiet_since = heard.unwrap_or(since);
+    // While neither answered it was perhaps Tandem that was cut off: that time does not count.
+    let since = Some(since).max(standby.answering_since).unwrap_or(since);
+    let quiet_since = heard.map_or(since, |heard| heard.max(since));
     let deadline = (quiet_since + rules.hang_time).min(since + rules.unreachable_time);
     let hears = if heard.is_some() {
         "still hears"
@@ -217,35 +232,25 @@ pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instan
         return Intent::Wait(Some(retry));
     }
     let Some(active) = standing.active else {
-        return adopt(health);
+        return adopt(health).map_or(Intent::Wait(None), Intent::Adopt);
     };
     let other = pair(standing, health).map(|(_, other)| other);
     let writable = |id: ServerId| current(&health[id.0]).is_some_and(|read_only| !read_only);
-    if let Some(other) = other.filter(|&other| writable(other)) {
+    let asked = |id: ServerId| health[id.0].answer.as_ref().map(|answer| answer.asked_at);
+    if let Some(other) = other.filter(|&other| writable(other) && asked(other) > standing.acted) {
         return Intent::Guard(other);
     }
-    let asked = health[active.0].answer.as_ref().map(|answer| answer.asked_at);
-    if current(&health[active.0]) == Some(true) && asked > standing.opened {
+    if current(&health[active.0]) == Some(true) && asked(active) > standing.opened {
         return Intent::Open(active);
+    }
+    if standing.unrecorded || standing.promoting.is_some() && writable(active) {
+        return Intent::Withdraw;
     }
     let Some(other) = other else {
         return Intent::Wait(None);
     };
     match judge(&health[active.0], &health[other.0], rules, now) {
-        Verdict::Alive => match standing.away {
-            Some(away)
-                if standing.quarantined.is_none()
-                    && is_fresh(&health[other.0], now)
-                    && is_fresh(&health[active.0], now) =>
-            {
-                Intent::Rejoin(away)
-            }
-            _ => match judge(&health[other.0], &health[active.0], rules, now) {
-                Verdict::Dead { .. } if !standing.alone => Intent::GoAlone(active),
-                Verdict::Suspect { until, .. } if !standing.alone => Intent::Wait(until),
-                _ => Intent::Wait(None),
-            },
-        },
+        Verdict::Alive => accompany(standing, health, rules, (active, other), now),
         Verdict::Suspect { until, .. } => Intent::Wait(until),
         Verdict::Dead { why } => match obstacles(standing, health, rules, now).is_empty() {
             true => Intent::FailOver {
@@ -258,30 +263,87 @@ pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instan
     }
 }
 
-/// Whoever is writable, the first of the file before the second; where nobody is, the one that has all that the other has.
-fn adopt(health: &[Health]) -> Intent {
-    if health.iter().any(|health| health.state == State::Unprobed) {
+/// What is to be done about the standby of an active master that lives.
+fn accompany(
+    standing: &Standing,
+    health: &[Health],
+    rules: &Rules,
+    (active, other): (ServerId, ServerId),
+    now: Instant,
+) -> Intent {
+    let (master, standby) = (&health[active.0], &health[other.0]);
+    if !is_fresh(standby, now) {
+        return match judge(standby, master, rules, now) {
+            Verdict::Dead { .. } if standing.alone != Some(true) => Intent::GoAlone(active),
+            Verdict::Suspect { until, .. } if standing.alone != Some(true) => Intent::Wait(until),
+            _ => Intent::Wait(None),
+        };
+    }
+    let is_newer = standby.answer.as_ref().map(|answer| answer.asked_at) > standing.acted;
+    if !is_fresh(master, now) || !is_newer {
         return Intent::Wait(None);
     }
-    let ids = || (0..health.len()).map(ServerId);
-    if let Some(writable) = ids().find(|id| current(&health[id.0]) == Some(false)) {
-        return Intent::Adopt(writable);
+    let link = link_to(standby, master);
+    let receiver = link.map(|link| link.receiver);
+    // Not by an operator, who says PAUSE before: a statement of ours that came late, or a start that was not seen.
+    let is_stopped = [link, link_to(master, standby)]
+        .into_iter()
+        .flatten()
+        .any(|link| link.error.is_none() && link.receiver == Receiver::Stopped);
+    let is_repaired = standing.look_again.is_none_or(|at| at <= now);
+    match standing.quarantined {
+        None if standing.away.is_some() || is_stopped && !standing.paused => return Intent::Rejoin(other),
+        Some(_) if is_repaired => return Intent::Rejoin(other),
+        Some(_) => return Intent::Wait(standing.look_again),
+        None => {}
     }
-    let position = |id: ServerId| {
+    if !standing.semi_sync {
+        return Intent::Wait(None);
+    }
+    if receiver == Some(Receiver::Connected) {
+        return match standing.alone {
+            Some(false) => Intent::Wait(None),
+            _ => Intent::Together(active),
+        };
+    }
+    // A receiver that connects anew is given the time.
+    let lost = heard(standby, master).max(standing.acted);
+    match lost.map(|lost| lost + rules.hang_time) {
+        _ if standing.alone == Some(true) => Intent::Wait(None),
+        Some(until) if until > now => Intent::Wait(Some(until)),
+        _ => Intent::GoAlone(active),
+    }
+}
+
+/// Whoever is writable, the first of the file before the second; where nobody is, the one that has all that the other has.
+///
+/// # Errors
+/// Why nobody can be, in words for an operator.
+pub fn adopt(health: &[Health]) -> Result<ServerId, String> {
+    let ids = || (0..health.len()).map(ServerId);
+    // The fastest to answer must not win over the first of the file.
+    if health.iter().any(|health| health.state == State::Unprobed) {
+        return Err("not all servers have been asked yet".to_owned());
+    }
+    if let Some(writable) = ids().find(|id| current(&health[id.0]) == Some(false)) {
+        return Ok(writable);
+    }
+    let answers = ids().map(|id| {
         let answer = health[id.0].answer.as_ref();
         answer.filter(|_| current(&health[id.0]).is_some())
+    });
+    let Some(answers) = answers.collect::<Option<Vec<_>>>() else {
+        return Err("the server that answers is read-only, and the other may have more; make one writable to say that it is the one".to_owned());
     };
-    let has_all = |&id: &ServerId| {
-        position(id).is_some_and(|mine| {
-            ids().all(|other| {
-                position(other).is_some_and(|theirs| mine.seen.position.includes(&theirs.seen.position))
-            })
-        })
-    };
-    match ids().find(has_all) {
-        Some(newest) => Intent::Adopt(newest),
-        None => Intent::Wait(None),
-    }
+    let position = |id: ServerId| &answers[id.0].seen.position;
+    let has_all = |&id: &ServerId| ids().all(|other| position(id).includes(position(other)));
+    ids().find(has_all).ok_or_else(|| {
+        let positions: Vec<String> = ids().map(|id| position(id).to_string()).collect();
+        format!(
+            "all servers are read-only and none has all that the others have ({}): an operator must find out which is right, and make it writable",
+            positions.join(" against ")
+        )
+    })
 }
 
 /// The active master and the other server.

@@ -27,6 +27,8 @@ pub struct History {
     failing_since: Option<Instant>,
     /// Failed probes since the last answer.
     failures: u32,
+    /// The first answer since the last failed probe.
+    answering_since: Option<Instant>,
     /// When its receiver was last seen to have heard something new of each source.
     heard: Vec<Heard>,
 }
@@ -60,6 +62,8 @@ pub struct Health {
     pub failing_since: Option<Instant>,
     /// Failed probes since the last answer.
     pub failures: u32,
+    /// When the first probe that was answered since the last failed one was begun.
+    pub answering_since: Option<Instant>,
     /// By source.
     pub heard: Vec<Heard>,
 }
@@ -109,6 +113,7 @@ impl History {
                 self.record_lag(&seen, asked_at);
                 self.record_heard(&seen, asked_at);
                 self.failing_since = None;
+                self.answering_since.get_or_insert(asked_at);
                 self.failures = 0;
                 self.positions.note(asked_at, &seen.position);
                 self.answer = Some(Arc::new(Answer { asked_at, took, seen }));
@@ -119,6 +124,7 @@ impl History {
             Err(error) => {
                 self.state = self.after(&error);
                 self.failing_since.get_or_insert(asked_at);
+                self.answering_since = None;
                 self.failures = self.failures.saturating_add(1);
                 if self.state == State::Down {
                     // What comes back may have been restored from a backup: nothing known of before counts.
@@ -169,6 +175,7 @@ impl History {
             failure: self.failure.clone(),
             failing_since: self.failing_since,
             failures: self.failures,
+            answering_since: self.answering_since,
             heard: self.heard.clone(),
         }
     }

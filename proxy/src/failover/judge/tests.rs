@@ -244,6 +244,16 @@ fn nothing_is_decided_while_neither_answers() {
 }
 
 #[test]
+fn the_time_in_which_neither_answered_does_not_count() {
+    let active = failing(server(A), silent(), ago(60_000), 99);
+    let mut standby = heard_at(server(B), ago(70_000));
+    standby.answering_since = Some(ago(1500));
+    assert_eq!(suspected_until(&active, &standby), Some(ahead(500)));
+    standby.answering_since = Some(ago(2000));
+    assert_eq!(verdict(&active, &standby), "dead");
+}
+
+#[test]
 fn a_server_without_a_known_number_is_found_by_its_only_channel() {
     // Tandem was started after the active master's death, and so was the standby.
     let mut active = failing(server(A), refused(), ago(300), 3);
@@ -258,6 +268,8 @@ fn serving() -> Standing {
         epoch: 1,
         active: Some(A),
         seen: true,
+        semi_sync: true,
+        alone: Some(false),
         ..Standing::default()
     }
 }
@@ -418,7 +430,7 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
             "b was away, commits wait for nobody",
             on(|s| {
                 s.away = Some(B);
-                s.alone = true;
+                s.alone = Some(true);
             }),
             RULES,
         ),
@@ -426,7 +438,7 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
             "b is quarantined",
             on(|s| {
                 s.away = Some(B);
-                s.alone = true;
+                s.alone = Some(true);
                 s.quarantined = Some(B);
             }),
             RULES,
@@ -485,8 +497,10 @@ fn named(intent: &Intent, standing: &Standing, health: &[Health], rules: &Rules)
         Intent::Adopt(id) => format!("adopt {}", name(id)),
         Intent::Open(id) => format!("open {}", name(id)),
         Intent::Guard(id) => format!("guard {}", name(id)),
+        Intent::Withdraw => "withdraw".to_owned(),
         Intent::Rejoin(id) => format!("rejoin {}", name(id)),
         Intent::GoAlone(id) => format!("{} alone", name(id)),
+        Intent::Together(id) => format!("{} together", name(id)),
         Intent::FailOver { to, .. } => format!("promote {}", name(to)),
     }
 }
