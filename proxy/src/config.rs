@@ -406,6 +406,8 @@ pub struct Failover {
     pub apply_timeout: Duration,
     /// After a failover, the next one is not automatic for so long.
     pub min_interval: Duration,
+    /// The first server of the file becomes active again after the pair has been whole for so long.
+    pub failback: Option<Duration>,
     /// How long a statement waits for an active master.
     pub hold_time: Duration,
     /// Most statements that wait for one, divided among the workers.

@@ -11,7 +11,7 @@ use tandem_protocol::compression::{self, Algorithm};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{ClientTlsMode, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size};
+use super::scalar::{ClientTlsMode, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size};
 use super::{
     Admin, Algorithms, Auth, ClientTls, Config, Consistency, Failover, Level, Limits, Listener, Log,
     LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
@@ -200,6 +200,8 @@ fn consistency(table: &mut Table<'_>) -> Consistency {
 /// All keys are looked at, also while it is off.
 fn failover(table: &mut Table<'_>) -> Option<Failover> {
     let mode = table.or("mode", FailoverMode::Off);
+    let failback = table.or("failback", Failback::Never);
+    let failback_after = table.or("failback_after", Duration::from_secs(600));
     let failover = Failover {
         decides: mode != FailoverMode::Follower,
         automatic: mode == FailoverMode::Automatic,
@@ -208,6 +210,7 @@ fn failover(table: &mut Table<'_>) -> Option<Failover> {
         unreachable_time: table.or("unreachable_time", Duration::from_secs(5)),
         apply_timeout: table.or("apply_timeout", Duration::from_secs(60)),
         min_interval: table.or("min_interval", Duration::from_secs(60)),
+        failback: (failback == Failback::WhenHealthy).then_some(failback_after),
         hold_time: table.or("hold_time", Duration::from_secs(15)),
         hold_limit: table.or("hold_limit", 10_000),
         replay_bytes: table.or("replay_bytes", Size(MIB)).0,

@@ -167,6 +167,12 @@ impl Check<'_> {
                     DAY,
                 ),
                 (
+                    "failover.failback_after",
+                    failover.failback.unwrap_or(10 * MINUTE),
+                    Duration::from_secs(1),
+                    YEAR,
+                ),
+                (
                     "failover.hold_time",
                     failover.hold_time,
                     Duration::ZERO,

@@ -354,6 +354,25 @@ impl Scalar for ClientTlsMode {
     }
 }
 
+/// `[failover] failback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failback {
+    Never,
+    WhenHealthy,
+}
+
+impl Scalar for Failback {
+    const EXPECTED: &'static str = "\"never\" or \"when_healthy\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            "when_healthy" => Ok(Self::WhenHealthy),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
 /// `[failover] mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailoverMode {

@@ -91,6 +91,8 @@ pub(super) const SECTIONS: &[Section] = &[
             "unreachable_time",
             "apply_timeout",
             "min_interval",
+            "failback",
+            "failback_after",
             "hold_time",
             "hold_limit",
             "replay_bytes",

@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::events::{Event, Kind};
 use super::hands::{Acknowledged, Hands, Trouble};
 use super::journal::Entry;
-use super::judge::{Intent, RETRY, Rules, Standing, Verdict, adopt, decide, judge, obstacles, pair};
+use super::judge::{
+    Intent, RETRY, Rules, Standing, Verdict, adopt, decide, is_whole, judge, obstacles, pair,
+};
 use super::{Command, Request};
 use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
@@ -154,6 +156,7 @@ impl<H: Hands> Controller<H> {
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
             Intent::Together(server) => self.go_together(server).await,
+            Intent::FailBack(server) => self.fail_back(server).await,
             Intent::FailOver { from, to, why } => self.fail_over(from, to, &why).await,
         };
         self.standing.retry_at = done.is_err().then(|| self.hands.now() + RETRY);
@@ -181,6 +184,10 @@ impl<H: Hands> Controller<H> {
 
     /// Notes what can be seen of the servers.
     fn look(&mut self, health: &[Health]) {
+        match is_whole(&self.standing, health, self.hands.now()) {
+            true => self.standing.whole_since = self.standing.whole_since.or(Some(self.hands.now())),
+            false => self.standing.whole_since = None,
+        }
         let Some((active, other)) = pair(&self.standing, health) else {
             return;
         };
@@ -230,6 +237,7 @@ impl<H: Hands> Controller<H> {
             Intent::Rejoin(id) => format!("{} is let back in", name(*id)),
             Intent::GoAlone(id) => format!("{} is made to wait for nobody", name(*id)),
             Intent::Together(id) => format!("{} is made to wait for the standby", name(*id)),
+            Intent::FailBack(id) => format!("{} becomes active again", name(*id)),
             Intent::FailOver { to, .. } => format!("{} is promoted", name(*to)),
         };
         let status = Status {
@@ -404,6 +412,20 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
+    /// `failover.failback`; what fails is told, undone, and tried again after the same time.
+    async fn fail_back(&mut self, to: ServerId) -> Done {
+        self.tell(
+            Kind::Failback,
+            to,
+            "both servers have been whole for failover.failback_after",
+            None,
+        );
+        self.standing.whole_since = None;
+        let timeout = self.rules.switchover_timeout;
+        let done = self.switch_over(Some(to), timeout, false).await;
+        done.map(drop).map_err(|trouble| (to, trouble))
+    }
+
     async fn fail_over(&mut self, from: ServerId, to: ServerId, why: &str) -> Done {
         let begun = self.hands.now();
         self.tell(Kind::FailoverBegun, from, format!("dead: {why}"), None);
@@ -501,10 +523,11 @@ impl<H: Hands> Controller<H> {
                 "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
             ));
         }
-        // Once more: what was under way may have been told of since.
-        let needed = self.hands.acknowledged().or(self.standing.needed);
-        if let Some(Acknowledged { stream, number }) = needed {
+        let needed = || self.hands.acknowledged().or(self.standing.needed);
+        if let Some(Acknowledged { stream, .. }) = needed() {
             let newest = within(&self.hands, ACT, self.hands.newest(to, stream)).await?;
+            // Once more: what was under way may have been told of since.
+            let number = needed().map_or(0, |needed| needed.number);
             if newest < number {
                 return Err(format!(
                     "it has not received the newest {} commits that clients were told of (semi-sync replication was off or had given \

@@ -37,6 +37,8 @@ pub struct Rules {
     pub apply_timeout: Duration,
     pub min_interval: Duration,
     pub switchover_timeout: Duration,
+    /// The first server becomes active again after the pair has been whole for so long.
+    pub failback: Option<Duration>,
 }
 
 impl Rules {
@@ -48,6 +50,7 @@ impl Rules {
             apply_timeout: settings.apply_timeout,
             min_interval: settings.min_interval,
             switchover_timeout: settings.switchover_timeout,
+            failback: settings.failback,
         }
     }
 }
@@ -81,6 +84,8 @@ pub struct Standing {
     pub needed: Option<Acknowledged>,
     /// The last act or command was over then: what was asked before does not show it.
     pub acted: Option<Instant>,
+    /// See [`is_whole`].
+    pub whole_since: Option<Instant>,
     /// The journal may say something else than this, since it could not be written.
     pub unrecorded: bool,
 }
@@ -104,6 +109,8 @@ pub enum Intent {
     GoAlone(ServerId),
     /// The standby receives again: commits wait for it as before.
     Together(ServerId),
+    /// The one that the operator prefers can be the active master again, by a switchover.
+    FailBack(ServerId),
     FailOver {
         from: ServerId,
         to: ServerId,
@@ -298,11 +305,11 @@ fn accompany(
         None => {}
     }
     if !standing.semi_sync {
-        return Intent::Wait(None);
+        return fail_back(standing, rules, active, now);
     }
     if receiver == Some(Receiver::Connected) {
         return match standing.alone {
-            Some(false) => Intent::Wait(None),
+            Some(false) => fail_back(standing, rules, active, now),
             _ => Intent::Together(active),
         };
     }
@@ -313,6 +320,36 @@ fn accompany(
         Some(until) if until > now => Intent::Wait(Some(until)),
         _ => Intent::GoAlone(active),
     }
+}
+
+/// The first server of the file is the preferred one.
+fn fail_back(standing: &Standing, rules: &Rules, active: ServerId, now: Instant) -> Intent {
+    let is_allowed = rules.automatic && !standing.paused && active != ServerId(0);
+    let due = standing.whole_since.zip(rules.failback).filter(|_| is_allowed);
+    match due.map(|(since, after)| since + after) {
+        Some(due) if due <= now => Intent::FailBack(ServerId(0)),
+        due => Intent::Wait(due),
+    }
+}
+
+/// Both servers answer, both replicate, and nothing is to be done about either.
+pub fn is_whole(standing: &Standing, health: &[Health], now: Instant) -> bool {
+    let Some((active, other)) = pair(standing, health) else {
+        return false;
+    };
+    let replicates = |standby: ServerId, master: ServerId| {
+        let link = link_to(&health[standby.0], &health[master.0]);
+        link.is_some_and(|link| link.applying && link.receiver == Receiver::Connected)
+    };
+    let is_settled = standing.away.is_none()
+        && standing.quarantined.is_none()
+        && standing.promoting.is_none()
+        && !standing.unrecorded
+        && (!standing.semi_sync || standing.alone == Some(false));
+    is_settled
+        && [active, other].iter().all(|id| is_fresh(&health[id.0], now))
+        && replicates(other, active)
+        && replicates(active, other)
 }
 
 /// Whoever is writable, the first of the file before the second; where nobody is, the one that has all that the other has.

@@ -7,8 +7,8 @@
 //!
 //! # What must hold
 //! - Nobody acknowledges a write while another server is the active master.
-//! - A new active master has every write that was acknowledged, unless an operator has forced it; and has applied all that
-//!   it has received. As long as it is active it applies nothing of the other's.
+//! - A new active master has every write that was acknowledged, unless an operator has forced it, or the answer was on its
+//!   way from a server whose commits wait for nobody while that was given up; and has applied all that it has received. As long as it is active it applies nothing of the other's.
 //! - Who is published stands in the journal.
 //! - The controller comes back to look in bounded time, and answers commands in bounded time.
 //! - When the faults have stopped the pair is whole again in bounded time: one is writable, both replicate, both have the
@@ -81,6 +81,7 @@ impl Simulation {
             apply_timeout: Duration::from_secs(dice.pick(&[2, 20])),
             min_interval: Duration::from_secs(dice.pick(&[0, 1, 10])),
             switchover_timeout: Duration::from_secs(dice.pick(&[1, 5])),
+            failback: dice.percent(30).then(|| Duration::from_secs(dice.between(1, 8))),
         };
         let mut world = World::new(dice, setup, trace);
         let (setup, shown) = (format!("{:?}", world.setup), format!("{rules:?}"));

@@ -168,7 +168,7 @@ fn counts_on(mark: &Mark, before: &Position, now: &Position) -> bool {
 }
 
 /// Whether it is up, and writable as far as is known.
-fn is_open(id: ServerId, histories: &[History], opened: Option<Instant>) -> bool {
+pub(crate) fn is_open(id: ServerId, histories: &[History], opened: Option<Instant>) -> bool {
     let answer = histories.get(id.0).and_then(History::current);
     answer
         .is_some_and(|answer| !answer.seen.read_only || opened.is_some_and(|opened| opened > answer.asked_at))

@@ -19,6 +19,7 @@ const RULES: Rules = Rules {
     apply_timeout: Duration::from_secs(60),
     min_interval: Duration::from_secs(60),
     switchover_timeout: Duration::from_secs(10),
+    failback: None,
 };
 
 /// Late enough to look back from.
@@ -395,6 +396,51 @@ fn what_failed_is_not_tried_again_before_its_time() {
     assert_eq!(decide(&standing, &health, &RULES, ahead(10)), Intent::Guard(B));
 }
 
+#[test]
+fn the_first_server_becomes_active_again_after_the_pair_was_whole_for_long_enough() {
+    let rules = Rules {
+        failback: Some(Duration::from_secs(600)),
+        ..RULES
+    };
+    let standing = |active, since| Standing {
+        active: Some(active),
+        whole_since: Some(since),
+        ..serving()
+    };
+    let health = [server(A), writable(server(B))];
+    assert!(is_whole(&standing(B, ago(0)), &health, *NOW));
+    let decided = |standing: &Standing, rules| decide(standing, &health, rules, *NOW);
+    assert_eq!(decided(&standing(B, ago(600_000)), &rules), Intent::FailBack(A));
+    assert_eq!(
+        decided(&standing(B, ago(599_000)), &rules),
+        Intent::Wait(Some(ahead(1000)))
+    );
+    assert_eq!(
+        decided(&standing(B, ago(600_000)), &RULES),
+        Intent::Wait(None),
+        "never"
+    );
+    let paused = Standing {
+        paused: true,
+        ..standing(B, ago(600_000))
+    };
+    assert_eq!(decided(&paused, &rules), Intent::Wait(None));
+    let health = [writable(server(A)), server(B)];
+    let preferred = decide(&standing(A, ago(600_000)), &health, &rules, *NOW);
+    assert_eq!(preferred, Intent::Wait(None), "it is");
+    for sick in [
+        receiver(server(B), Receiver::Connecting),
+        applier_stopped(server(B)),
+        failing(server(B), silent(), ago(300), 1),
+    ] {
+        assert!(!is_whole(
+            &standing(A, ago(0)),
+            &[writable(server(A)), sick],
+            *NOW
+        ));
+    }
+}
+
 /// What is remembered, by the name that the table gives it.
 fn standings() -> Vec<(&'static str, Standing, Rules)> {
     let serving = serving();
@@ -501,6 +547,7 @@ fn named(intent: &Intent, standing: &Standing, health: &[Health], rules: &Rules)
         Intent::Rejoin(id) => format!("rejoin {}", name(id)),
         Intent::GoAlone(id) => format!("{} alone", name(id)),
         Intent::Together(id) => format!("{} together", name(id)),
+        Intent::FailBack(id) => format!("fail back to {}", name(id)),
         Intent::FailOver { to, .. } => format!("promote {}", name(to)),
     }
 }

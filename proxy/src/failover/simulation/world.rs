@@ -779,6 +779,7 @@ impl World {
                 error: None,
             }],
             unfit: Vec::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -907,6 +908,11 @@ impl World {
             return;
         };
         let server = self.calls[call].server;
+        // Nothing is promised for what is on its way while a server is given up that waits for nobody.
+        let waits = self.setup.semi_sync_timeout.is_none() && self.servers[server].semi_sync == Some(true);
+        if !waits && self.proxy.decided.active != Some(ServerId(server)) {
+            return;
+        }
         self.acknowledged.push(write);
         if let Some((known, newest)) = &mut self.proxy.mark
             && *known == server
