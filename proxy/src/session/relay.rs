@@ -119,6 +119,8 @@ pub(crate) struct Learned {
     /// Variables reported as changed. A report can be wrong: see `read_back`.
     pub(crate) variables: Vec<Variable>,
     pub(crate) outcome: Outcome,
+    /// A commit was reported by a name that can't be followed: one with a tag.
+    pub(crate) unfollowed: bool,
     /// The last commit's position, if one was reported.
     pub(crate) gtid: Option<Gtid>,
     /// A final OK packet came, so what it does not report did not happen.
@@ -586,6 +588,7 @@ fn learn_change(learned: &mut Learned, change: Change<'_>, flavor: Flavor) -> Re
         Change::StateChanged(changed) => learned.outcome.state_changed |= changed,
         Change::Gtids(gtids) if flavor == Flavor::MySql => {
             let gtid = std::str::from_utf8(gtids).ok().and_then(Gtid::parse_mysql);
+            learned.unfollowed |= gtid.is_none();
             learned.gtid = gtid.or(learned.gtid);
         }
         Change::Gtids(_)

@@ -81,6 +81,9 @@ impl Session {
             self.writing.note(gtid, Instant::now());
             self.worker.wake_followers();
         }
+        if learned.unfollowed {
+            self.writing.leave();
+        }
         let in_transaction = match learned.outcome.status {
             Some(status) => status.contains(tandem_protocol::flags::Status::IN_TRANS),
             // An error does not tell that a transaction has ended.

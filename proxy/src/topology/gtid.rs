@@ -23,7 +23,7 @@
 //! `@@gtid_executed` is extended after the engines commit, and holds own and replicated transactions: it is
 //! the position. Tagged GTIDs (`uuid:tag:7`, MySQL 8.3 and later, only where a session sets
 //! `gtid_next = 'AUTOMATIC:tag'`) are not followed: [`Gtid::parse_mysql`] gives `None` for one, which callers must treat as
-//! "committed, position unknown", and [`Position::parse_mysql`] leaves them out, so that no untagged GTID is ever taken for
+//! "committed, position unknown" (`Writing::leave`), and [`Position::parse_mysql`] leaves them out, so that no untagged GTID is ever taken for
 //! covered because of a tagged one.
 
 use std::fmt;

@@ -8,7 +8,7 @@
 //! has gone out. A reader looks first whether anything is being written, then at the newest number. So whoever reads after
 //! a client has its OK sees either the write under way or its number.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +48,8 @@ pub struct Ledger {
     definitions: AtomicU64,
     /// Changes before and after code that may change them.
     code: AtomicU64,
+    /// See [`Writing::leave`].
+    is_left: AtomicBool,
     debts: Mutex<Vec<Debt>>,
 }
 
@@ -88,6 +90,7 @@ impl Default for Ledger {
             writing: AtomicU32::new(0),
             definitions: AtomicU64::new(1),
             code: AtomicU64::new(0),
+            is_left: AtomicBool::new(false),
             debts: Mutex::default(),
         }
     }
@@ -386,6 +389,19 @@ impl Writing {
             ledger.everything.end();
         }
         ledger.writing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// It was committed under a name that positions don't have: counted as under way for as long as there is this mark, so
+    /// that strict reads stay on the active master.
+    pub fn leave(&mut self) {
+        let Some(mark) = self.mark.clone() else { return };
+        let ledger = mark.ledger();
+        if !ledger.is_left.swap(true, Ordering::AcqRel) {
+            ledger.everything.begin();
+            tracing::warn!(
+                "a commit whose GTID has a tag can't be followed: strict reads stay on the active master from now on"
+            );
+        }
     }
 
     /// It may have been committed, and nobody has said as what.
