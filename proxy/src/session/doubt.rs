@@ -204,6 +204,12 @@ impl Session {
         };
         tracing::info!(session = self.handle.id, server = %unanswered.name, "a statement without an answer: {verdict:?}");
         match verdict {
+            Verdict::Committed { gtid, .. } if self.says(work, b"returning") => {
+                self.note_commit(gtid);
+                refused(told(
+                    "the statement took effect; the rows that it returns are lost",
+                ))
+            }
             Verdict::Committed {
                 gtid,
                 affected,
@@ -452,12 +458,15 @@ impl Session {
 
     /// Whether a COMMIT begins a transaction, or ends the connection.
     fn chains(&self, work: &Work) -> bool {
-        let text = self.text_of(work);
-        let says = |word: &[u8]| {
-            text.windows(word.len())
-                .any(|part| part.eq_ignore_ascii_case(word))
-        };
-        says(b"chain") || says(b"release") || self.settings.variable(b"completion_type").is_some()
+        self.says(work, b"chain")
+            || self.says(work, b"release")
+            || self.settings.variable(b"completion_type").is_some()
+    }
+
+    /// Whether a word stands anywhere in the statement's text.
+    fn says(&self, work: &Work, word: &[u8]) -> bool {
+        let mut parts = self.text_of(work).windows(word.len());
+        parts.any(|part| part.eq_ignore_ascii_case(word))
     }
 }
 
