@@ -156,7 +156,7 @@ impl Ways {
             report.writes > 0 && report.missing.is_empty() && report.doubled.is_empty(),
             "{report}"
         );
-        assert_eq!(report.stale, 0, "{report}");
+        assert_eq!((report.errors.len(), report.stale), (0, 0), "{report}");
     }
 }
 
