@@ -71,6 +71,18 @@ const RIGHTS: &str = "SELECT COUNT(DISTINCT privilege_type) FROM information_sch
     WHERE privilege_type IN ('TRIGGER', 'SHOW VIEW') \
     AND REPLACE(grantee, '\\'', '') = CURRENT_USER()";
 
+/// Ready when another server than `active` is the active master.
+async fn moved(topology: &Shared, signals: &Signals, active: ServerId) {
+    loop {
+        let mut published = std::pin::pin!(signals.published());
+        published.as_mut().enable();
+        if topology.load().active.is_some_and(|other| other != active) {
+            return;
+        }
+        published.await;
+    }
+}
+
 /// Why the definitions are not known.
 #[derive(Debug)]
 enum Unknown {
@@ -109,28 +121,41 @@ impl Reader {
     }
 
     pub(super) async fn run(mut self) {
+        let (shared, signals) = (self.topology.clone(), self.signals.clone());
         loop {
-            let topology = self.topology.load_full();
+            let topology = shared.load_full();
             if let (Some(mark), Some(active), Some(version)) =
                 (&topology.mark, topology.active, topology.version())
             {
-                let begun = Instant::now();
-                let mut rest = self
-                    .look(active, mark)
-                    .await
-                    .map(|()| SHORT_GAP.max(begun.elapsed() * LONG_REST));
-                if self.is_due(mark) {
-                    if let Err(unknown) = self.read(active, mark, version).await {
-                        self.say(&unknown, &topology.server(active).name);
-                        tokio::time::sleep(LOOK * 10).await;
-                    }
-                    rest = Some(GAP.max(begun.elapsed() * REST));
-                }
-                if let Some(rest) = rest {
-                    tokio::time::sleep(rest).await;
+                tokio::select! {
+                    () = self.keep(active, mark, version) => {}
+                    // The next one's definitions are waited for, and the last one may never answer.
+                    () = moved(&shared, &signals, active) => self.conn = None,
                 }
             }
-            let _ = tokio::time::timeout(LOOK, self.signals.defined.notified()).await;
+            tokio::select! {
+                _ = tokio::time::timeout(LOOK, signals.defined.notified()) => {}
+                () = signals.published() => {}
+            }
+        }
+    }
+
+    /// Looks whether the catalog is right, reads it if not, and rests after that.
+    async fn keep(&mut self, active: ServerId, mark: &Mark, version: &Version) {
+        let begun = Instant::now();
+        let mut rest = self
+            .look(active, mark)
+            .await
+            .map(|()| SHORT_GAP.max(begun.elapsed() * LONG_REST));
+        if self.is_due(mark) {
+            if let Err(unknown) = self.read(active, mark, version).await {
+                self.say(&unknown, &self.topology.load().server(active).name);
+                tokio::time::sleep(LOOK * 10).await;
+            }
+            rest = Some(GAP.max(begun.elapsed() * REST));
+        }
+        if let Some(rest) = rest {
+            tokio::time::sleep(rest).await;
         }
     }
 
