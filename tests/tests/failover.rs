@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -117,7 +117,9 @@ async fn wait_rows(cluster: &Cluster, more: u64) {
     .await;
 }
 
-async fn wait_event(cluster: &Cluster, event: &str, server: &str) {
+/// Waits until a server that came back is let back in, or is quarantined for what it has and the other has not: a commit
+/// that was written and not sent yet when it died. MariaDB forgets that when it starts (`init_rpl_role`), MySQL keeps it.
+async fn wait_back(cluster: &Cluster, server: &str) -> bool {
     let deadline = Instant::now() + WITHIN;
     loop {
         let mut admin = cluster.admin().await;
@@ -125,15 +127,20 @@ async fn wait_event(cluster: &Cluster, event: &str, server: &str) {
         let is = |row: &mysql_async::Row, column: &str, wanted: &str| {
             row.get::<String, _>(column).as_deref() == Some(wanted)
         };
-        if rows
-            .iter()
-            .any(|row| is(row, "event", event) && is(row, "server", server))
-        {
-            return;
+        let told = |event: &str| {
+            rows.iter()
+                .any(|row| is(row, "event", event) && is(row, "server", server))
+        };
+        if told("rejoined") {
+            return true;
+        }
+        if told("quarantined") {
+            assert_eq!(cluster.a().engine().flavor(), Flavor::MySql, "{rows:#?}");
+            return false;
         }
         if Instant::now() > deadline {
             show(cluster).await;
-            panic!("{server} is not {event} within {WITHIN:?}");
+            panic!("{server} is not let back in within {WITHIN:?}");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -182,12 +189,14 @@ async fn kill_the_active_master() {
     println!("b is active after {:?}", killed.elapsed());
     wait_rows(&cluster, 200).await;
     cluster.a().restart().await.expect("back");
-    wait_event(&cluster, "rejoined", "a").await;
+    let is_in = wait_back(&cluster, "a").await;
     wait_rows(&cluster, 200).await;
     let report = settle(&cluster, load, cluster.b()).await;
     assert_nothing_lost(&report);
-    wait_whole(&cluster, "a").await;
-    cluster.wait_replicated().await;
+    if is_in {
+        wait_whole(&cluster, "a").await;
+        cluster.wait_replicated().await;
+    }
     cluster.stop().await;
 }
 
@@ -352,7 +361,7 @@ async fn a_second_tandem_follows_and_its_sessions_carry_on() {
         failover.decides = false;
     })
     .await;
-    let load = Load::start(&follower.opts(Some("shop")), &[Manner::Text, Manner::Prepared], 4);
+    let load = Load::start(&follower.opts(Some("shop")), &[Manner::Text, Manner::Prepared], 1);
     wait_rows(&cluster, 300).await;
     let mut admin = cluster.admin().await;
     admin.query_drop("SWITCHOVER TO b").await.expect("switched over");

@@ -93,6 +93,12 @@ fn mariadb_options(number: u32, options: &Options) -> String {
     let timeout = options.semi_sync_timeout.as_millis();
     let log_size = MARIADB_LOG_SIZE.trim_start_matches("--");
     let sync = if options.durable { "" } else { "debug_no_sync=1\n" };
+    // After a crash, what the other server has not acknowledged is not committed but forgotten.
+    let role = if options.failover {
+        "init_rpl_role=SLAVE\n"
+    } else {
+        ""
+    };
     format!(
         "character_set_server=utf8mb4
 collation_server=utf8mb4_general_ci
@@ -107,7 +113,7 @@ rpl_semi_sync_master_wait_point=AFTER_SYNC
 rpl_semi_sync_master_timeout={timeout}
 {log_size}
 performance_schema=OFF
-{sync}# Counts statements by account (information_schema.USER_STATISTICS): the probes of a monitor
+{sync}{role}# Counts statements by account (information_schema.USER_STATISTICS): the probes of a monitor
 # do not spoil the counts of an application.
 userstat=1
 "
