@@ -181,7 +181,10 @@ async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
 
 async fn kill_the_active_master() {
     let cluster = cluster().await;
-    assert_eq!(status(&cluster, "could_fail_over").await, "yes");
+    wait_until("a failover is possible", WITHIN, || async {
+        status(&cluster, "could_fail_over").await == "yes"
+    })
+    .await;
     let load = load(&cluster).await;
     let killed = Instant::now();
     cluster.a().kill9().expect("killed");
