@@ -125,6 +125,8 @@ pub struct Topology {
     pub active: Option<ServerId>,
     /// What needs the active master and is not under way there already waits: a switchover is under way.
     pub holding: bool,
+    /// See [`derive::Decided::given_up`].
+    pub given_up: Option<ServerId>,
     /// Goes on between probes; there is one while the active master's stream is known.
     pub mark: Option<Arc<Mark>>,
     /// The last mark, while there is none.

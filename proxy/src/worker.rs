@@ -489,9 +489,12 @@ impl Worker {
         }
     }
 
-    /// Whether a server is down and another one is the active master.
+    /// Whether nobody needs to wait for a server any more: it was given up, or is down and another one is the active master.
     pub fn is_replaced(&self, server: ServerId) -> bool {
         let topology = self.topology.load();
+        if topology.given_up == Some(server) {
+            return true;
+        }
         topology.active.is_some_and(|active| active != server) && topology.server(server).role == Role::Down
     }
 

@@ -92,6 +92,7 @@ fn topology() -> topology::Shared {
     Arc::new(ArcSwap::from_pointee(Topology {
         epoch: 1,
         holding: false,
+        given_up: None,
         servers: vec![server],
         active: Some(ServerId(0)),
         mark: None,

@@ -359,6 +359,9 @@ impl<H: Hands> Controller<H> {
             .map_err(fail)?;
         self.standing.away = None;
         self.standing.quarantined = None;
+        if self.standing.given_up.take().is_some() {
+            self.publish(false);
+        }
         self.tell(
             Kind::Rejoined,
             server,
@@ -472,7 +475,7 @@ impl<H: Hands> Controller<H> {
         // Of a restarted Tandem that carries on, the one before has known it.
         self.standing.needed = self.hands.acknowledged().or(self.standing.needed);
         self.record(self.standing.epoch, Some(from), Some(to))?;
-        self.hands.publish(Decided::default());
+        self.give_up(from);
         let begun = self.hands.now();
         let (fenced, stopped) = tokio::join!(
             within(&self.hands, FENCE, async {
@@ -755,7 +758,7 @@ impl<H: Hands> Controller<H> {
             format!("{name} is promoted by force, by an operator"),
             None,
         );
-        self.hands.publish(Decided::default());
+        self.give_up(from);
         let (_, stopped) = tokio::join!(
             within(&self.hands, FENCE, self.hands.set_read_only(from, true)),
             within(&self.hands, ACT, self.hands.stop_receiving(to)),
@@ -815,6 +818,20 @@ impl<H: Hands> Controller<H> {
             active: self.standing.active.filter(|_| is_certain),
             opened: self.standing.opened,
             holding,
+            given_up: self
+                .standing
+                .given_up
+                .filter(|_| self.standing.given_up != self.standing.active),
+        });
+    }
+
+    /// From now on nobody is active, and what the server still answers reaches nobody: it is not known of when the next one is
+    /// asked whether it has everything.
+    fn give_up(&mut self, server: ServerId) {
+        self.standing.given_up = Some(server);
+        self.hands.publish(Decided {
+            given_up: Some(server),
+            ..Decided::default()
         });
     }
 

@@ -72,6 +72,8 @@ pub struct Standing {
     pub retry_at: Option<Instant>,
     /// A server whose replication, in either direction, was stopped or may be.
     pub away: Option<ServerId>,
+    /// See [`crate::topology::derive::Decided::given_up`].
+    pub given_up: Option<ServerId>,
     /// It has what the pair lacks, and an operator must look.
     pub quarantined: Option<ServerId>,
     /// When to see whether the operator has.

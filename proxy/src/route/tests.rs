@@ -49,6 +49,7 @@ fn pair(standby: Role, standby_position: &str) -> Topology {
     Topology {
         epoch: 1,
         holding: false,
+        given_up: None,
         servers: vec![
             server(0, Role::Active, "0-1-10", None),
             server(1, standby, standby_position, None),

@@ -87,6 +87,7 @@ mod tests {
         let nobody = Topology {
             epoch: 0,
             holding: false,
+            given_up: None,
             servers: Vec::new(),
             active: None,
             mark: None,

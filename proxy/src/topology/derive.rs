@@ -42,6 +42,8 @@ pub struct Decided {
     pub opened: Option<Instant>,
     /// Nothing new may be sent to it: a switchover is under way.
     pub holding: bool,
+    /// The server that was the active master and was taken for dead: what it still answers must reach nobody.
+    pub given_up: Option<ServerId>,
 }
 
 /// What an operator allows.
@@ -79,6 +81,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
     Topology {
         epoch: 0,
         holding: false,
+        given_up: None,
         servers: servers.iter().enumerate().map(server).collect(),
         active: None,
         mark: None,
@@ -100,10 +103,15 @@ pub fn derive(
             .active
             .filter(|&id| is_open(id, histories, decided.opened)),
     };
+    let given_up = match authority {
+        Authority::Servers => None,
+        Authority::Tandem(decided) => decided.given_up,
+    };
     let pair = Pair {
         names: previous.servers.iter().map(|s| s.name.as_ref()).collect(),
         histories,
         active,
+        given_up,
         first: previous.active.is_none(),
         bounds,
         now,
@@ -122,6 +130,7 @@ pub fn derive(
         // Losing the active master counts too: what was leased under it must not be used as the writer later.
         epoch: previous.epoch + u64::from(active != previous.active),
         holding: matches!(authority, Authority::Tandem(decided) if decided.holding),
+        given_up,
         servers: servers.collect(),
         active,
         mark,
@@ -197,6 +206,7 @@ struct Pair<'a> {
     names: Vec<&'a str>,
     histories: &'a [History],
     active: Option<ServerId>,
+    given_up: Option<ServerId>,
     /// Nobody was active before: nobody has stopped taking reads.
     first: bool,
     bounds: Bounds,
@@ -257,6 +267,10 @@ impl Pair<'_> {
                 "writable"
             };
             return (Role::Active, why.to_owned());
+        }
+        if self.given_up == Some(id) {
+            let why = "it was taken for dead, and is not let back in yet";
+            return (Role::Detached, why.to_owned());
         }
         match self.follows(id, history, answer) {
             Ok(why) if answer.seen.read_only => (Role::Standby, why),

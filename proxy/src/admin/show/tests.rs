@@ -69,6 +69,7 @@ fn servers_show_what_is_known_and_null_what_is_not() {
     let topology = Topology {
         epoch: 1,
         holding: false,
+        given_up: None,
         servers: vec![server(0, Role::Active), standby],
         active: Some(ServerId(0)),
         mark: None,
