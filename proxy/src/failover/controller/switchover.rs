@@ -1,0 +1,254 @@
+//! What operators ask for: the active master is changed while both live, or by force.
+
+use std::time::{Duration, Instant};
+
+use super::promotion::FENCE;
+use super::{ACT, Controller, within};
+use crate::failover::Command;
+use crate::failover::events::Kind;
+use crate::failover::hands::{Hands, Trouble};
+use crate::failover::judge::{Rules, Standing, Verdict, judge, obstacles, pair};
+use crate::topology::ServerId;
+
+/// So long are writes held to let the standby come closer, and so long they go on in between.
+const MOMENT: Duration = Duration::from_millis(60);
+const BREATH: Duration = Duration::from_millis(2);
+
+/// After so many the moments are twice as long.
+const MOMENTS: u32 = 16;
+
+/// How often a switchover looks whether the writes under way have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
+
+impl<H: Hands> Controller<H> {
+    pub(super) async fn command(&mut self, command: Command) -> Result<String, String> {
+        match command {
+            Command::Pause => {
+                self.standing.paused = true;
+                self.tell_all(Kind::Paused, "no automatic failover until RESUME");
+                Ok("paused: no automatic failover until RESUME".to_owned())
+            }
+            Command::Resume => {
+                self.standing.paused = false;
+                self.tell_all(Kind::Resumed, "automatic failover is possible again");
+                Ok("resumed".to_owned())
+            }
+            Command::Switchover { to, timeout, force } => {
+                let timeout = timeout.unwrap_or(self.rules.switchover_timeout);
+                self.switch_over(to, timeout, force).await
+            }
+        }
+    }
+
+    pub(super) async fn switch_over(
+        &mut self,
+        to: Option<ServerId>,
+        timeout: Duration,
+        force: bool,
+    ) -> Result<String, String> {
+        let health = self.health.borrow_and_update().clone();
+        let Some((from, other)) = pair(&self.standing, &health) else {
+            return Err("there is no active master to switch over from, or no other server".to_owned());
+        };
+        let to = to.unwrap_or(other);
+        let name = self.names[to.0].clone();
+        if to == from {
+            return Err(format!("{name} is the active master already"));
+        }
+        if force && judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
+            return self.force(from, to).await;
+        }
+        // Whether failovers are automatic, paused or too many has nothing to do with what an operator asks for.
+        let standing = Standing {
+            paused: false,
+            last_failover: None,
+            seen: true,
+            ..self.standing.clone()
+        };
+        let rules = Rules {
+            automatic: true,
+            ..self.rules
+        };
+        if self.standing.away == Some(to) {
+            return Err(format!(
+                "no switchover: {name} was away, or was the active master, and is not let back in yet (SHOW EVENTS); nothing was changed"
+            ));
+        }
+        if let Some(obstacle) = obstacles(&standing, &health, &rules, self.hands.now()).first() {
+            return Err(format!("no switchover: {obstacle}; nothing was changed"));
+        }
+        if judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
+            return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
+        }
+        let begun = self.hands.now();
+        self.tell(
+            Kind::SwitchoverBegun,
+            from,
+            format!("to {name}, at most {timeout:?}"),
+            None,
+        );
+        match self.hand_over(from, to, begun + timeout).await {
+            Ok(()) => {
+                let took = self.hands.now() - begun;
+                self.tell(
+                    Kind::Promoted,
+                    to,
+                    format!("it is the active master, epoch {}", self.standing.epoch),
+                    Some(took),
+                );
+                Ok(format!(
+                    "{name} is the active master, after {} ms",
+                    took.as_millis()
+                ))
+            }
+            // Past the point of no return it is carried on: the new one is made writable as soon as that works.
+            Err(trouble) if self.standing.active == Some(to) => {
+                self.standing.away = Some(from);
+                self.publish(false);
+                let result =
+                    format!("{name} is the active master, but could not be made writable yet: {trouble}");
+                self.tell(Kind::Failed, to, &result, Some(self.hands.now() - begun));
+                Err(result)
+            }
+            Err(trouble) => {
+                let undone = within(&self.hands, ACT, self.hands.set_read_only(from, false)).await;
+                self.standing.opened = Some(self.hands.now());
+                self.publish(false);
+                let result = match undone {
+                    Ok(()) => format!(
+                        "{trouble}; undone, {} is the active master as before",
+                        self.names[from.0]
+                    ),
+                    Err(undo) => format!(
+                        "{trouble}; and {} could not be made writable again yet: {undo}",
+                        self.names[from.0]
+                    ),
+                };
+                self.tell(
+                    Kind::SwitchoverUndone,
+                    from,
+                    result.clone(),
+                    Some(self.hands.now() - begun),
+                );
+                Err(result)
+            }
+        }
+    }
+
+    /// Nothing that is recorded changes before its last step.
+    pub(super) async fn hand_over(
+        &mut self,
+        from: ServerId,
+        to: ServerId,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        self.come_close(from, to, deadline).await?;
+        let begun = self.hands.now();
+        while self.hands.is_writing() {
+            if self.hands.now() >= deadline {
+                return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
+            }
+            self.hands.sleep_until(self.hands.now() + DRAIN_LOOK).await;
+        }
+        self.tell(
+            Kind::Drained,
+            from,
+            "no write is under way",
+            Some(self.hands.now() - begun),
+        );
+        within(&self.hands, ACT, self.hands.set_read_only(from, true)).await?;
+        let position = within(&self.hands, ACT, self.hands.position(from)).await?;
+        let patience = ACT.max(deadline.saturating_duration_since(self.hands.now()));
+        if !within(
+            &self.hands,
+            patience + ACT,
+            self.hands.applied(to, &position, patience),
+        )
+        .await?
+        {
+            return Err(format!("{} did not apply everything in time", self.names[to.0]));
+        }
+        if self.standing.semi_sync {
+            within(&self.hands, ACT, self.hands.set_semi_sync(to, true)).await?;
+        }
+        self.promote(to).await?;
+        // The rest delays nobody.
+        self.standing.away = Some(from);
+        Ok(())
+    }
+
+    /// Holds writes as soon as the standby is so little behind that it has everything within a moment. For one that does not keep
+    /// up by itself they are held for most of the time until then, a moment each, and longer ones if that is not enough.
+    pub(super) async fn come_close(
+        &mut self,
+        from: ServerId,
+        to: ServerId,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let mut moment = MOMENT;
+        for round in 1.. {
+            self.publish(true);
+            let position = within(&self.hands, ACT, self.hands.position(from)).await?;
+            if within(
+                &self.hands,
+                moment + ACT,
+                self.hands.applied(to, &position, moment),
+            )
+            .await?
+            {
+                break;
+            }
+            if self.hands.now() >= deadline {
+                let reached = within(&self.hands, ACT, self.hands.position(to))
+                    .await
+                    .unwrap_or_default();
+                return Err(format!(
+                    "{} did not catch up in time (failover.switchover_timeout, TIMEOUT n): it is at {reached}, not at {position}",
+                    self.names[to.0]
+                ));
+            }
+            if round % MOMENTS == 0 {
+                moment *= 2;
+            }
+            // Long enough for what was held to go on, and for little more.
+            self.publish(false);
+            self.hands.sleep_until(self.hands.now() + BREATH).await;
+        }
+        Ok(())
+    }
+
+    /// An operator accepts that what the dead master acknowledged may be lost.
+    pub(super) async fn force(&mut self, from: ServerId, to: ServerId) -> Result<String, String> {
+        let name = self.names[to.0].clone();
+        self.tell(
+            Kind::FailoverBegun,
+            from,
+            format!("{name} is promoted by force, by an operator"),
+            None,
+        );
+        self.give_up(from);
+        let (_, stopped) = tokio::join!(
+            within(&self.hands, FENCE, self.hands.set_read_only(from, true)),
+            within(&self.hands, ACT, self.hands.stop_receiving(to)),
+        );
+        let promoted = match stopped {
+            Ok(()) => {
+                let patience = self.rules.apply_timeout;
+                let _ = within(
+                    &self.hands,
+                    patience + ACT,
+                    self.hands.finish_applying(to, patience),
+                )
+                .await;
+                let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
+                self.promote(to).await
+            }
+            Err(trouble) => Err(trouble),
+        };
+        self.standing.away = Some(from);
+        if promoted.is_err() {
+            self.publish(false);
+        }
+        promoted.map(|()| format!("{name} is the active master, by force"))
+    }
+}
