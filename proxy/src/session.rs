@@ -1,7 +1,7 @@
 //! One client's session: it reads a command, has it answered, and reads the next.
 //!
 //! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
-//! `binary` (classify) → `run` (decide, lease, bring the state along, send) → `relay` (the reply) →
+//! `binary` (classify) → `run` (decide, lease) → `exchange` (bring the state along, send) → `relay` (the reply) →
 //! `settle` (what it changed); `walk` is the loop over a reply, `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
 //! `statements`, `library`, `tail` — are pure.
 
@@ -13,6 +13,7 @@ mod change_user;
 mod commands;
 mod complaint;
 mod doubt;
+mod exchange;
 pub mod hold;
 pub mod insert_id;
 mod kill;

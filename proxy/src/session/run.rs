@@ -1,11 +1,8 @@
-//! One statement's way to a server: decide, lease, bring the session's state along, send, carry the reply.
+//! One statement's way to a server: decide, lease, have the [`exchange`](super::exchange), and what becomes of it if that fails.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use tandem_protocol::DecodeError;
-use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::response::Expect;
 
 use super::aftermath;
@@ -16,16 +13,12 @@ use super::doubt::{self, Resolved, Unanswered};
 use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
-use super::relay::{self, Carried, Learned, Manner, Seen, Swallowed, carry, swallow};
-use super::replay::digest::Digest;
-use super::replicate::carry_dump;
-use super::send::Preamble;
+use super::relay::{self, Carried, Learned, Seen};
 use super::{Command, End, Session};
-use crate::backend::Connection;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::config::Level;
-use crate::failover::outcome::{COMMENT_LEN, is_marked};
+use crate::failover::outcome::is_marked;
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
@@ -35,13 +28,13 @@ use crate::topology::{ServerId, Topology};
 /// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
 /// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), shutdown, killed connection,
 /// read-only. The read is asked again on the active master, whose answer counts.
-const ASK_ELSEWHERE: &[u16] = &[
+pub(super) const ASK_ELSEWHERE: &[u16] = &[
     1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
 ];
 
 /// ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE: nothing was executed. 1290 has other causes too, which the second attempt
 /// will meet again.
-const READ_ONLY: &[u16] = &[1290, 1836];
+pub(super) const READ_ONLY: &[u16] = &[1290, 1836];
 
 /// ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the same again: the transaction is rolled back.
 pub(super) const GOING: &[u16] = &[1053, 1290, 1836, 1927];
@@ -52,14 +45,8 @@ const MOST_ATTEMPTS: usize = 3;
 /// How often a statement may lose its transaction's server: it may be what the servers die of.
 const MOST_REPLAYS: usize = 2;
 
-/// ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE: nothing was executed.
-const PREPARE_AGAIN: &[u16] = &[1243, 1615];
-
 /// ER_QUERY_INTERRUPTED
 const INTERRUPTED: u16 = 1317;
-
-/// How long a server that closed the connection may take to have said why.
-const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What is to be run.
 pub(super) struct Work {
@@ -120,15 +107,15 @@ pub(super) enum Ran {
 
 /// What a failed attempt leaves open.
 #[derive(Clone, Copy, Debug)]
-struct Leeway {
+pub(super) struct Leeway {
     /// A pure read of an untied session: another server may be asked.
-    may_move: bool,
+    pub(super) may_move: bool,
     /// It was sent to a standby, whose word on what exists is not the last.
-    may_ask_active: bool,
+    pub(super) may_ask_active: bool,
     /// It was sent to the active master, and can be sent to the next one if that refuses to write.
-    may_wait: bool,
+    pub(super) may_wait: bool,
     /// It belongs to a transaction that can be played again elsewhere.
-    may_replay: bool,
+    pub(super) may_replay: bool,
 }
 
 /// Why an attempt on one server failed.
@@ -584,233 +571,6 @@ impl Session {
             Failed::Refuse(complaint)
         }
     }
-
-    /// Sends the statement with what has to go before it, and carries the reply.
-    async fn exchange(
-        &mut self,
-        connection: &mut Connection,
-        work: &mut Work,
-        leeway: Leeway,
-        learned: &mut Learned,
-        forwarded: &mut bool,
-    ) -> Result<Carried, Failed> {
-        if !connection.inbox.is_empty() {
-            // Of a connection that the session has kept: whatever this is, it does not answer what comes now.
-            let (packet, count) = ("the last reply", connection.inbox.len());
-            return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
-        }
-        if leeway.may_replay && connection.is_disturbed() {
-            // Gone before the statement was sent, which therefore has not been executed.
-            let name = &self.worker.pools[connection.server.0].name;
-            let complaint = Complaint::lost(
-                name,
-                "it had closed the connection",
-                doubt::STATE_LOST,
-                self.client.capabilities,
-            );
-            return Err(Failed::Replay(complaint));
-        }
-        let foreign = connection.last_session != self.handle.id;
-        let mut preamble = self.bring_state(connection, &work.facts).await?;
-        if self.fill_in(connection, work).is_err() && foreign {
-            // Nor is it to find what another session left.
-            preamble.forget_rows(connection.capabilities);
-        }
-        self.record(work, learned);
-        self.transmit(connection, work, &mut preamble).await?;
-        if work.silent {
-            return Ok(Carried::All);
-        }
-        let may_ask_file =
-            may_load(work.facts.kind) && connection.key.flags.contains(Capabilities::LOCAL_FILES);
-        if may_ask_file {
-            // What follows in the inbox may be the file. Such a statement is sent once and never asked elsewhere.
-            self.client.inbox.consume(work.command.head);
-            work.command.head = 0;
-        }
-        let mut manner = Manner {
-            expect: work.expect,
-            withhold: [
-                match leeway {
-                    Leeway {
-                        may_ask_active: true, ..
-                    } => ASK_ELSEWHERE,
-                    Leeway { may_wait: true, .. } => READ_ONLY,
-                    Leeway { may_replay: true, .. } if self.may_commit(work) => READ_ONLY,
-                    Leeway { may_replay: true, .. } => GOING,
-                    Leeway { .. } => &[],
-                },
-                if work.may_prepare_again && !may_ask_file {
-                    PREPARE_AGAIN
-                } else {
-                    &[]
-                },
-            ],
-            keep: work.keep,
-            discard: false,
-            seen: work.seen,
-            may_ask_file,
-        };
-        if work.expect == Expect::Dump {
-            *forwarded = true;
-            self.client.inbox.consume(work.command.head);
-            work.command.head = 0;
-            let (client, topology) = (&mut self.client, &self.worker.topology);
-            carry_dump(&self.handle, client, connection, topology, learned).await?;
-            return Ok(Carried::All);
-        }
-        loop {
-            let (handle, client) = (&self.handle, &mut self.client);
-            let carried = carry(handle, client, connection, manner, learned, forwarded).await?;
-            let lost = learned
-                .error
-                .is_some_and(|code| manner.withhold[1].contains(&code));
-            let Some(prepared) = work
-                .prepared
-                .as_ref()
-                .filter(|_| carried == Carried::Withheld && lost)
-            else {
-                return Ok(carried);
-            };
-            connection.close_prepared(prepared.id);
-            *learned = Learned {
-                digest: learned.digest.map(|_| Digest::default()),
-                ..Learned::default()
-            };
-            manner.withhold[1] = &[];
-            self.transmit(connection, work, &mut Preamble::default()).await?;
-        }
-    }
-
-    /// Sends what has to go before the statement, and the statement.
-    pub(super) async fn transmit(
-        &mut self,
-        connection: &mut Connection,
-        work: &mut Work,
-        preamble: &mut Preamble,
-    ) -> Result<(), Failed> {
-        if let Some(prepared) = work.prepared.clone() {
-            let id = self.server_statement(connection, &prepared, preamble).await?;
-            self.patch_statement(work, id);
-        }
-        let preamble = std::mem::take(preamble);
-        if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
-            return Err(last_words(connection, failed).await);
-        }
-        self.panic_if_asked(work);
-        let synced = preamble.replies(self, connection).await?;
-        if let Err(refused) = synced {
-            if refused.code == MUST_CHANGE_PASSWORD {
-                connection.soiled = true;
-                return Ok(());
-            }
-            // The statement ran without the state it needs: its reply must not pass for an answer. It may be
-            // long, so the connection is closed and not read to the end.
-            connection.broken = true;
-            return Err(Failed::Refuse(Complaint::of_server(refused)));
-        }
-        Ok(())
-    }
-
-    /// See [`crate::config::Config::panic_on`]: at the worst moment, while the reply is on its way.
-    fn panic_if_asked(&self, work: &Work) {
-        if let Some(wanted) = self.worker.config.panic_on {
-            let text = self.client.inbox.bytes().get(HEADER_LEN + 1..work.command.head);
-            assert_ne!(text, Some(wanted.as_bytes()), "a test wants a panic");
-        }
-    }
-
-    fn patch_statement(&mut self, work: &mut Work, id: u32) {
-        let bytes = match &mut work.owned {
-            Some(owned) => owned.as_mut_slice(),
-            None => self.client.inbox.bytes_mut(),
-        };
-        bytes[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&id.to_le_bytes());
-    }
-
-    /// Writes preamble and command in one go; a long command's rest follows as it arrives.
-    async fn send(
-        &mut self,
-        connection: &mut Connection,
-        preamble: &[u8],
-        work: &mut Work,
-    ) -> Result<(), Failed> {
-        let inbox = self.client.inbox.bytes();
-        let head = work.owned.as_deref().unwrap_or(&inbox[..work.command.head]);
-        let marked = mark(connection, preamble, head, work);
-        let sent = match &marked {
-            Some((start, text)) => connection.stream.write_both(start, text).await,
-            None => connection.stream.write_both(preamble, head).await,
-        };
-        sent.map_err(relay::Error::Server)?;
-        let Some(mut tail) = work.command.tail else {
-            return Ok(());
-        };
-        self.client.inbox.consume(work.command.head);
-        work.command.head = 0;
-        while !tail.is_done() {
-            let advanced = tail.advance(self.client.inbox.bytes());
-            self.client.seq = tail.reply_seq();
-            let Ok(count) = advanced else {
-                let limit = self.worker.config.limits.command_bytes;
-                return Err(End::Complaint(Complaint::too_long(limit)).into());
-            };
-            if count == 0 {
-                let wanted = self.client.inbox.len() + 1;
-                self.fill_client(wanted).await?;
-                continue;
-            }
-            let sent = connection
-                .stream
-                .write_all(&self.client.inbox.bytes()[..count])
-                .await;
-            sent.map_err(relay::Error::Server)?;
-            self.worker
-                .count(|counters| counters.client_received_bytes += count as u64);
-            self.client.inbox.consume(count);
-        }
-        Ok(())
-    }
-}
-
-/// The command with the connection's token before its text: what goes before the text, and that where it is. Nothing for
-/// one whose text does not write, or is too long to be looked at, or would not fit into its packet any more.
-fn mark<'a>(
-    connection: &Connection,
-    preamble: &[u8],
-    command: &'a [u8],
-    work: &Work,
-) -> Option<(Vec<u8>, &'a [u8])> {
-    let comment = connection.token.as_ref().filter(|_| work.marked)?.comment();
-    let Header { len, seq } = Header::peek(command)?;
-    let header = Header {
-        len: len + COMMENT_LEN,
-        seq,
-    };
-    if work.command.tail.is_some() || header.len >= MAX_PAYLOAD {
-        return None;
-    }
-    let (before, text) = command.split_at_checked(work.command.text_at)?;
-    let before = before.get(HEADER_LEN..)?;
-    let mut start = Vec::with_capacity(preamble.len() + HEADER_LEN + before.len() + COMMENT_LEN);
-    for part in [preamble, &header.encode(), before, comment] {
-        start.extend_from_slice(part);
-    }
-    Some((start, text))
-}
-
-/// A server that refuses a long command (over its `max_allowed_packet`) says why and closes while it is still
-/// being sent: its error tells more than the broken pipe.
-async fn last_words(connection: &mut Connection, failed: Failed) -> Failed {
-    if !matches!(&failed, Failed::End(End::Relay(error)) if is_server_fault(error)) {
-        return failed;
-    }
-    match tokio::time::timeout(LAST_WORDS, swallow(connection, Expect::Single)).await {
-        Ok(Ok(Swallowed {
-            error: Some(error), ..
-        })) => Failed::End(End::Complaint(Complaint::of_server(error))),
-        _ => failed,
-    }
 }
 
 pub(super) fn is_server_fault(error: &relay::Error) -> bool {
@@ -821,12 +581,6 @@ pub(super) fn is_server_fault(error: &relay::Error) -> bool {
             | relay::Error::Protocol(_)
             | relay::Error::UninvitedFile
     )
-}
-
-/// Statements whose answer may be the request for a file. Any other server that asks for one is after files that are
-/// none of its business.
-fn may_load(kind: Kind) -> bool {
-    matches!(kind, Kind::Load | Kind::Multi | Kind::Execute | Kind::Unknown)
 }
 
 fn why_no_active(topology: &Topology) -> String {
