@@ -18,7 +18,7 @@
 //! Create it under `SET sql_log_bin = 0` on each server, or on one and let it replicate.
 
 mod announce;
-mod applied;
+pub(crate) mod applied;
 mod definitions;
 pub(crate) mod door;
 mod external;

@@ -26,6 +26,13 @@ use reports::Reports;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(pub usize);
 
+impl ServerId {
+    /// The other one of so many servers.
+    pub fn other(self, servers: usize) -> Option<Self> {
+        (0..servers).map(Self).find(|&id| id != self)
+    }
+}
+
 /// Who makes the server, and so which dialect, GTID form and variables it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavor {

@@ -84,7 +84,7 @@ impl<H: Hands> Controller<H> {
             semi_sync: remembered.semi_sync,
             needed: remembered.needed,
             // What was begun before the restart may have stopped a direction of the ring.
-            away: remembered.active.and_then(|active| other_of(active, names.len())),
+            away: remembered.active.and_then(|active| active.other(names.len())),
             ..Standing::default()
         };
         let controller = Self {
@@ -314,7 +314,3 @@ impl<H: Hands> Controller<H> {
 }
 
 type Done = Result<(), (ServerId, Trouble)>;
-
-fn other_of(server: ServerId, servers: usize) -> Option<ServerId> {
-    (0..servers).map(ServerId).find(|&id| id != server)
-}

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::events::{Event, Events, shell};
 use super::journal::{Entry, Journal};
 use crate::config::{Config, Failover};
+use crate::monitor::applied;
 use crate::monitor::door::Door;
 use crate::monitor::{Monitor, Signals};
 use crate::topology::derive::{Authority, Decided};
@@ -408,11 +409,7 @@ impl Hands for Sql {
         if position.is_empty() {
             return Ok(true);
         }
-        let seconds = patience.as_secs_f64();
-        let question = match self.flavor() {
-            Flavor::MariaDb => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
-            Flavor::MySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {seconds:.3})"),
-        };
+        let question = applied::question(self.flavor(), position, patience);
         Ok(self.text(server, &question).await? == "0")
     }
 

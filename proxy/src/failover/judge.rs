@@ -388,7 +388,7 @@ pub fn adopt(health: &[Health]) -> Result<ServerId, String> {
 /// The active master and the other server.
 pub(super) fn pair(standing: &Standing, health: &[Health]) -> Option<(ServerId, ServerId)> {
     let active = standing.active?;
-    let other = (0..health.len()).map(ServerId).find(|&id| id != active)?;
+    let other = active.other(health.len())?;
     Some((active, other))
 }
 
@@ -407,14 +407,8 @@ fn is_fresh(health: &Health, now: Instant) -> bool {
 
 /// The channel by which `standby` receives from `active`.
 fn link_to<'a>(standby: &'a Health, active: &Health) -> Option<&'a Link> {
-    let links = &standby.answer.as_ref()?.seen.links;
     let known = active.answer.as_ref().map(|answer| answer.seen.server_id);
-    let named = links.iter().find(|link| Some(link.source_server_id) == known);
-    // Not known to us, or not yet to the receiver: one that is alone is the one.
-    named.or_else(|| match links.as_slice() {
-        [link] if known.is_none() || link.source_server_id == 0 => Some(link),
-        _ => None,
-    })
+    standby.answer.as_ref()?.seen.link_from(known)
 }
 
 fn heard(standby: &Health, active: &Health) -> Option<Instant> {

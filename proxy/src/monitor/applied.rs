@@ -17,7 +17,7 @@ use super::door::Door;
 use crate::config::{self, Config};
 use crate::topology::gtid::Stream;
 use crate::topology::mark::Mark;
-use crate::topology::{Role, ServerId, Shared};
+use crate::topology::{Flavor, Role, ServerId, Shared};
 
 /// Between the end of one wait and the beginning of the next. Sessions that write wait no longer for their reads to be
 /// shared again than this and what the standby needs; 1,000 questions a second are the most that it costs.
@@ -128,12 +128,13 @@ impl Follower {
     /// taken out while it is used: one whose answer has not come is not used again.
     async fn wait(&mut self, stream: &Stream, number: u64) -> Result<bool, String> {
         let limit = PATIENCE + self.timeout;
+        let question = question(stream.flavor(), &stream.up_to(number), PATIENCE);
         let asked = async {
             let mut conn = match self.conn.take() {
                 Some(conn) => conn,
                 None => self.door.open().await?,
             };
-            let answer: Option<Option<i64>> = conn.query_first(question(stream, number)).await?;
+            let answer: Option<Option<i64>> = conn.query_first(&question).await?;
             self.conn = Some(conn);
             Ok::<_, Error>(answer.flatten())
         };
@@ -145,13 +146,13 @@ impl Follower {
     }
 }
 
-/// Both answer 0 when it is applied: -1 (MariaDB) and 1 (MySQL) mean that the time is over, NULL that nothing is applied
-/// there. What is applied is visible to readers: both count a commit after the storage engine has made it.
-fn question(stream: &Stream, number: u64) -> String {
-    let position = stream.up_to(number);
-    let seconds = PATIENCE.as_secs();
-    match stream {
-        Stream::MariaDb { .. } => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds})"),
-        Stream::MySql { .. } => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {seconds})"),
+/// Waits until a position, as the servers write it, is applied. Both answer 0 when it is: -1 (MariaDB) and 1 (MySQL) mean that
+/// the time is over, NULL that nothing is applied there. What is applied is visible to readers: both count a commit after the
+/// storage engine has made it.
+pub(crate) fn question(flavor: Flavor, position: &str, patience: Duration) -> String {
+    let seconds = patience.as_secs_f64();
+    match flavor {
+        Flavor::MariaDb => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
+        Flavor::MySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {seconds:.3})"),
     }
 }

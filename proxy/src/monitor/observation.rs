@@ -40,6 +40,21 @@ pub struct Seen {
     pub untold: Vec<&'static str>,
 }
 
+impl Seen {
+    /// The channel by which this server receives from the one with this `server_id`, as far as that is known.
+    pub fn link_from(&self, server_id: Option<u32>) -> Option<&Link> {
+        let named = self
+            .links
+            .iter()
+            .find(|link| Some(link.source_server_id) == server_id);
+        // It isn't known to us, or not yet to the receiver: a channel that is alone is the one.
+        named.or_else(|| match self.links.as_slice() {
+            [link] if server_id.is_none() || link.source_server_id == 0 => Some(link),
+            _ => None,
+        })
+    }
+}
+
 /// One replication channel, as the receiving server tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {

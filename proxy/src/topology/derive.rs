@@ -318,8 +318,7 @@ impl Pair<'_> {
     }
 
     fn shown_lag(&self, id: ServerId, answer: &Answer, link: &Link) -> Option<Duration> {
-        let others = (0..self.names.len()).map(ServerId).find(|&other| other != id);
-        match self.source(id).or(others) {
+        match self.source(id).or_else(|| id.other(self.names.len())) {
             Some(source) => self.measured(answer, link, source),
             None => link.lag,
         }
@@ -338,25 +337,15 @@ impl Pair<'_> {
     /// Whom a server should replicate from: the active master, or, where nobody is active, the other server.
     fn source(&self, id: ServerId) -> Option<ServerId> {
         self.active
-            .or_else(|| (0..self.names.len()).map(ServerId).find(|&s| s != id))
+            .or_else(|| id.other(self.names.len()))
             .filter(|&source| source != id)
     }
 
     /// The channel by which a server receives from its source. For the active master: from the other server.
     fn link<'a>(&self, id: ServerId, answer: &'a Answer) -> Option<&'a Link> {
-        let source = self
-            .source(id)
-            .or_else(|| (0..self.names.len()).map(ServerId).find(|&s| s != id))?;
-        let links = &answer.seen.links;
+        let source = self.source(id).or_else(|| id.other(self.names.len()))?;
         let known = self.histories[source.0].last().map(|a| a.seen.server_id);
-        links
-            .iter()
-            .find(|link| Some(link.source_server_id) == known)
-            // The source's server_id isn't known to us, or not yet to the receiver: a channel that is alone is the one.
-            .or_else(|| match links.as_slice() {
-                [link] if known.is_none() || link.source_server_id == 0 => Some(link),
-                _ => None,
-            })
+        answer.seen.link_from(known)
     }
 
     /// The lag, or the most that it can be while nobody can tell: the receiver notices its master's death some

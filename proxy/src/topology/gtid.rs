@@ -133,6 +133,13 @@ impl Gtid {
 }
 
 impl Stream {
+    pub fn flavor(&self) -> super::Flavor {
+        match self {
+            Self::MariaDb { .. } => super::Flavor::MariaDb,
+            Self::MySql { .. } => super::Flavor::MySql,
+        }
+    }
+
     /// That of a MariaDB server, by `@@GLOBAL.gtid_domain_id` and `@@server_id`.
     pub fn of_mariadb(domain: u32, server: u32) -> Self {
         Self::MariaDb { domain, server }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ACT, Controller, Done, other_of, within};
+use super::{ACT, Controller, Done, within};
 use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
 use crate::topology::ServerId;
@@ -16,7 +16,7 @@ impl<H: Hands> Controller<H> {
         self.standing.semi_sync = semi_sync.map_err(|trouble| (server, trouble))? == Some(true);
         self.record(self.standing.epoch + 1, Some(server), None)
             .map_err(|trouble| (server, trouble))?;
-        self.standing.away = other_of(server, self.names.len());
+        self.standing.away = server.other(self.names.len());
         self.tell(Kind::Adopted, server, "it is the active master from now on", None);
         self.publish(false);
         Ok(())
@@ -32,7 +32,7 @@ impl<H: Hands> Controller<H> {
         opened.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
         self.standing.opened = Some(self.hands.now());
         // It was started anew, and is as its option file says.
-        self.standing.away = other_of(server, self.names.len());
+        self.standing.away = server.other(self.names.len());
         self.standing.alone = None;
         self.tell(Kind::Opened, server, "the active master was read-only", None);
         self.publish(false);
