@@ -39,6 +39,16 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// Tandem decides who is active. Semi-sync never gives up by itself: what is acknowledged is on both.
+    pub fn with_failover() -> Self {
+        let mut setup = Self::default();
+        setup.pair.failover = true;
+        setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+        setup
+    }
+}
+
 /// Two servers and a proxy, all in or under this process. Dropping it stops them.
 pub struct Cluster {
     // Dropped first, so that the proxy does not see its servers die.

@@ -90,3 +90,24 @@ where
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// Has a server of a pair replicate by another port, behind which its source is.
+pub async fn replicate_by(server: &pair::Server, port: u16) {
+    use mysql_async::prelude::Queryable;
+    let statements = match server.engine().flavor() {
+        Flavor::MariaDb => [
+            "STOP SLAVE".to_owned(),
+            format!("CHANGE MASTER TO MASTER_PORT={port}"),
+            "START SLAVE".to_owned(),
+        ],
+        Flavor::MySql => [
+            "STOP REPLICA".to_owned(),
+            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
+            "START REPLICA".to_owned(),
+        ],
+    };
+    let mut conn = server.connect().await.expect("a connection");
+    for statement in statements {
+        conn.query_drop(&statement).await.expect(&statement);
+    }
+}

@@ -21,7 +21,7 @@ use tandem_tests::history::record::History;
 use tandem_tests::history::world::{World, initial};
 use tandem_tests::history::{brake, ground};
 use tandem_tests::pair::Pair;
-use tandem_tests::{Cluster, Flavor, Setup};
+use tandem_tests::{Cluster, Flavor, Setup, replicate_by};
 use tokio::sync::Mutex;
 
 const SESSIONS: usize = 16;
@@ -250,25 +250,7 @@ async fn run(level: &str, hindrance: Hindrance) -> Run {
 /// The standby receives what the active master commits over a long way; the address at which it is as far away itself.
 async fn move_away(pair: &Pair, seed: u64) -> SocketAddr {
     let source = DISTANCE.to(pair.a().address(), seed).await.expect("a relay");
-    let port = source.port();
-    let texts = match pair.b().engine().flavor() {
-        Flavor::MariaDb => [
-            "STOP SLAVE".to_owned(),
-            format!("CHANGE MASTER TO MASTER_PORT={port}"),
-            "START SLAVE".to_owned(),
-        ],
-        Flavor::MySql => [
-            "STOP REPLICA".to_owned(),
-            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
-            "START REPLICA".to_owned(),
-        ],
-    };
-    let mut conn = pair.b().connect().await.expect("a connection");
-    for text in texts {
-        conn.query_drop(&text)
-            .await
-            .unwrap_or_else(|e| panic!("{text}: {e}"));
-    }
+    replicate_by(pair.b(), source.port()).await;
     pair.wait_linked(1).await.expect("it replicates");
     // Commits would wait for its receipt, and be under way nearly all the time.
     let at_once = match pair.a().engine().flavor() {

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use mysql_async::Row;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Flavor, Setup};
+use tandem_tests::{Cluster, Setup, replicate_by};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -21,15 +21,13 @@ struct Ways {
 
 impl Ways {
     async fn start() -> Self {
-        let mut setup = Setup::default();
-        setup.pair.failover = true;
-        setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+        let setup = Setup::with_failover();
         let pair = Pair::start(&setup.pair).await.expect("a pair");
         let road = async |server: &Server| Road::to(server.address()).await.expect("a road");
         let to_a = road(pair.a()).await;
         let between = [road(pair.a()).await, road(pair.b()).await];
-        follow(pair.b(), &between[0]).await;
-        follow(pair.a(), &between[1]).await;
+        replicate_by(pair.b(), between[0].address.port()).await;
+        replicate_by(pair.a(), between[1].address.port()).await;
         pair.wait_linked(0).await.expect("linked");
         pair.wait_linked(1).await.expect("linked");
         let address = to_a.address.into();
@@ -157,27 +155,6 @@ impl Ways {
             "{report}"
         );
         assert_eq!((report.errors.len(), report.stale), (0, 0), "{report}");
-    }
-}
-
-/// Has a server replicate by a road.
-async fn follow(server: &Server, road: &Road) {
-    let port = road.address.port();
-    let statements = match server.engine().flavor() {
-        Flavor::MariaDb => [
-            "STOP SLAVE".to_owned(),
-            format!("CHANGE MASTER TO MASTER_PORT={port}"),
-            "START SLAVE".to_owned(),
-        ],
-        Flavor::MySql => [
-            "STOP REPLICA".to_owned(),
-            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
-            "START REPLICA".to_owned(),
-        ],
-    };
-    let mut conn = Conn::new(server.root()).await.expect("root");
-    for statement in statements {
-        conn.query_drop(&statement).await.expect(&statement);
     }
 }
 

@@ -37,10 +37,7 @@ struct Ground {
 }
 
 async fn ground() -> Ground {
-    let mut setup = Setup::default();
-    setup.pair.failover = true;
-    // Semi-sync never gives up by itself: what is acknowledged is on both.
-    setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+    let mut setup = Setup::with_failover();
     setup.pair.extra.push("log_bin_trust_function_creators=1".into());
     setup.change = put_relays_between;
     let starting = STARTING.lock().await;

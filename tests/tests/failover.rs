@@ -16,10 +16,7 @@ fn rounds() -> u32 {
 }
 
 async fn cluster() -> Cluster {
-    let mut setup = Setup::default();
-    setup.pair.failover = true;
-    // Semi-sync never gives up by itself: what is acknowledged is on both.
-    setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+    let setup = Setup::with_failover();
     let cluster = Cluster::start(setup).await;
     wait_active(&cluster, "a").await;
     let mut conn = cluster.client().await;
@@ -294,9 +291,7 @@ async fn switch_over_and_back() {
 /// master of before is the active one afterwards; it is not replaced for being slow to come back.
 #[tokio::test]
 async fn after_both_servers_were_killed_the_right_one_is_active() {
-    let mut setup = Setup::default();
-    setup.pair.failover = true;
-    setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+    let setup = Setup::with_failover();
     let mut cluster = Cluster::start(setup).await;
     wait_active(&cluster, "a").await;
     let mut conn = cluster.client().await;

@@ -19,9 +19,7 @@ const TABLES: [&str; 6] = [
 ];
 
 async fn cluster() -> Cluster {
-    let mut setup = Setup::default();
-    setup.pair.failover = true;
-    setup.pair.semi_sync_timeout = Duration::from_secs(3600);
+    let setup = Setup::with_failover();
     let cluster = Cluster::start(setup).await;
     wait_active(&cluster, "a").await;
     cluster.create_database("test_replay").await;
