@@ -173,7 +173,7 @@ impl Hands for Reach {
         Ok(())
     }
 
-    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+    async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
         self.risk();
         let mut world = self.world();
         if world.killed {
@@ -193,7 +193,7 @@ impl Hands for Reach {
         }
     }
 
-    fn recorded(&self) -> Option<Entry> {
+    async fn recorded(&self) -> Option<Entry> {
         Some(self.world().journal.clone())
     }
 
