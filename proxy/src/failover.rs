@@ -28,6 +28,7 @@ pub mod hands;
 pub mod journal;
 pub mod judge;
 pub mod outcome;
+pub mod pulse;
 #[cfg(test)]
 mod simulation;
 
@@ -44,6 +45,7 @@ use controller::{Controller, Status};
 use events::Events;
 use hands::Sql;
 use journal::Journal;
+use pulse::Pulse;
 
 /// Commands that may wait to be carried out.
 const COMMANDS: usize = 8;
@@ -113,10 +115,24 @@ pub fn start(
     let (journal, remembered) = Journal::open(&settings.journal, &names)?;
     let events = Arc::new(Events::new(settings.event_command.clone()));
     let (commands, requests) = mpsc::channel(COMMANDS);
-    let hands = Sql::new(config, settings, monitor, authority, journal, Arc::clone(&events));
+    let (pulse, stall) = Pulse::new(config, monitor);
+    let hands = Sql::new(
+        config,
+        settings,
+        monitor,
+        authority,
+        journal,
+        Arc::clone(&events),
+        stall,
+    );
     let rules = judge::Rules::new(settings);
     let (controller, status) = Controller::new(hands, rules, names, &remembered, monitor.health(), requests);
-    let task = tokio::spawn(controller.run());
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = controller.run() => {}
+            () = pulse.run() => {}
+        }
+    });
     let handle = Handle {
         commands,
         status,

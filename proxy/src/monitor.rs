@@ -68,6 +68,7 @@ pub struct Signals {
     wakes: Arc<[Notify]>,
     followers: Arc<[Wake]>,
     defined: Arc<Notify>,
+    doubted: Arc<Notify>,
     published: Arc<Notify>,
 }
 
@@ -78,7 +79,14 @@ pub enum Trouble {
     ConnectionLost,
     /// 1290, 1792 or 1836 for a write: not executed, the server has become read-only.
     ReadOnly,
+    /// An error of its disk or storage engine for a write.
+    CantWrite,
 }
+
+/// Error writing a file, a full disk, an error of the storage engine, a full table, an error at COMMIT or at the binary log
+/// (EE_WRITE, ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_GET_ERRNO, ER_RECORD_FILE_FULL, ER_ERROR_DURING_COMMIT,
+/// ER_BINLOG_LOGGING_IMPOSSIBLE).
+pub const CANT_WRITE: [u16; 7] = [3, 1021, 1026, 1030, 1114, 1180, 1598];
 
 /// Starts probing. Must be called within a tokio runtime, in which the monitor stays.
 ///
@@ -90,6 +98,7 @@ pub fn start(config: &Config, authority: watch::Receiver<Authority>) -> Monitor 
         wakes: config.servers.iter().map(|_| Notify::new()).collect(),
         followers: config.servers.iter().map(|_| Wake::default()).collect(),
         defined: Arc::default(),
+        doubted: Arc::default(),
         published: Arc::default(),
     };
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
@@ -163,6 +172,9 @@ impl Monitor {
 impl Signals {
     pub fn report(&self, server: ServerId, trouble: Trouble) {
         debug!(?server, ?trouble, "the data path met trouble");
+        if trouble == Trouble::CantWrite {
+            return self.doubted.notify_one();
+        }
         if let Some(wake) = self.wakes.get(server.0) {
             wake.notify_one();
         }
@@ -178,6 +190,11 @@ impl Signals {
     /// Views, triggers or foreign keys may have changed.
     pub fn defined(&self) {
         self.defined.notify_one();
+    }
+
+    /// Ready when a server could not write.
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// Has all servers asked at once.

@@ -243,7 +243,7 @@ impl Worker {
 
     /// Tells the monitor what the data path has seen of a server; the monitor looks at once.
     pub fn report(&self, server: ServerId, trouble: Trouble) {
-        if trouble != Trouble::ReadOnly {
+        if matches!(trouble, Trouble::ConnectRefused | Trouble::ConnectionLost) {
             self.count(|counters| counters.connections_lost += 1);
         }
         self.signals.report(server, trouble);
@@ -474,7 +474,6 @@ impl Worker {
         true
     }
 
-    /// Looks after idle things until the worker ends.
     /// Wakes the sessions that wait for a server which is gone and whose place another has taken.
     pub async fn follow_topology(self: Rc<Self>) {
         loop {

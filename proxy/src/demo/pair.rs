@@ -210,7 +210,8 @@ fn accounts(options: &Options) -> Vec<String> {
         create(APP),
     ]);
     if options.failover {
-        statements.push(format!("{} TO '{}'@'%'", failover_grant(flavor), MONITOR.user));
+        let grants = failover_grants(flavor).map(|grant| format!("{grant} TO '{}'@'%'", MONITOR.user));
+        statements.extend(grants);
     }
     statements.extend(
         options
@@ -302,15 +303,16 @@ pub fn monitor_grant(flavor: Flavor) -> &'static str {
 }
 
 /// What deciding who is active takes beside that: see [`crate::failover::hands`].
-pub fn failover_grant(flavor: Flavor) -> &'static str {
-    match flavor {
+pub fn failover_grants(flavor: Flavor) -> [&'static str; 2] {
+    let roles = match flavor {
         Flavor::MariaDb => {
             "GRANT READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, REPLICATION SLAVE, PROCESS ON *.*"
         }
         Flavor::MySql => {
             "GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, REPLICATION SLAVE, PROCESS ON *.*"
         }
-    }
+    };
+    [roles, "GRANT CREATE, INSERT, DELETE ON tandem.*"]
 }
 
 const REPLICATION_TIMEOUT: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use super::events::{Event, Kind};
 use super::hands::{Hands, Trouble};
 use super::journal::Entry;
 use super::judge::{
-    Intent, RETRY, Rules, Standing, Verdict, adopt, decide, is_whole, judge, obstacles, pair,
+    Intent, RETRY, Rules, Standing, Verdict, adopt, decide, is_whole, judge_active, obstacles, pair,
 };
 use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
@@ -130,6 +130,7 @@ impl<H: Hands> Controller<H> {
     async fn turn(&mut self) -> Option<Instant> {
         // Remembered while it is there: it says what was acknowledged.
         self.hands.acknowledged();
+        self.standing.stall = self.hands.stalled();
         let health = self.health.borrow_and_update().clone();
         self.look(&health);
         let intent = decide(&self.standing, &health, &self.rules, self.hands.now());
@@ -139,7 +140,7 @@ impl<H: Hands> Controller<H> {
             Intent::Adopt(server) => self.adopt(server).await,
             Intent::Open(server) => self.open(server).await,
             Intent::Guard(server) => self.guard(server).await,
-            Intent::Withdraw => self.withdraw().await,
+            Intent::Withdraw => self.withdraw(),
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
             Intent::Together(server) => self.go_together(server).await,
@@ -182,23 +183,27 @@ impl<H: Hands> Controller<H> {
             // It may come back without replicating, and with what stands in its option file.
             self.standing.away = Some(other);
         }
-        match judge(&health[active.0], &health[other.0], &self.rules, self.hands.now()) {
-            Verdict::Alive => {
+        match self.verdict(health) {
+            None | Some(Verdict::Dead { .. }) => {}
+            Some(Verdict::Alive) => {
                 let answer = health[active.0].answer.as_ref();
                 self.standing.seen |= answer.is_some_and(|answer| !answer.seen.read_only);
                 if std::mem::take(&mut self.suspected) {
                     self.tell(Kind::Recovered, active, "it answers again", None);
                 }
             }
-            Verdict::Suspect { why, .. } => {
+            Some(Verdict::Suspect { why, .. }) => {
                 if self.standing.seen && !std::mem::replace(&mut self.suspected, true) {
                     self.tell(Kind::Suspected, active, why, None);
                 }
                 // Not only when the next probe is due.
                 self.hands.look();
             }
-            Verdict::Dead { .. } => {}
         }
+    }
+
+    fn verdict(&self, health: &[Health]) -> Option<Verdict> {
+        judge_active(&self.standing, health, &self.rules, self.hands.now())
     }
 
     fn show(&self, health: &[Health], intent: &Intent) {
@@ -206,17 +211,15 @@ impl<H: Hands> Controller<H> {
         let pair = pair(&self.standing, health);
         let state = match intent {
             Intent::Wait(_) if self.standing.paused => "paused".to_owned(),
-            Intent::Wait(_) => {
-                match pair.map(|(a, b)| judge(&health[a.0], &health[b.0], &self.rules, self.hands.now())) {
-                    None => match adopt(health) {
-                        Ok(_) => "no active master is known yet".to_owned(),
-                        Err(why) => format!("no active master is known: {why}"),
-                    },
-                    Some(Verdict::Alive) => "the active master lives".to_owned(),
-                    Some(Verdict::Suspect { why, .. }) => format!("the active master is suspected: {why}"),
-                    Some(Verdict::Dead { why }) => format!("the active master is dead: {why}"),
-                }
-            }
+            Intent::Wait(_) => match self.verdict(health) {
+                None => match adopt(health) {
+                    Ok(_) => "no active master is known yet".to_owned(),
+                    Err(why) => format!("no active master is known: {why}"),
+                },
+                Some(Verdict::Alive) => "the active master lives".to_owned(),
+                Some(Verdict::Suspect { why, .. }) => format!("the active master is suspected: {why}"),
+                Some(Verdict::Dead { why }) => format!("the active master is dead: {why}"),
+            },
             Intent::Adopt(id) => format!("{} becomes active", name(*id)),
             Intent::Open(id) => format!("{} is made writable", name(*id)),
             Intent::Guard(id) => format!("{} is made read-only", name(*id)),
@@ -241,7 +244,7 @@ impl<H: Hands> Controller<H> {
         });
     }
 
-    async fn record(
+    fn record(
         &mut self,
         epoch: u64,
         active: Option<ServerId>,
@@ -255,8 +258,8 @@ impl<H: Hands> Controller<H> {
             needed: self.standing.needed.filter(|_| promoting.is_some()),
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
-        let recorded = self.hands.record(&entry(epoch, active, promoting)).await;
-        if recorded.is_err() && self.hands.recorded().await != Some(before) {
+        let recorded = self.hands.record(&entry(epoch, active, promoting));
+        if recorded.is_err() && self.hands.recorded() != Some(before) {
             self.standing.unrecorded = true;
             self.publish(false);
         }

@@ -5,9 +5,12 @@
 //! ```sql
 //! -- MariaDB 10.11
 //! GRANT READ_ONLY ADMIN, CONNECTION ADMIN, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, REPLICATION SLAVE, PROCESS ON *.* TO 'tandem_monitor'@'%';
+//! GRANT CREATE, INSERT, DELETE ON tandem.* TO 'tandem_monitor'@'%';
 //! -- MySQL 8.0 and later
 //! GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, REPLICATION SLAVE, PROCESS ON *.* TO 'tandem_monitor'@'%';
+//! GRANT CREATE, INSERT, DELETE ON tandem.* TO 'tandem_monitor'@'%';
 //! ```
+//! The last is for [`super::pulse`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +21,7 @@ use tokio::sync::watch;
 
 use super::events::{Event, Events, shell};
 use super::journal::{Entry, Journal};
+use super::pulse::Stall;
 use crate::config::{Config, Failover};
 use crate::monitor::applied;
 use crate::monitor::door::Door;
@@ -82,9 +86,9 @@ pub trait Hands: Send + Sync + 'static {
     ///
     /// # Errors
     /// When that is not certain.
-    fn record(&self, entry: &Entry) -> impl Future<Output = Result<(), Trouble>> + Send;
+    fn record(&self, entry: &Entry) -> Result<(), Trouble>;
     /// What the journal says, if it can be read: after a failure of [`Self::record`] it may be either.
-    fn recorded(&self) -> impl Future<Output = Option<Entry>> + Send;
+    fn recorded(&self) -> Option<Entry>;
     fn publish(&self, decided: Decided);
     fn tell(&self, event: Event);
     /// Has both servers asked at once.
@@ -93,6 +97,8 @@ pub trait Hands: Send + Sync + 'static {
     fn acknowledged(&self) -> Option<Acknowledged>;
     /// Whether anybody writes, or has a transaction open that has written.
     fn is_writing(&self) -> bool;
+    /// Whether writes at the active master do not come to an end.
+    fn stalled(&self) -> Option<Stall>;
 }
 
 /// How long one question after what is applied waits.
@@ -112,6 +118,7 @@ pub struct Sql {
     authority: watch::Sender<Authority>,
     journal: Journal,
     events: Arc<Events>,
+    stall: watch::Receiver<Option<Stall>>,
     /// Of the active master that there is or was last.
     mark: Mutex<Option<Arc<Mark>>>,
 }
@@ -132,6 +139,7 @@ impl Sql {
         authority: watch::Sender<Authority>,
         journal: Journal,
         events: Arc<Events>,
+        stall: watch::Receiver<Option<Stall>>,
     ) -> Self {
         let servers = config.servers.iter().map(|server| Server {
             name: server.name.clone(),
@@ -148,6 +156,7 @@ impl Sql {
             authority,
             journal,
             events,
+            stall,
             mark: Mutex::default(),
         }
     }
@@ -198,11 +207,10 @@ impl Sql {
 
     /// Ends the threads that `picks` picks by user and command.
     async fn end(&self, server: ServerId, picks: impl Fn(&str, &str) -> bool) -> Result<(), Trouble> {
-        let question =
-            "SELECT id AS id, user AS user, command AS command FROM information_schema.processlist";
-        for row in self.ask(server, question).await? {
-            let id: Option<u64> = row.get("id");
-            if let Some(id) = id.filter(|_| picks(&column(&row, "user"), &column(&row, "command"))) {
+        // Not information_schema: on a full disk MySQL has no room for a temporary table.
+        for row in self.ask(server, "SHOW PROCESSLIST").await? {
+            let id: Option<u64> = row.get("Id");
+            if let Some(id) = id.filter(|_| picks(&column(&row, "User"), &column(&row, "Command"))) {
                 // It may have ended by itself.
                 let _ = self.run(server, &format!("KILL {id}")).await;
             }
@@ -448,12 +456,12 @@ impl Hands for Sql {
         }
     }
 
-    async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
         let recorded = self.journal.record(entry);
         recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
     }
 
-    async fn recorded(&self) -> Option<Entry> {
+    fn recorded(&self) -> Option<Entry> {
         self.journal.read().ok()
     }
 
@@ -476,12 +484,16 @@ impl Hands for Sql {
         Some(Acknowledged {
             stream,
             // What was there when the mark began may have been acknowledged by the Tandem before this one.
-            number: mark.committed().max(mark.floor().newest(&stream)),
+            number: mark.told().max(mark.floor().newest(&stream)),
         })
     }
 
     fn is_writing(&self) -> bool {
         self.current_mark().is_some_and(|mark| mark.ledger().is_writing())
+    }
+
+    fn stalled(&self) -> Option<Stall> {
+        self.stall.borrow().clone()
     }
 }
 

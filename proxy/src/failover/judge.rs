@@ -10,10 +10,15 @@
 //! | either | still hears of it | perhaps only Tandem can't reach it: dead after `unreachable_time` |
 //! | "too many connections", "access denied" | anything | alive: it answers |
 //! | neither server answers | | nothing is decided: perhaps Tandem itself is cut off; that time does not count |
+//! | it answers, and a write does not come to an end ([`super::pulse`]) | anything | dead after `unreachable_time` |
+//!
+//! Writes that only wait for the standby's receipt, while the way between the servers is cut, are no sign of death: after `hang_time` they
+//! are made to wait for nobody.
 
 use std::time::{Duration, Instant};
 
 use super::hands::Acknowledged;
+use super::pulse::{Awaits, Stall};
 use crate::config::Failover;
 use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
@@ -80,6 +85,10 @@ pub struct Standing {
     pub look_again: Option<Instant>,
     /// Whether commits wait for nobody, since the standby is gone; `None` is not known.
     pub alone: Option<bool>,
+    /// Since when they do: what the standby heard before is no sign that it hears.
+    pub alone_since: Option<Instant>,
+    /// Writes at the active master that don't come to an end.
+    pub stall: Option<Stall>,
     /// See [`super::journal::Entry::semi_sync`].
     pub semi_sync: bool,
     /// See [`super::journal::Entry::needed`].
@@ -182,6 +191,23 @@ pub fn judge(active: &Health, standby: &Health, rules: &Rules, now: Instant) -> 
     }
 }
 
+/// The same of the active master, of which is also known whether it writes. `None` without one, or without another server.
+pub fn judge_active(standing: &Standing, health: &[Health], rules: &Rules, now: Instant) -> Option<Verdict> {
+    let (active, other) = pair(standing, health)?;
+    let verdict = judge(&health[active.0], &health[other.0], rules, now);
+    let stall = standing.stall.as_ref();
+    let Some(stall) = stall.filter(|stall| verdict == Verdict::Alive && stall.awaits == Awaits::Server)
+    else {
+        return Some(verdict);
+    };
+    let deadline = stall.since + rules.unreachable_time;
+    let why = format!("it answers, and writes nothing any more: {}", stall.what);
+    Some(match now >= deadline {
+        true => Verdict::Dead { why },
+        false => suspect(Some(deadline), why),
+    })
+}
+
 fn suspect(until: Option<Instant>, why: impl Into<String>) -> Verdict {
     Verdict::Suspect {
         until,
@@ -258,10 +284,10 @@ pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instan
     let Some(other) = other else {
         return Intent::Wait(None);
     };
-    match judge(&health[active.0], &health[other.0], rules, now) {
-        Verdict::Alive => accompany(standing, health, rules, (active, other), now),
-        Verdict::Suspect { until, .. } => Intent::Wait(until),
-        Verdict::Dead { why } => match obstacles(standing, health, rules, now).is_empty() {
+    match judge_active(standing, health, rules, now) {
+        None | Some(Verdict::Alive) => accompany(standing, health, rules, (active, other), now),
+        Some(Verdict::Suspect { until, .. }) => Intent::Wait(until),
+        Some(Verdict::Dead { why }) => match obstacles(standing, health, rules, now).is_empty() {
             true => Intent::FailOver {
                 from: active,
                 to: other,
@@ -281,6 +307,13 @@ fn accompany(
     now: Instant,
 ) -> Intent {
     let (master, standby) = (&health[active.0], &health[other.0]);
+    let unheard = standing
+        .stall
+        .as_ref()
+        .filter(|stall| stall.awaits == Awaits::Receipt);
+    if unheard.is_some_and(|stall| now >= stall.since + rules.hang_time) && standing.alone != Some(true) {
+        return Intent::GoAlone(active);
+    }
     if !is_fresh(standby, now) {
         return match judge(standby, master, rules, now) {
             Verdict::Dead { .. } if standing.alone != Some(true) => Intent::GoAlone(active),
@@ -312,6 +345,8 @@ fn accompany(
     if receiver == Some(Receiver::Connected) {
         return match standing.alone {
             Some(false) => fail_back(standing, rules, active, now),
+            // A receiver may take itself for connected for as long as its time limit allows.
+            Some(true) if heard(standby, master) <= standing.alone_since => Intent::Wait(None),
             _ => Intent::Together(active),
         };
     }

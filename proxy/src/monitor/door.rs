@@ -31,7 +31,7 @@ impl Door {
     }
 
     /// By server.
-    pub(super) fn of_all(config: &Config) -> Vec<Self> {
+    pub(crate) fn of_all(config: &Config) -> Vec<Self> {
         let servers = config.servers.iter();
         servers.map(|server| Self::new(server, config)).collect()
     }

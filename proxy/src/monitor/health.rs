@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::observation::{Observation, ProbeError, Seen};
+use super::observation::{Observation, ProbeError, Receiver, Seen};
 use super::positions::Positions;
 
 /// So many probes in a row must time out before a server that was up is down. One can be a lost packet (the
@@ -39,6 +39,8 @@ pub struct Heard {
     /// The source's server_id.
     pub source: u32,
     count: u64,
+    /// The receiver had a connection to it then.
+    connected: bool,
     /// Of the probe that found out that there was something new.
     pub at: Instant,
 }
@@ -46,7 +48,12 @@ pub struct Heard {
 #[cfg(test)]
 impl Heard {
     pub(crate) fn new(source: u32, at: Instant) -> Self {
-        Self { source, count: 7, at }
+        Self {
+            source,
+            count: 7,
+            connected: true,
+            at,
+        }
     }
 }
 
@@ -180,23 +187,23 @@ impl History {
         }
     }
 
+    /// A new connection counts as something heard.
     fn record_heard(&mut self, seen: &Seen, at: Instant) {
         for link in &seen.links {
-            let source = link.source_server_id;
-            match self.heard.iter_mut().find(|known| known.source == source) {
-                Some(known) if known.count == link.heard => {}
+            let mut heard = Heard {
+                source: link.source_server_id,
+                count: link.heard,
+                connected: link.receiver == Receiver::Connected,
+                at,
+            };
+            match self.heard.iter_mut().find(|known| known.source == heard.source) {
                 Some(known) => {
-                    *known = Heard {
-                        source,
-                        count: link.heard,
-                        at,
+                    if known.count == heard.count && (known.connected || !heard.connected) {
+                        heard.at = known.at;
                     }
+                    *known = heard;
                 }
-                None => self.heard.push(Heard {
-                    source,
-                    count: link.heard,
-                    at,
-                }),
+                None => self.heard.push(heard),
             }
         }
     }

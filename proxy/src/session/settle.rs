@@ -9,7 +9,7 @@ use super::insert_id;
 use super::relay::Learned;
 use super::settings::Settings;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
-use crate::monitor::Trouble;
+use crate::monitor::{CANT_WRITE, Trouble};
 use crate::pool::lease::Lease;
 use crate::route::Written;
 
@@ -59,6 +59,9 @@ impl Session {
         self.note_write(facts, learned);
         if learned.error.is_some_and(|code| READ_ONLY.contains(&code)) {
             self.worker.report(connection.server, Trouble::ReadOnly);
+        }
+        if learned.error.is_some_and(|code| CANT_WRITE.contains(&code)) {
+            self.worker.report(connection.server, Trouble::CantWrite);
         }
         let (server, id) = (connection.server, connection.id);
         self.last[server.0] = Some(id);

@@ -23,6 +23,8 @@ use super::ledger::Ledger;
 pub struct Mark {
     stream: Stream,
     /// The newest commit that a client was told of.
+    told: AtomicU64,
+    /// The newest commit that is known, also of others' that were perhaps told to nobody yet.
     committed: AtomicU64,
     /// By server: all commits up to this number can be read there.
     applied: Box<[AtomicU64]>,
@@ -53,13 +55,18 @@ impl Mark {
     ) -> Arc<Self> {
         let none = floor.is_empty();
         // Where the numbers go on.
-        let committed = former
-            .map(|former| former.committed())
-            .filter(|number| *number <= floor.reached(&stream));
+        let known = |number: fn(&Self) -> u64| {
+            let number = former.map(|former| number(former));
+            number
+                .filter(|number| *number <= floor.reached(&stream))
+                .unwrap_or(0)
+        };
+        let (told, committed) = (known(Self::told), known(Self::committed));
         let external = track.map(|limit| External::new(limit, floor.reached(&stream)));
         Arc::new(Self {
             stream,
-            committed: AtomicU64::new(committed.unwrap_or(0)),
+            told: AtomicU64::new(told),
+            committed: AtomicU64::new(committed),
             applied: (0..servers).map(|_| AtomicU64::new(0)).collect(),
             floor,
             reached_floor: (0..servers).map(|_| AtomicBool::new(none)).collect(),
@@ -156,6 +163,7 @@ impl Mark {
             if let Some(external) = &self.external {
                 external.note(gtid.number());
             }
+            self.told.fetch_max(gtid.number(), Ordering::SeqCst);
             self.committed.fetch_max(gtid.number(), Ordering::SeqCst);
         }
         ours
@@ -175,6 +183,7 @@ impl Mark {
         }
         // What is owed may be behind a gap: its commit is not larger than the newest.
         let number = self.newest(position);
+        self.told.fetch_max(number, Ordering::SeqCst);
         self.committed.fetch_max(number, Ordering::SeqCst);
         self.ledger.settle(asked_at, number, standby, now);
         true
@@ -187,6 +196,11 @@ impl Mark {
     /// What the active master had when the mark began.
     pub fn floor(&self) -> &Position {
         &self.floor
+    }
+
+    /// A failover may lose nothing up to this; it may be a little more than clients were told of.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::SeqCst)
     }
 
     pub fn committed(&self) -> u64 {

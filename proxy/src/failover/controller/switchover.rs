@@ -7,7 +7,7 @@ use super::{ACT, Controller, within};
 use crate::failover::Command;
 use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
-use crate::failover::judge::{Rules, Standing, Verdict, judge, obstacles, pair};
+use crate::failover::judge::{Rules, Standing, Verdict, obstacles, pair};
 use crate::topology::ServerId;
 
 /// So long are writes held to let the standby come closer, and so long they go on in between.
@@ -55,7 +55,7 @@ impl<H: Hands> Controller<H> {
         if to == from {
             return Err(format!("{name} is the active master already"));
         }
-        if force && judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
+        if force && self.verdict(&health) != Some(Verdict::Alive) {
             return self.force(from, to).await;
         }
         // Whether failovers are automatic, paused or too many has nothing to do with what an operator asks for.
@@ -77,7 +77,7 @@ impl<H: Hands> Controller<H> {
         if let Some(obstacle) = obstacles(&standing, &health, &rules, self.hands.now()).first() {
             return Err(format!("no switchover: {obstacle}; nothing was changed"));
         }
-        if judge(&health[from.0], &health[to.0], &self.rules, self.hands.now()) != Verdict::Alive {
+        if self.verdict(&health) != Some(Verdict::Alive) {
             return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
         }
         let begun = self.hands.now();

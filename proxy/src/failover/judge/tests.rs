@@ -264,6 +264,48 @@ fn a_server_without_a_known_number_is_found_by_its_only_channel() {
     assert_eq!(verdict(&active, &standby), "dead");
 }
 
+/// Writes at the active master have not ended since then.
+fn stalled(awaits: Awaits, since: Instant) -> Standing {
+    let stall = Stall {
+        since,
+        awaits,
+        what: "Commit".to_owned(),
+    };
+    Standing {
+        stall: Some(stall),
+        ..serving()
+    }
+}
+
+#[test]
+fn one_that_answers_and_writes_nothing_is_dead_after_the_unreachable_time() {
+    let health = [writable(server(A)), server(B)];
+    let verdict = |since| judge_active(&stalled(Awaits::Server, since), &health, &RULES, *NOW);
+    assert!(matches!(verdict(ago(4900)), Some(Verdict::Suspect { until, .. }) if until == Some(ahead(100))));
+    assert!(matches!(verdict(ago(5000)), Some(Verdict::Dead { .. })));
+    let intent = decide(&stalled(Awaits::Server, ago(5000)), &health, &RULES, *NOW);
+    assert!(matches!(intent, Intent::FailOver { to: B, .. }), "{intent:?}");
+}
+
+#[test]
+fn commits_that_wait_for_a_standby_that_hears_nothing_wait_for_the_hang_time() {
+    let health = [writable(server(A)), server(B)];
+    let intent = |standing: &Standing| decide(standing, &health, &RULES, *NOW);
+    assert_eq!(intent(&stalled(Awaits::Receipt, ago(1900))), Intent::Wait(None));
+    let late = stalled(Awaits::Receipt, ago(2000));
+    assert_eq!(intent(&late), Intent::GoAlone(A));
+    // Its receiver still takes itself for connected, and has heard something last 100 ms ago.
+    let mut alone = Standing {
+        alone: Some(true),
+        alone_since: Some(ago(50)),
+        stall: None,
+        ..late
+    };
+    assert_eq!(intent(&alone), Intent::Wait(None));
+    alone.alone_since = Some(ago(150));
+    assert_eq!(intent(&alone), Intent::Together(A));
+}
+
 fn serving() -> Standing {
     Standing {
         epoch: 1,
@@ -471,6 +513,16 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
             on(|s| s.last_failover = Some(ago(10_000))),
             RULES,
         ),
+        (
+            "serving, its commits wait for a receipt",
+            stalled(Awaits::Receipt, ago(4000)),
+            RULES,
+        ),
+        (
+            "serving, it writes nothing",
+            stalled(Awaits::Server, ago(9000)),
+            RULES,
+        ),
         ("b was away", on(|s| s.away = Some(B)), RULES),
         (
             "b was away, commits wait for nobody",
@@ -532,10 +584,7 @@ fn sights(id: ServerId) -> Vec<(&'static str, Health)> {
 fn named(intent: &Intent, standing: &Standing, health: &[Health], rules: &Rules) -> String {
     let name = |id: &ServerId| ["a", "b"][id.0];
     match intent {
-        Intent::Wait(_) => match standing
-            .active
-            .map(|_| judge(&health[0], &health[1], rules, *NOW))
-        {
+        Intent::Wait(_) => match judge_active(standing, health, rules, *NOW) {
             None | Some(Verdict::Alive) => "wait".to_owned(),
             Some(Verdict::Suspect { .. }) => "suspect".to_owned(),
             Some(Verdict::Dead { .. }) => "dead, wait".to_owned(),

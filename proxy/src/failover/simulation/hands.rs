@@ -9,6 +9,7 @@ use super::world::{Answer, Ask, Event, World, name, stream};
 use crate::failover::events::{Event as Told, Kind};
 use crate::failover::hands::{Acknowledged, Hands, Trouble};
 use crate::failover::journal::Entry;
+use crate::failover::pulse::Stall;
 use crate::topology::ServerId;
 use crate::topology::derive::Decided;
 use crate::topology::gtid::Stream;
@@ -173,7 +174,7 @@ impl Hands for Reach {
         Ok(())
     }
 
-    async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
         self.risk();
         let mut world = self.world();
         if world.killed {
@@ -193,7 +194,7 @@ impl Hands for Reach {
         }
     }
 
-    async fn recorded(&self) -> Option<Entry> {
+    fn recorded(&self) -> Option<Entry> {
         Some(self.world().journal.clone())
     }
 
@@ -233,5 +234,9 @@ impl Hands for Reach {
 
     fn is_writing(&self) -> bool {
         self.world().is_writing()
+    }
+
+    fn stalled(&self) -> Option<Stall> {
+        self.world().stalled()
     }
 }

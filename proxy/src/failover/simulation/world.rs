@@ -11,6 +11,7 @@ use super::dice::Dice;
 use super::faults::Fault;
 use super::server::{Commit, Connection, Process, Server};
 use crate::failover::journal::Entry;
+use crate::failover::pulse::{Awaits, Stall};
 use crate::monitor::health::{Health, History, State};
 use crate::monitor::observation::{Link, Observation, ProbeError, Receiver, Seen};
 use crate::topology::derive::{Decided, is_open};
@@ -93,6 +94,7 @@ pub(super) enum Answer {
 }
 
 pub(super) struct Call {
+    begun: Time,
     server: usize,
     ask: Ask,
     by: By,
@@ -305,6 +307,7 @@ impl World {
     fn send(&mut self, server: usize, ask: Ask, by: By) -> usize {
         let index = self.calls.len();
         self.calls.push(Call {
+            begun: self.now,
             server,
             ask,
             by,
@@ -878,6 +881,19 @@ impl World {
         let active = self.proxy.mark.map(|(server, _)| server);
         let mut waiting = self.clients.iter().flatten();
         waiting.any(|&call| Some(self.calls[call].server) == active)
+    }
+
+    /// What a write and a look on the active master would find, if Tandem reaches it.
+    pub(super) fn stalled(&self) -> Option<Stall> {
+        let active = self.active()?;
+        let server = &self.servers[active];
+        let is_reached = server.runs() && !self.cut[PROXY][active] && !self.cut[active][PROXY];
+        let &(_, call) = server.waiting.front().filter(|_| is_reached)?;
+        Some(Stall {
+            since: self.at(self.calls[call].begun),
+            awaits: Awaits::Receipt,
+            what: String::new(),
+        })
     }
 
     fn client(&mut self, client: usize) {

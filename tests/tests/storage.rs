@@ -1,0 +1,171 @@
+//! An active master that answers and does not write: its disk is full, or somebody holds a lock for a backup.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
+use tandem_tests::ledger::{self, Load, Manner};
+use tandem_tests::pair::{Pair, Server};
+use tandem_tests::{Cluster, Setup};
+
+const WITHIN: Duration = Duration::from_secs(40);
+
+/// What a server's data need and some room beside it, in MiB.
+const DISK: u32 = 700;
+
+/// A disk of its own under a folder, taken away when dropped. Needs the right to mount.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    /// Moves a stopped server's data there.
+    fn under(server: &Server) -> Self {
+        let at = server.directory().join("data");
+        let aside = server.directory().join("aside");
+        std::fs::rename(&at, &aside).expect("moved aside");
+        std::fs::create_dir(&at).expect("a folder");
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK}m"), "tmpfs"])
+            .arg(&at));
+        run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&at));
+        let owner = Command::new("chown")
+            .arg("--reference")
+            .arg(&aside)
+            .arg(&at)
+            .status();
+        assert!(owner.expect("chown runs").success());
+        Self { at }
+    }
+
+    /// Leaves no room.
+    fn fill(&self) -> PathBuf {
+        let file = self.at.join("filler");
+        // Ends with an error when nothing more goes in.
+        let _ = Command::new("dd")
+            .args(["if=/dev/zero", "bs=64k"])
+            .arg(format!("of={}", file.display()))
+            .output();
+        let _ = Command::new("dd")
+            .args(["if=/dev/zero", "bs=512", "oflag=append", "conv=notrunc"])
+            .arg(format!("of={}", file.display()))
+            .output();
+        file
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the command can be started");
+    assert!(
+        output.status.success(),
+        "{command:?} (as root?): {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+async fn events(cluster: &Cluster) -> String {
+    let mut admin = cluster.admin().await;
+    let rows: Vec<Row> = admin.query("SHOW EVENTS").await.expect("SHOW EVENTS");
+    let lines = rows.into_iter().map(|row| {
+        let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
+        cells.join(" | ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Waits until an event has these words.
+async fn wait_event(cluster: &Cluster, words: &str) {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let events = events(cluster).await;
+        if events.contains(words) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "no {words:?} within {WITHIN:?}:\n{events}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn prepare(cluster: &Cluster) {
+    let mut conn = cluster.client().await;
+    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    cluster.wait_replicated().await;
+}
+
+/// Its place is taken by the standby, which has everything that was acknowledged.
+#[tokio::test]
+async fn a_master_whose_disk_is_full_is_replaced() {
+    let setup = Setup::with_failover();
+    let pair = Pair::start(&setup.pair).await.expect("a pair");
+    pair.a().stop().await.expect("stopped");
+    let disk = Disk::under(pair.a());
+    pair.a().restart().await.expect("started on its own disk");
+    let cluster = Cluster::over(pair, "", |_| {}).await;
+    prepare(&cluster).await;
+    wait_event(&cluster, "rejoined").await;
+    let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let filler = disk.fill();
+    wait_event(&cluster, "promoted").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut conn = cluster.direct(cluster.b()).await;
+    let report = load.settle(&mut conn).await;
+    println!("{}\n{report}", events(&cluster).await);
+    for error in &report.errors {
+        println!("    {error}");
+    }
+    assert!(
+        report.writes > 0 && report.missing.is_empty() && report.doubled.is_empty(),
+        "{report}"
+    );
+    assert_eq!(report.stale, 0, "{report}");
+    remove(&filler);
+}
+
+/// A lock is no death, however long it is held: nothing is decided, and writes go on when it is given back.
+#[tokio::test]
+async fn a_master_that_is_locked_for_a_backup_is_not_replaced() {
+    let cluster = Cluster::start(Setup::with_failover()).await;
+    prepare(&cluster).await;
+    wait_event(&cluster, "rejoined").await;
+    let load = Load::start(&cluster.opts(Some("shop")), &[Manner::ALL[0]], 2);
+    let mut backup = cluster.a().connect().await.expect("connected");
+    backup
+        .query_drop("FLUSH TABLES WITH READ LOCK")
+        .await
+        .expect("locked");
+    // Longer than failover.unreachable_time.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    backup.query_drop("UNLOCK TABLES").await.expect("unlocked");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut conn = cluster.direct(cluster.a()).await;
+    let report = load.settle(&mut conn).await;
+    let events = events(&cluster).await;
+    assert!(
+        !events.contains("promoted") && !events.contains("suspected"),
+        "{events}"
+    );
+    assert!(
+        report.errors.is_empty() && report.missing.is_empty(),
+        "{report} {:?}",
+        report.errors
+    );
+}
+
+fn remove(file: &Path) {
+    // So that the server can be stopped.
+    std::fs::remove_file(file).expect("removed");
+}
