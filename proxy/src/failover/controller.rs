@@ -140,7 +140,7 @@ impl<H: Hands> Controller<H> {
             Intent::Adopt(server) => self.adopt(server).await,
             Intent::Open(server) => self.open(server).await,
             Intent::Guard(server) => self.guard(server).await,
-            Intent::Withdraw => self.withdraw(),
+            Intent::Withdraw => self.withdraw().await,
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
             Intent::Together(server) => self.go_together(server).await,
@@ -244,7 +244,7 @@ impl<H: Hands> Controller<H> {
         });
     }
 
-    fn record(
+    async fn record(
         &mut self,
         epoch: u64,
         active: Option<ServerId>,
@@ -258,8 +258,8 @@ impl<H: Hands> Controller<H> {
             needed: self.standing.needed.filter(|_| promoting.is_some()),
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
-        let recorded = self.hands.record(&entry(epoch, active, promoting));
-        if recorded.is_err() && self.hands.recorded() != Some(before) {
+        let recorded = self.hands.record(&entry(epoch, active, promoting)).await;
+        if recorded.is_err() && self.hands.recorded().await != Some(before) {
             self.standing.unrecorded = true;
             self.publish(false);
         }

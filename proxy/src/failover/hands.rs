@@ -86,9 +86,9 @@ pub trait Hands: Send + Sync + 'static {
     ///
     /// # Errors
     /// When that is not certain.
-    fn record(&self, entry: &Entry) -> Result<(), Trouble>;
+    fn record(&self, entry: &Entry) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// What the journal says, if it can be read: after a failure of [`Self::record`] it may be either.
-    fn recorded(&self) -> Option<Entry>;
+    fn recorded(&self) -> impl Future<Output = Option<Entry>> + Send;
     fn publish(&self, decided: Decided);
     fn tell(&self, event: Event);
     /// Has both servers asked at once.
@@ -456,12 +456,12 @@ impl Hands for Sql {
         }
     }
 
-    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+    async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
         let recorded = self.journal.record(entry);
         recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
     }
 
-    fn recorded(&self) -> Option<Entry> {
+    async fn recorded(&self) -> Option<Entry> {
         self.journal.read().ok()
     }
 

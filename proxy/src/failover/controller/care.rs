@@ -15,6 +15,7 @@ impl<H: Hands> Controller<H> {
         let semi_sync = within(&self.hands, ACT, self.hands.semi_sync(server)).await;
         self.standing.semi_sync = semi_sync.map_err(|trouble| (server, trouble))? == Some(true);
         self.record(self.standing.epoch + 1, Some(server), None)
+            .await
             .map_err(|trouble| (server, trouble))?;
         self.standing.away = server.other(self.names.len());
         self.tell(Kind::Adopted, server, "it is the active master from now on", None);
@@ -23,7 +24,7 @@ impl<H: Hands> Controller<H> {
     }
 
     pub(super) async fn open(&mut self, server: ServerId) -> Done {
-        self.withdraw()?;
+        self.withdraw().await?;
         // A server that was started may receive by itself what the other has committed and nobody was told of. What it has
         // received is applied first; if that can't be, its applier does not run, and `rejoin` starts it or says why not.
         let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
@@ -40,12 +41,12 @@ impl<H: Hands> Controller<H> {
     }
 
     /// What was begun in the active master's absence has not happened.
-    pub(super) fn withdraw(&mut self) -> Done {
+    pub(super) async fn withdraw(&mut self) -> Done {
         if self.standing.promoting.is_none() && !self.standing.unrecorded {
             return Ok(());
         }
         let active = self.standing.active;
-        let recorded = self.record(self.standing.epoch, active, None);
+        let recorded = self.record(self.standing.epoch, active, None).await;
         recorded.map_err(|trouble| (active.unwrap_or(ServerId(0)), trouble))?;
         self.publish(false);
         Ok(())

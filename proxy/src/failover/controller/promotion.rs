@@ -42,7 +42,7 @@ impl<H: Hands> Controller<H> {
                 // The old one may come back, and then it must be replicated from again.
                 self.standing.away = Some(to);
                 // If this fails, it is done before anything else: until then nobody is active.
-                let _ = self.withdraw();
+                let _ = self.withdraw().await;
                 self.publish(false);
                 self.tell(
                     Kind::FailoverStopped,
@@ -59,7 +59,7 @@ impl<H: Hands> Controller<H> {
     pub(super) async fn promote_instead(&mut self, from: ServerId, to: ServerId) -> Result<(), Trouble> {
         // Of a restarted Tandem that carries on, the one before has known it.
         self.standing.needed = self.hands.acknowledged().or(self.standing.needed);
-        self.record(self.standing.epoch, Some(from), Some(to))?;
+        self.record(self.standing.epoch, Some(from), Some(to)).await?;
         self.give_up(from);
         let begun = self.hands.now();
         let (fenced, stopped) = tokio::join!(
@@ -136,7 +136,7 @@ impl<H: Hands> Controller<H> {
 
     /// The point of no return: from the record on, it is the active master.
     pub(super) async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
-        self.record(self.standing.epoch + 1, Some(to), None)?;
+        self.record(self.standing.epoch + 1, Some(to), None).await?;
         self.standing.seen = false;
         self.standing.alone = None;
         self.standing.quarantined = None;

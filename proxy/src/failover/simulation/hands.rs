@@ -174,7 +174,7 @@ impl Hands for Reach {
         Ok(())
     }
 
-    fn record(&self, entry: &Entry) -> Result<(), Trouble> {
+    async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
         self.risk();
         let mut world = self.world();
         if world.killed {
@@ -194,7 +194,7 @@ impl Hands for Reach {
         }
     }
 
-    fn recorded(&self) -> Option<Entry> {
+    async fn recorded(&self) -> Option<Entry> {
         Some(self.world().journal.clone())
     }
 
