@@ -11,7 +11,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, Header};
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw, command};
-use tandem_tests::{Cluster, Flavor, Setup, external, memory_mib};
+use tandem_tests::{Cluster, Flavor, Setup, external, memory_mib, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
@@ -210,6 +210,36 @@ async fn a_large_file_is_not_held() {
     assert_eq!(done[0].1[0], 0, "{}", String::from_utf8_lossy(&done[0].1));
     assert_eq!(raw.value("SELECT COUNT(*) FROM big").await, ROWS.to_string());
     assert!(grown < 45, "{grown} MiB for a file of {} MiB", (ROWS * 198) >> 20);
+}
+
+/// What may ask for a file, and doesn't, is asked elsewhere like any other read: the standby's word that there is no such
+/// table is not the last.
+#[tokio::test]
+async fn what_could_have_asked_for_a_file_is_asked_elsewhere() {
+    let cluster = cluster().await;
+    let before = cluster.counter("retries").await;
+    let mut raw = session().await;
+    wait_until("the standby was asked first", WITHIN, || async {
+        let mut raw = session().await;
+        raw.command(3, b"SELECT * FROM nowhere; SELECT 1").await;
+        assert_eq!(raw.error().await, Some(1146));
+        assert_eq!(raw.value("SELECT 42").await, "42");
+        cluster.counter("retries").await > before
+    })
+    .await;
+    // So is one that finds what it names.
+    let mut active = cluster.direct(cluster.a()).await;
+    for statement in [
+        "SET SESSION sql_log_bin = 0",
+        "CREATE TABLE test_infile.here (v INT)",
+        "INSERT INTO test_infile.here VALUES (5)",
+    ] {
+        active.query_drop(statement).await.expect(statement);
+    }
+    for _ in 0..20 {
+        let reply = raw.ask(3, b"SELECT v FROM here; SELECT 1", Expect::Query).await;
+        assert!(reply.iter().any(|(_, payload)| payload == b"\x015"), "{reply:?}");
+    }
 }
 
 /// A client that goes away in mid-file leaves nothing: no row, no lock, no connection.

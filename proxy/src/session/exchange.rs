@@ -66,9 +66,7 @@ impl Session {
         let may_ask_file =
             may_load(work.facts.kind) && connection.key.flags.contains(Capabilities::LOCAL_FILES);
         if may_ask_file {
-            // What follows in the inbox may be the file. Such a statement is sent once and never asked elsewhere.
-            self.client.inbox.consume(work.command.head);
-            work.command.head = 0;
+            learned.before_file = work.command.head;
         }
         let mut manner = Manner {
             expect: work.expect,
@@ -103,7 +101,12 @@ impl Session {
         }
         loop {
             let (handle, client) = (&self.handle, &mut self.client);
-            let carried = carry(handle, client, connection, manner, learned, forwarded).await?;
+            let carried = carry(handle, client, connection, manner, learned, forwarded).await;
+            if may_ask_file {
+                // Until a file is asked for, it may have to be sent again.
+                work.command.head = learned.before_file;
+            }
+            let carried = carried?;
             let lost = learned
                 .error
                 .is_some_and(|code| manner.withhold[1].contains(&code));

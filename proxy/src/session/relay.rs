@@ -139,6 +139,8 @@ pub(crate) struct Learned {
     pub(crate) error: Option<u16>,
     /// The server waits for a file of the client; its first packet must have this number.
     pub(crate) wants_file: Option<u8>,
+    /// Bytes of the command that stand before a file in what the client has sent: none once one was asked for.
+    pub(crate) before_file: usize,
     /// Bytes of such files.
     pub(crate) uploaded: u64,
     /// The sum of what the client was told, where the statement is kept for being played again.
@@ -271,6 +273,7 @@ pub(crate) async fn carry(
             connection.inbox.consume(ready);
         }
         if let Some(seq) = learned.wants_file.take() {
+            client.inbox.consume(std::mem::take(&mut learned.before_file));
             match carry_file(handle, client, connection, seq).await {
                 Ok(size) => learned.uploaded += size,
                 Err(error) => {
