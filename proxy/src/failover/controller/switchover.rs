@@ -11,7 +11,7 @@ use crate::failover::judge::{Rules, Standing, Verdict, obstacles, pair};
 use crate::topology::ServerId;
 
 /// So long are writes held to let the standby come closer, and so long they go on in between.
-const MOMENT: Duration = Duration::from_millis(60);
+const MOMENT: Duration = Duration::from_millis(35);
 const BREATH: Duration = Duration::from_millis(2);
 
 /// After so many the moments are twice as long.
