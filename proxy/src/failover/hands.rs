@@ -12,20 +12,24 @@
 //! ```
 //! The last is for [`super::pulse`].
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Row};
+use mysql_async::{Conn, Error, Row, Value};
+use tandem_protocol::handshake::connect::Protection;
 use tokio::sync::watch;
 
-use super::events::{Event, Events, shell};
+use super::events::{Event, Events, Kind, shell};
 use super::journal::{Entry, Journal};
 use super::pulse::Stall;
 use crate::config::{Config, Failover};
 use crate::monitor::applied;
 use crate::monitor::door::Door;
 use crate::monitor::{Monitor, Signals};
+use crate::net::address::Endpoint;
+use crate::net::tls;
 use crate::topology::derive::{Authority, Decided};
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::mark::Mark;
@@ -55,8 +59,9 @@ pub trait Hands: Send + Sync + 'static {
     /// Sets it, if it is not so already.
     fn set_semi_sync(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
     fn stop_receiving(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
-    /// Both threads.
-    fn replicate(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Both threads; where nothing is set up, it is.
+    fn replicate(&self, server: ServerId, from: ServerId)
+    -> impl Future<Output = Result<(), Trouble>> + Send;
     /// Has all applied that was received, and ends applying: what it has then is final. False if it takes longer.
     fn finish_applying(
         &self,
@@ -112,7 +117,8 @@ const ENDING_LOOKS: usize = 100;
 pub struct Sql {
     doors: Vec<Server>,
     command: Option<String>,
-    user: String,
+    /// The account.
+    login: crate::config::Monitor,
     topology: Shared,
     signals: Signals,
     authority: watch::Sender<Authority>,
@@ -125,7 +131,9 @@ pub struct Sql {
 
 struct Server {
     name: String,
-    address: String,
+    address: Endpoint,
+    /// It is not to be reached without TLS.
+    encrypts: bool,
     door: Door,
     /// One that failed in any way is not used again.
     conn: tokio::sync::Mutex<Option<Conn>>,
@@ -143,14 +151,15 @@ impl Sql {
     ) -> Self {
         let servers = config.servers.iter().map(|server| Server {
             name: server.name.clone(),
-            address: server.address.to_string(),
+            address: server.address.clone(),
+            encrypts: tls::protection(config.server_tls.mode, &server.address) == Protection::Required,
             door: Door::new(server, config),
             conn: tokio::sync::Mutex::default(),
         });
         Self {
             doors: servers.collect(),
             command: settings.fence_command.clone(),
-            user: config.monitor.user.clone(),
+            login: config.monitor.clone(),
             topology: monitor.topology(),
             signals: monitor.signals(),
             authority,
@@ -173,23 +182,36 @@ impl Sql {
     }
 
     async fn ask(&self, server: ServerId, statement: &str) -> Result<Vec<Row>, Trouble> {
+        let asked = self.ask_quietly(server, statement).await;
+        asked.map_err(|trouble| format!("{statement}: {trouble}"))
+    }
+
+    /// An error does not repeat the statement.
+    async fn ask_quietly(&self, server: ServerId, statement: &str) -> Result<Vec<Row>, Trouble> {
         let server = &self.doors[server.0];
         let mut kept = server.conn.lock().await;
-        let mut conn = match kept.take() {
-            Some(conn) => conn,
-            None => server.open().await.map_err(|error| server.trouble(&error))?,
+        let answer = match kept.take() {
+            Some(mut conn) => match conn.query(statement).await {
+                // The server may have been started anew since. All that is asked and set here may be twice.
+                Err(error) if !matches!(error, Error::Server(_)) => None,
+                answer => Some((answer, conn)),
+            },
+            None => None,
         };
-        match conn.query(statement).await {
-            Ok(rows) => {
-                *kept = Some(conn);
-                Ok(rows)
+        let (answer, conn) = match answer {
+            Some(answered) => answered,
+            None => {
+                let mut conn = server.open().await.map_err(|error| server.trouble(&error))?;
+                (conn.query(statement).await, conn)
             }
-            Err(Error::Server(error)) => {
-                *kept = Some(conn);
-                Err(format!("{statement}: {} ({})", error.message, error.code))
-            }
-            Err(error) => Err(server.trouble(&error)),
+        };
+        if matches!(answer, Ok(_) | Err(Error::Server(_))) {
+            *kept = Some(conn);
         }
+        answer.map_err(|error| match error {
+            Error::Server(error) => format!("{} ({})", error.message, error.code),
+            error => server.trouble(&error),
+        })
     }
 
     async fn run(&self, server: ServerId, statement: &str) -> Result<(), Trouble> {
@@ -220,14 +242,46 @@ impl Sql {
 
     /// The state of the channel by which it receives.
     async fn link(&self, server: ServerId) -> Result<Row, Trouble> {
+        let rows = self.links(server).await?;
+        rows.into_iter().next().ok_or_else(|| {
+            "it is not set up to replicate from anybody (CHANGE MASTER, CHANGE REPLICATION SOURCE)".to_owned()
+        })
+    }
+
+    async fn links(&self, server: ServerId) -> Result<Vec<Row>, Trouble> {
         let question = match self.flavor() {
             Flavor::MariaDb => "SHOW ALL SLAVES STATUS",
             Flavor::MySql => "SHOW REPLICA STATUS",
         };
-        let rows = self.ask(server, question).await?;
-        rows.into_iter().next().ok_or_else(|| {
-            "it is not set up to replicate from anybody (CHANGE MASTER, CHANGE REPLICATION SOURCE)".to_owned()
-        })
+        self.ask(server, question).await
+    }
+
+    /// Has a server that replicates from nobody replicate by GTID, as Tandem's own account.
+    async fn set_up(&self, server: ServerId, from: ServerId) -> Result<(), Trouble> {
+        let source = &self.doors[from.0];
+        let Endpoint::Tcp(address) = &source.address else {
+            return Err(format!(
+                "it is not set up to replicate, and Tandem can't do that for it, since it knows {} by a socket only: CHANGE MASTER, \
+                 CHANGE REPLICATION SOURCE",
+                source.name
+            ));
+        };
+        let quoted = |text: &str| Value::from(text).as_sql(false);
+        let login = (quoted(&self.login.user), quoted(self.login.password.reveal()));
+        let statement = set_up(self.flavor(), *address, login, source.encrypts);
+        // The statement is in no error: it has the password.
+        self.ask_quietly(server, &statement).await?;
+        self.tell(Event {
+            at: SystemTime::now(),
+            kind: Kind::SetUp,
+            server: self.doors[server.0].name.clone(),
+            detail: format!(
+                "it replicated from nobody, and does now from {} at {address}",
+                source.name
+            ),
+            took: None,
+        });
+        Ok(())
     }
 
     fn current_mark(&self) -> Option<Arc<Mark>> {
@@ -242,13 +296,30 @@ impl Sql {
 impl Server {
     async fn open(&self) -> Result<Conn, Error> {
         let mut conn = self.door.open().await?;
-        // SET GLOBAL read_only waits for others' locks.
-        conn.query_drop("SET SESSION lock_wait_timeout=2").await?;
+        // SET GLOBAL read_only waits for others' locks. A backslash in a password is written as two.
+        conn.query_drop("SET SESSION lock_wait_timeout=2, sql_mode=''")
+            .await?;
         Ok(conn)
     }
 
     fn trouble(&self, error: &Error) -> Trouble {
         format!("server {}: {error}", self.name)
+    }
+}
+
+/// `login` is in quotes, a user and a password.
+fn set_up(flavor: Flavor, source: SocketAddr, login: (String, String), encrypts: bool) -> String {
+    let (host, port, (user, password), ssl) = (source.ip(), source.port(), login, u8::from(encrypts));
+    match flavor {
+        Flavor::MariaDb => format!(
+            "CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, MASTER_USER={user}, MASTER_PASSWORD={password}, \
+             MASTER_SSL={ssl}, MASTER_USE_GTID=slave_pos"
+        ),
+        // Without TLS, its login asks for the source's key.
+        Flavor::MySql => format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{host}', SOURCE_PORT={port}, SOURCE_USER={user}, SOURCE_PASSWORD={password}, \
+             SOURCE_SSL={ssl}, GET_SOURCE_PUBLIC_KEY=1, SOURCE_AUTO_POSITION=1"
+        ),
     }
 }
 
@@ -287,7 +358,7 @@ impl Hands for Sql {
 
     async fn end_sessions(&self, server: ServerId) -> Result<(), Trouble> {
         let is_foreign = |user: &str, command: &str| {
-            let own = user == self.user || user.starts_with("system user") || user == "event_scheduler";
+            let own = user == self.login.user || user.starts_with("system user") || user == "event_scheduler";
             !own && !command.starts_with("Binlog Dump") && command != "Daemon"
         };
         self.end(server, is_foreign).await
@@ -329,7 +400,10 @@ impl Hands for Sql {
         self.run(server, &statement).await
     }
 
-    async fn replicate(&self, server: ServerId) -> Result<(), Trouble> {
+    async fn replicate(&self, server: ServerId, from: ServerId) -> Result<(), Trouble> {
+        if self.links(server).await?.is_empty() {
+            self.set_up(server, from).await?;
+        }
         let link = self.link(server).await?;
         let statement = match self.flavor() {
             Flavor::MariaDb => format!("START SLAVE '{}'", column(&link, "Connection_name")),
@@ -446,7 +520,7 @@ impl Hands for Sql {
         let server = &self.doors[server.0];
         let status = shell(command)
             .env("TANDEM_SERVER", &server.name)
-            .env("TANDEM_ADDRESS", &server.address)
+            .env("TANDEM_ADDRESS", server.address.to_string())
             .status()
             .await;
         match status {
@@ -522,7 +596,20 @@ fn surplus(mine: &str, theirs: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::surplus;
+    use super::*;
+
+    #[test]
+    fn replication_is_set_up_as_tandem_s_own_account() {
+        let source = "[::1]:3307".parse().unwrap();
+        let login = || ("'tandem'".to_owned(), "'it\\'s'".to_owned());
+        assert_eq!(
+            set_up(Flavor::MariaDb, source, login(), false),
+            "CHANGE MASTER TO MASTER_HOST='::1', MASTER_PORT=3307, MASTER_USER='tandem', MASTER_PASSWORD='it\\'s', MASTER_SSL=0, \
+             MASTER_USE_GTID=slave_pos"
+        );
+        let on_mysql = set_up(Flavor::MySql, source, login(), true);
+        assert!(on_mysql.contains("SOURCE_SSL=1") && on_mysql.ends_with("SOURCE_AUTO_POSITION=1"));
+    }
 
     #[test]
     fn what_only_one_has_is_named() {

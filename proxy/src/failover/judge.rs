@@ -236,6 +236,11 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
                 let error = link.error.as_deref().unwrap_or("it was stopped");
                 no(&format!("the standby's applier does not run: {error}"));
             }
+            Some(Link {
+                receiver: Receiver::Stopped,
+                error: Some(error),
+                ..
+            }) if is_fresh(from, now) => no(&format!("the standby's receiver has stopped: {error}")),
             Some(_) => {}
         }
     }
@@ -331,7 +336,8 @@ fn accompany(
     let is_stopped = [link, link_to(master, standby)]
         .into_iter()
         .flatten()
-        .any(|link| link.error.is_none() && link.receiver == Receiver::Stopped);
+        .any(|link| link.error.is_none() && link.receiver == Receiver::Stopped)
+        || [master, standby].into_iter().any(replicates_from_nobody);
     let is_repaired = standing.look_again.is_none_or(|at| at <= now);
     match standing.quarantined {
         None if standing.away.is_some() || is_stopped && !standing.paused => return Intent::Rejoin(other),
@@ -444,6 +450,11 @@ fn is_fresh(health: &Health, now: Instant) -> bool {
 fn link_to<'a>(standby: &'a Health, active: &Health) -> Option<&'a Link> {
     let known = active.answer.as_ref().map(|answer| answer.seen.server_id);
     standby.answer.as_ref()?.seen.link_from(known)
+}
+
+fn replicates_from_nobody(server: &Health) -> bool {
+    let answer = server.answer.as_ref();
+    answer.is_some_and(|answer| answer.seen.links.is_empty())
 }
 
 fn heard(standby: &Health, active: &Health) -> Option<Instant> {

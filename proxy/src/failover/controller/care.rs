@@ -109,10 +109,10 @@ impl<H: Hands> Controller<H> {
             }
             return Ok(());
         }
-        within(&self.hands, ACT, self.hands.replicate(server))
+        within(&self.hands, ACT, self.hands.replicate(server, active))
             .await
             .map_err(fail)?;
-        within(&self.hands, ACT, self.hands.replicate(active))
+        within(&self.hands, ACT, self.hands.replicate(active, server))
             .await
             .map_err(fail)?;
         self.standing.away = None;

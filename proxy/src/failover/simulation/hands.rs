@@ -115,7 +115,7 @@ impl Hands for Reach {
         self.ask(server.0, Ask::StopReceiving).await.map(drop)
     }
 
-    async fn replicate(&self, server: ServerId) -> Result<(), Trouble> {
+    async fn replicate(&self, server: ServerId, _from: ServerId) -> Result<(), Trouble> {
         self.ask(server.0, Ask::Replicate).await.map(drop)
     }
 

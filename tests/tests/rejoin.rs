@@ -1,0 +1,164 @@
+//! A server that comes back other than it went: without replication, under other numbers, after so long that what it lacks is
+//! gone.
+
+use std::time::Duration;
+
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
+use tandem::topology::Flavor;
+use tandem_tests::pair::Server;
+use tandem_tests::{Cluster, Setup, wait_until};
+
+const WITHIN: Duration = Duration::from_secs(40);
+
+async fn cluster() -> Cluster {
+    let cluster = Cluster::start(Setup::with_failover()).await;
+    let mut conn = cluster.client().await;
+    for statement in ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    wait_whole(&cluster).await;
+    cluster
+}
+
+/// The rows of a SHOW on the admin port, a line each.
+async fn show(cluster: &Cluster, what: &str) -> String {
+    let mut admin = cluster.admin().await;
+    let rows: Vec<Row> = admin.query(format!("SHOW {what}")).await.expect(what);
+    let lines = rows.into_iter().map(|row| {
+        let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
+        cells.join(" | ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Both directions run, and the other server could take over now.
+async fn wait_whole(cluster: &Cluster) {
+    wait_until("the pair is whole", WITHIN, async || {
+        let servers = show(cluster, "SERVERS").await;
+        let rows: Vec<&str> = servers.lines().collect();
+        let replicate = rows.len() == 2 && rows.iter().all(|row| row.matches("'yes'").count() >= 2);
+        replicate
+            && servers.contains("'standby'")
+            && show(cluster, "FAILOVER")
+                .await
+                .contains("'could_fail_over' | 'yes'")
+    })
+    .await;
+}
+
+async fn run(server: &Server, statements: &[&str]) {
+    let mut conn = server.connect().await.expect("connected");
+    for statement in statements {
+        conn.query_drop(*statement).await.expect(*statement);
+    }
+}
+
+/// What is written arrives at the other server, in both directions.
+async fn is_replicated(cluster: &Cluster, first_id: u32) {
+    for (id, to) in [(first_id, "b"), (first_id + 1, "a")] {
+        let mut conn = cluster.client().await;
+        conn.query_drop(format!("INSERT INTO shop.t VALUES ({id})"))
+            .await
+            .expect("a write");
+        cluster.wait_replicated().await;
+        wait_until("a switchover", WITHIN, async || {
+            let mut admin = cluster.admin().await;
+            admin.query_drop(format!("SWITCHOVER TO {to}")).await.is_ok()
+        })
+        .await;
+        wait_whole(cluster).await;
+    }
+    cluster.wait_replicated().await;
+}
+
+#[tokio::test]
+async fn a_server_that_replicates_from_nobody_is_set_up() {
+    let cluster = cluster().await;
+    let forget: &[&str] = match cluster.a().engine().flavor() {
+        Flavor::MariaDb => &["STOP SLAVE", "RESET SLAVE ALL"],
+        Flavor::MySql => &["STOP REPLICA", "RESET REPLICA ALL"],
+    };
+    // Else it starts again what was stopped.
+    let mut admin = cluster.admin().await;
+    admin.query_drop("PAUSE").await.expect("PAUSE");
+    for server in [cluster.a(), cluster.b()] {
+        run(server, forget).await;
+    }
+    admin.query_drop("RESUME").await.expect("RESUME");
+    wait_until("both are set up", WITHIN, async || {
+        let events = show(&cluster, "EVENTS").await;
+        events.matches("'set_up'").count() == 2
+    })
+    .await;
+    wait_whole(&cluster).await;
+    is_replicated(&cluster, 1).await;
+    cluster.stop().await;
+}
+
+/// As after it was made anew from a backup, by an operator who gave it a number of its own.
+#[tokio::test]
+async fn a_server_comes_back_under_another_number() {
+    let cluster = cluster().await;
+    let b = cluster.b();
+    b.stop().await.expect("stopped");
+    let file = b.directory().join("my.cnf");
+    let text = std::fs::read_to_string(&file).expect("its option file");
+    let changed = text.replace("server_id=2", "server_id=7");
+    assert_ne!(text, changed);
+    std::fs::write(&file, changed).expect("its option file");
+    let _ = std::fs::remove_file(b.directory().join("data/auto.cnf"));
+    b.restart().await.expect("started");
+    wait_until("it is let back in", WITHIN, async || {
+        show(&cluster, "EVENTS").await.matches("'rejoined' | 'b'").count() == 2
+    })
+    .await;
+    wait_whole(&cluster).await;
+    is_replicated(&cluster, 1).await;
+    cluster.stop().await;
+}
+
+/// It can't be caught up with any more: that is said, reads and writes go on, and nobody is promoted.
+#[tokio::test]
+async fn a_server_was_away_for_longer_than_binary_logs_are_kept() {
+    let cluster = cluster().await;
+    cluster.b().stop().await.expect("stopped");
+    let mut conn = cluster.client().await;
+    conn.query_drop("INSERT INTO shop.t VALUES (1)")
+        .await
+        .expect("a write");
+    run(cluster.a(), &["FLUSH BINARY LOGS"]).await;
+    conn.query_drop("INSERT INTO shop.t VALUES (2)")
+        .await
+        .expect("a write");
+    // A thread that still sends to the one that is gone holds them for a while.
+    wait_until("what b lacks is purged", WITHIN, async || {
+        let mut direct = cluster.a().connect().await.expect("connected");
+        let logs: Vec<Row> = direct.query("SHOW BINARY LOGS").await.expect("its logs");
+        let newest: String = logs.last().expect("a log").get("Log_name").expect("a name");
+        let purge = format!("PURGE BINARY LOGS TO '{newest}'");
+        direct.query_drop(&purge).await.expect(&purge);
+        logs.len() == 1
+    })
+    .await;
+    cluster.b().restart().await.expect("started");
+    wait_until("SHOW FAILOVER says why not", WITHIN, async || {
+        let status = show(&cluster, "FAILOVER").await;
+        status.contains("'could_fail_over' | 'no'") && status.contains("receiver has stopped")
+    })
+    .await;
+    conn.query_drop("INSERT INTO shop.t VALUES (3)")
+        .await
+        .expect("a write");
+    let rows: Option<u32> = conn
+        .query_first("SELECT COUNT(*) FROM shop.t")
+        .await
+        .expect("a read");
+    assert_eq!(rows, Some(3));
+    println!(
+        "{}\n{}",
+        show(&cluster, "FAILOVER").await,
+        show(&cluster, "EVENTS").await
+    );
+    cluster.stop().await;
+}
