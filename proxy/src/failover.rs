@@ -59,7 +59,13 @@ pub enum Command {
         timeout: Option<std::time::Duration>,
         /// Also when the active master is dead and the standby may lack what was acknowledged.
         force: bool,
+        /// Only says whether it could be done.
+        dry_run: bool,
     },
+    /// Takes a server out, for an operator's work on it; not the active one.
+    Drain(ServerId),
+    /// The work is done.
+    Open(ServerId),
     /// No automatic failover until `Resume`.
     Pause,
     Resume,

@@ -50,7 +50,7 @@ async fn wait_whole(cluster: &Cluster) {
 async fn run(server: &Server, statements: &[&str]) {
     let mut conn = server.connect().await.expect("connected");
     for statement in statements {
-        conn.query_drop(*statement).await.expect(*statement);
+        conn.query_drop(*statement).await.expect(statement);
     }
 }
 
@@ -160,5 +160,76 @@ async fn a_server_was_away_for_longer_than_binary_logs_are_kept() {
         show(&cluster, "FAILOVER").await,
         show(&cluster, "EVENTS").await
     );
+    cluster.stop().await;
+}
+
+/// What an operator does to a drained server is left as it is, over a restart of Tandem too, and nobody waits for it.
+#[tokio::test]
+async fn a_drained_server_is_the_operators_until_it_is_opened() {
+    let mut cluster = cluster().await;
+    let mut admin = cluster.admin().await;
+    let could: Option<String> = admin.query_first("SWITCHOVER DRY RUN").await.expect("a dry run");
+    assert_eq!(
+        could.as_deref(),
+        Some("b could become the active master now; nothing was changed")
+    );
+    let refused = admin.query_drop("DRAIN a").await.expect_err("the active master");
+    assert!(
+        refused.to_string().contains("SWITCHOVER before it is drained"),
+        "{refused}"
+    );
+    admin.query_drop("DRAIN b").await.expect("DRAIN b");
+    wait_until("commits wait for nobody", WITHIN, async || {
+        show(&cluster, "EVENTS").await.contains("waits_for_nobody")
+    })
+    .await;
+    let refused = admin
+        .query_drop("SWITCHOVER DRY RUN")
+        .await
+        .expect_err("b is drained");
+    assert!(
+        refused.to_string().contains("drained by an operator"),
+        "{refused}"
+    );
+    let stop: &[&str] = match cluster.b().engine().flavor() {
+        Flavor::MariaDb => &["STOP SLAVE", "SET GLOBAL read_only=0"],
+        Flavor::MySql => &["STOP REPLICA", "SET GLOBAL read_only=0"],
+    };
+    run(cluster.b(), stop).await;
+    drop(admin);
+    cluster.restart_proxy().await;
+    wait_until("a is active", WITHIN, async || {
+        show(&cluster, "SERVERS").await.contains("'active'")
+    })
+    .await;
+    let mut conn = cluster.client_in("shop").await;
+    let before = cluster.query_counts(cluster.b()).await;
+    for id in 1..20 {
+        conn.query_drop(format!("INSERT INTO t VALUES ({id})"))
+            .await
+            .expect("a write");
+        let _: Vec<u32> = conn.query("SELECT id FROM t").await.expect("a read");
+    }
+    assert_eq!(
+        cluster.query_counts(cluster.b()).await,
+        before,
+        "no read goes there"
+    );
+    let mut direct = cluster.b().connect().await.expect("connected");
+    let read_only: Option<u8> = direct
+        .query_first("SELECT @@GLOBAL.read_only")
+        .await
+        .expect("a variable");
+    assert_eq!(read_only, Some(0), "it is left alone");
+    cluster.admin().await.query_drop("OPEN b").await.expect("OPEN b");
+    wait_whole(&cluster).await;
+    cluster.wait_replicated().await;
+    // Its sessions were ended.
+    let mut direct = cluster.b().connect().await.expect("connected");
+    let read_only: Option<u8> = direct
+        .query_first("SELECT @@GLOBAL.read_only")
+        .await
+        .expect("a variable");
+    assert_eq!(read_only, Some(1));
     cluster.stop().await;
 }

@@ -19,6 +19,9 @@ pub(crate) enum Command {
     Events,
     /// To the server of this name, within seconds.
     Switchover(Switchover),
+    /// The server of this name.
+    Drain(String),
+    Open(String),
     Pause,
     Resume,
     /// The list of commands.
@@ -36,12 +39,13 @@ pub(crate) enum Command {
     Nothing,
 }
 
-/// `SWITCHOVER [TO name] [TIMEOUT seconds] [FORCE]`
+/// `SWITCHOVER [TO name] [TIMEOUT seconds] [FORCE] [DRY RUN]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Switchover {
     pub(crate) to: Option<String>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) force: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// One expression of a `SELECT` without tables.
@@ -76,15 +80,17 @@ pub(crate) enum Refusal {
     #[error("EXPLAIN ROUTE needs a statement, for instance EXPLAIN ROUTE SELECT 1")]
     NothingToExplain,
     #[error(
-        "SWITCHOVER is written SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE], with the server's name as SHOW SERVERS has it"
+        "SWITCHOVER is written SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE] [DRY RUN], with the server's name as SHOW SERVERS has it"
     )]
     NoSwitchover,
+    #[error("{0} needs the name of a server, as SHOW SERVERS has it")]
+    NoServer(&'static str),
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 14] = [
+pub(crate) const COMMANDS: [(&str, &str); 16] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -121,10 +127,15 @@ pub(crate) const COMMANDS: [(&str, &str); 14] = [
     ),
     ("KILL <id>", "End a session"),
     (
-        "SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE]",
+        "SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE] [DRY RUN]",
         "Make the other server the active master, without an error for anybody; FORCE: though the active one is dead and \
-         commits may be lost",
+         commits may be lost; DRY RUN: only say whether it could be done",
     ),
+    (
+        "DRAIN <server>",
+        "Take the standby out for work on it: no reads, no waiting for it, no promotion, nothing done to it",
+    ),
+    ("OPEN <server>", "Let it back in"),
     ("PAUSE", "No automatic failover until RESUME"),
     ("RESUME", "Automatic failover is possible again"),
 ];
@@ -156,6 +167,8 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         },
         "KILL" => return session_id(rest),
         "SWITCHOVER" => return switchover(rest),
+        "DRAIN" => return server(rest, "DRAIN").map(Command::Drain),
+        "OPEN" => return server(rest, "OPEN").map(Command::Open),
         "PAUSE" if ended(rest) => Some(Command::Pause),
         "RESUME" if ended(rest) => Some(Command::Resume),
         "HELP" => Some(Command::Commands),
@@ -219,6 +232,10 @@ fn session_id(text: &str) -> Result<Command, Refusal> {
     }
 }
 
+fn server(text: &str, verb: &'static str) -> Result<String, Refusal> {
+    name(text).ok_or(Refusal::NoServer(verb))
+}
+
 fn switchover(mut text: &str) -> Result<Command, Refusal> {
     let mut wanted = Switchover::default();
     while !ended(text) {
@@ -236,6 +253,9 @@ fn switchover(mut text: &str) -> Result<Command, Refusal> {
             text = rest;
         } else if let Some(rest) = expect(text, "FORCE") {
             wanted.force = true;
+            text = rest;
+        } else if let Some(rest) = expect(text, "DRY").and_then(|rest| expect(rest, "RUN")) {
+            wanted.dry_run = true;
             text = rest;
         } else {
             return Err(Refusal::NoSwitchover);
@@ -394,6 +414,17 @@ mod tests {
             ("SET AUTOCOMMIT = 0", Command::Nothing),
             ("set\nautocommit=1", Command::Nothing),
             ("COMMIT", Command::Nothing),
+            ("drain `b`;", Command::Drain("b".to_owned())),
+            ("OPEN b", Command::Open("b".to_owned())),
+            (
+                "switchover dry run to b force timeout 3",
+                Command::Switchover(Switchover {
+                    to: Some("b".to_owned()),
+                    timeout: Some(Duration::from_secs(3)),
+                    force: true,
+                    dry_run: true,
+                }),
+            ),
         ] {
             assert_eq!(parse(text), Ok(command), "{text}");
         }
@@ -457,6 +488,16 @@ mod tests {
         for text in ["KILL", "KILL x", "KILL 1 2", "KILL -1", "kill 4294967296"] {
             assert_eq!(parse(text), Err(Refusal::NoSessionId), "{text}");
         }
+        for text in [
+            "SWITCHOVER TO",
+            "SWITCHOVER DRY",
+            "SWITCHOVER TIMEOUT b",
+            "SWITCHOVER b",
+        ] {
+            assert_eq!(parse(text), Err(Refusal::NoSwitchover), "{text}");
+        }
+        assert_eq!(parse("DRAIN"), Err(Refusal::NoServer("DRAIN")));
+        assert_eq!(parse("OPEN a b"), Err(Refusal::NoServer("OPEN")));
         for text in [
             "SHOW",
             "SHOW SERVERS please",

@@ -21,6 +21,7 @@ use super::table::Table;
 use super::view::{DataPath, WorkerView};
 use crate::failover;
 use crate::topology;
+use crate::topology::ServerId;
 use crate::worker::kill::{Order, Outcome};
 
 /// A client that has not logged in after this time is disconnected.
@@ -146,6 +147,8 @@ impl Handler {
                 show::events(&events.unwrap_or_default(), SystemTime::now())
             }
             Command::Switchover(wanted) => return self.switch_over(wanted).await,
+            Command::Drain(name) => return self.order_for(&name, failover::Command::Drain).await,
+            Command::Open(name) => return self.order_for(&name, failover::Command::Open).await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
             Command::Commands => show::commands(),
@@ -162,26 +165,42 @@ impl Handler {
     }
 
     async fn switch_over(&self, wanted: command::Switchover) -> Reply {
-        let topology = self.shared.topology.load_full();
-        let named = |name: &String| {
-            let found = topology
-                .servers
-                .iter()
-                .find(|server| server.name.eq_ignore_ascii_case(name));
-            found.map(|server| server.id).ok_or_else(|| {
-                let names: Vec<&str> = topology.servers.iter().map(|server| &*server.name).collect();
-                let text = format!("No server is called '{name}'; there are {}", names.join(", "));
-                Reply::Error(ErrorKind::ER_BAD_DB_ERROR, text)
-            })
+        let to = wanted.to.as_ref().map(|name| self.server(name)).transpose();
+        let to = match to {
+            Ok(to) => to,
+            Err(unknown) => return unknown,
         };
-        match wanted.to.as_ref().map(named).transpose() {
-            Ok(to) => {
-                let command::Switchover { timeout, force, .. } = wanted;
-                self.order(failover::Command::Switchover { to, timeout, force })
-                    .await
-            }
+        let command::Switchover {
+            timeout,
+            force,
+            dry_run,
+            ..
+        } = wanted;
+        self.order(failover::Command::Switchover {
+            to,
+            timeout,
+            force,
+            dry_run,
+        })
+        .await
+    }
+
+    async fn order_for(&self, name: &str, command: fn(ServerId) -> failover::Command) -> Reply {
+        match self.server(name) {
+            Ok(server) => self.order(command(server)).await,
             Err(unknown) => unknown,
         }
+    }
+
+    fn server(&self, name: &str) -> Result<ServerId, Reply> {
+        let topology = self.shared.topology.load();
+        let mut servers = topology.servers.iter();
+        let found = servers.find(|server| server.name.eq_ignore_ascii_case(name));
+        found.map(|server| server.id).ok_or_else(|| {
+            let names: Vec<&str> = topology.servers.iter().map(|server| &*server.name).collect();
+            let text = format!("No server is called '{name}'; there are {}", names.join(", "));
+            Reply::Error(ErrorKind::ER_BAD_DB_ERROR, text)
+        })
     }
 
     /// Bounded by whoever carries it out.

@@ -1,7 +1,9 @@
 //! Looks, decides, acts, one thing after the other: the only task that changes who is the active master. [`care`] keeps the pair as
-//! decided, [`promotion`] replaces a dead master, [`switchover`] a living one.
+//! decided, [`promotion`] replaces a dead master, [`switchover`] a living one;
+//! [`maintenance`] leaves a server to an operator.
 
 mod care;
+mod maintenance;
 mod promotion;
 mod switchover;
 
@@ -83,6 +85,7 @@ impl<H: Hands> Controller<H> {
             promoting: remembered.promoting,
             semi_sync: remembered.semi_sync,
             needed: remembered.needed,
+            drained: remembered.drained,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| active.other(names.len())),
             ..Standing::default()
@@ -256,6 +259,7 @@ impl<H: Hands> Controller<H> {
             promoting,
             semi_sync: self.standing.semi_sync,
             needed: self.standing.needed.filter(|_| promoting.is_some()),
+            drained: self.standing.drained,
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
         let recorded = self.hands.record(&entry(epoch, active, promoting)).await;
@@ -282,6 +286,7 @@ impl<H: Hands> Controller<H> {
                 .standing
                 .given_up
                 .filter(|_| self.standing.given_up != self.standing.active),
+            drained: self.standing.drained,
         });
     }
 
@@ -291,6 +296,7 @@ impl<H: Hands> Controller<H> {
         self.standing.given_up = Some(server);
         self.hands.publish(Decided {
             given_up: Some(server),
+            drained: self.standing.drained,
             ..Decided::default()
         });
     }

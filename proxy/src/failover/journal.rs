@@ -24,6 +24,8 @@ pub struct Entry {
     pub semi_sync: bool,
     /// What `promoting` must have to take over: the commits of `active` that clients were told of.
     pub needed: Option<Acknowledged>,
+    /// See [`crate::topology::derive::Decided::drained`].
+    pub drained: Option<ServerId>,
 }
 
 /// Why Tandem can't begin to decide.
@@ -98,7 +100,11 @@ impl Journal {
     pub fn record(&self, entry: &Entry) -> io::Result<()> {
         let mut document = DocumentMut::new();
         document["epoch"] = value(i64::try_from(entry.epoch).unwrap_or(i64::MAX));
-        for (key, server) in [("active", entry.active), ("promoting", entry.promoting)] {
+        for (key, server) in [
+            ("active", entry.active),
+            ("promoting", entry.promoting),
+            ("drained", entry.drained),
+        ] {
             if let Some(name) = server.and_then(|id| self.names.get(id.0)) {
                 document[key] = value(name.as_str());
             }
@@ -165,6 +171,7 @@ impl Journal {
             epoch: epoch.transpose()?.unwrap_or(0),
             active: server("active")?,
             promoting: server("promoting")?,
+            drained: server("drained")?,
             semi_sync: document
                 .get("semi_sync")
                 .and_then(toml_edit::Item::as_bool)
@@ -195,6 +202,7 @@ mod tests {
                 promoting: None,
                 semi_sync: false,
                 needed: None,
+                drained: None,
             },
             Entry {
                 epoch: 1,
@@ -205,6 +213,7 @@ mod tests {
                     stream: Stream::of_mariadb(0, 1),
                     number: 70,
                 }),
+                drained: Some(ServerId(1)),
             },
             Entry {
                 epoch: 1,
@@ -215,6 +224,7 @@ mod tests {
                     stream: Stream::of_mysql("3e11fa47-71ca-11e1-9e33-c80aa9429562").unwrap(),
                     number: 7,
                 }),
+                drained: None,
             },
         ] {
             journal.record(&entry).unwrap();

@@ -79,6 +79,8 @@ pub struct Standing {
     pub away: Option<ServerId>,
     /// See [`crate::topology::derive::Decided::given_up`].
     pub given_up: Option<ServerId>,
+    /// An operator has taken it out, and is left alone with it.
+    pub drained: Option<ServerId>,
     /// It has what the pair lacks, and an operator must look.
     pub quarantined: Option<ServerId>,
     /// When to see whether the operator has.
@@ -227,6 +229,9 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
     if standing.quarantined == Some(to) {
         no("the standby is quarantined: it has commits that the active master never had");
     }
+    if standing.drained == Some(to) {
+        no("the standby is drained by an operator (OPEN)");
+    }
     if !is_fresh(candidate, now) {
         no("the standby does not answer");
     } else {
@@ -277,7 +282,10 @@ pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instan
     let other = pair(standing, health).map(|(_, other)| other);
     let writable = |id: ServerId| current(&health[id.0]).is_some_and(|read_only| !read_only);
     let asked = |id: ServerId| health[id.0].answer.as_ref().map(|answer| answer.asked_at);
-    if let Some(other) = other.filter(|&other| writable(other) && asked(other) > standing.acted) {
+    let is_intruder = |&other: &ServerId| {
+        writable(other) && asked(other) > standing.acted && standing.drained != Some(other)
+    };
+    if let Some(other) = other.filter(is_intruder) {
         return Intent::Guard(other);
     }
     if current(&health[active.0]) == Some(true) && asked(active) > standing.opened {
@@ -312,6 +320,12 @@ fn accompany(
     now: Instant,
 ) -> Intent {
     let (master, standby) = (&health[active.0], &health[other.0]);
+    if standing.drained == Some(other) {
+        return match standing.semi_sync && standing.alone != Some(true) {
+            true => Intent::GoAlone(active),
+            false => Intent::Wait(None),
+        };
+    }
     let unheard = standing
         .stall
         .as_ref()
@@ -386,6 +400,7 @@ pub fn is_whole(standing: &Standing, health: &[Health], now: Instant) -> bool {
     };
     let is_settled = standing.away.is_none()
         && standing.quarantined.is_none()
+        && standing.drained.is_none()
         && standing.promoting.is_none()
         && !standing.unrecorded
         && (!standing.semi_sync || standing.alone == Some(false));

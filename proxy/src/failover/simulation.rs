@@ -230,23 +230,33 @@ impl Simulation {
             to: to.map(ServerId),
             timeout: None,
             force,
+            dry_run: false,
         };
         match fault {
             Fault::Switchover(to) => self.order(switchover(to, false), false),
             Fault::Force(to) => self.order(switchover(Some(to), true), true),
             Fault::Pause => self.order(Command::Pause, false),
+            Fault::Drain(server) => self.order(Command::Drain(ServerId(server)), false),
             _ => {}
         }
     }
 
     fn operate_after(&mut self, index: usize) {
-        if matches!(self.reach.world().faults[index], Fault::Pause) {
-            self.order(Command::Resume, false);
+        let fault = self.reach.world().faults[index];
+        match fault {
+            Fault::Pause => self.order(Command::Resume, false),
+            Fault::Drain(server) => self.order(Command::Open(ServerId(server)), false),
+            _ => {}
         }
     }
 
     /// Whether the pair is whole.
     fn check(&mut self) {
+        // An operator who could not be heard says it again.
+        let drained = self.reach.world().proxy.decided.drained;
+        if let Some(server) = drained {
+            self.order(Command::Open(server), false);
+        }
         let mut world = self.reach.world();
         world.after(250 * MS, Event::Check);
         if world.now > world.proxy.last_turn + BUSY {

@@ -44,6 +44,8 @@ pub struct Decided {
     pub holding: bool,
     /// The server that was the active master and was taken for dead: what it still answers must reach nobody.
     pub given_up: Option<ServerId>,
+    /// An operator has taken it out; never the active one.
+    pub drained: Option<ServerId>,
 }
 
 /// What an operator allows.
@@ -103,15 +105,16 @@ pub fn derive(
             .active
             .filter(|&id| is_open(id, histories, decided.opened)),
     };
-    let given_up = match authority {
-        Authority::Servers => None,
-        Authority::Tandem(decided) => decided.given_up,
+    let decided = match authority {
+        Authority::Servers => Decided::default(),
+        Authority::Tandem(decided) => *decided,
     };
     let pair = Pair {
         names: previous.servers.iter().map(|s| s.name.as_ref()).collect(),
         histories,
         active,
-        given_up,
+        given_up: decided.given_up,
+        drained: decided.drained,
         first: previous.active.is_none(),
         bounds,
         now,
@@ -129,8 +132,8 @@ pub fn derive(
     Topology {
         // Losing the active master counts too: what was leased under it must not be used as the writer later.
         epoch: previous.epoch + u64::from(active != previous.active),
-        holding: matches!(authority, Authority::Tandem(decided) if decided.holding),
-        given_up,
+        holding: decided.holding,
+        given_up: decided.given_up,
         servers: servers.collect(),
         active,
         mark,
@@ -207,6 +210,7 @@ struct Pair<'a> {
     histories: &'a [History],
     active: Option<ServerId>,
     given_up: Option<ServerId>,
+    drained: Option<ServerId>,
     /// Nobody was active before: nobody has stopped taking reads.
     first: bool,
     bounds: Bounds,
@@ -267,6 +271,12 @@ impl Pair<'_> {
                 "writable"
             };
             return (Role::Active, why.to_owned());
+        }
+        if self.drained == Some(id) {
+            return (
+                Role::Detached,
+                format!("drained by an operator (OPEN {})", self.names[id.0]),
+            );
         }
         if self.given_up == Some(id) {
             let why = "it was taken for dead, and is not let back in yet";

@@ -136,6 +136,7 @@ impl<H: Hands> Controller<H> {
 
     /// The point of no return: from the record on, it is the active master.
     pub(super) async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
+        self.standing.drained = None;
         self.record(self.standing.epoch + 1, Some(to), None).await?;
         self.standing.seen = false;
         self.standing.alone = None;

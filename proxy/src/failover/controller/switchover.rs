@@ -8,6 +8,7 @@ use crate::failover::Command;
 use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
 use crate::failover::judge::{Rules, Standing, Verdict, obstacles, pair};
+use crate::monitor::health::Health;
 use crate::topology::ServerId;
 
 /// So long are writes held to let the standby come closer, and so long they go on in between.
@@ -33,31 +34,30 @@ impl<H: Hands> Controller<H> {
                 self.tell_all(Kind::Resumed, "automatic failover is possible again");
                 Ok("resumed".to_owned())
             }
-            Command::Switchover { to, timeout, force } => {
+            Command::Switchover {
+                to, dry_run: true, ..
+            } => self.examine(to).map(|(_, to)| {
+                let name = &self.names[to.0];
+                format!("{name} could become the active master now; nothing was changed")
+            }),
+            Command::Switchover {
+                to, timeout, force, ..
+            } => {
                 let timeout = timeout.unwrap_or(self.rules.switchover_timeout);
                 self.switch_over(to, timeout, force).await
             }
+            Command::Drain(server) => self.drain(server).await,
+            Command::Open(server) => self.let_in(server).await,
         }
     }
 
-    pub(super) async fn switch_over(
-        &mut self,
-        to: Option<ServerId>,
-        timeout: Duration,
-        force: bool,
-    ) -> Result<String, String> {
-        let health = self.health.borrow_and_update().clone();
-        let Some((from, other)) = pair(&self.standing, &health) else {
-            return Err("there is no active master to switch over from, or no other server".to_owned());
-        };
-        let to = to.unwrap_or(other);
-        let name = self.names[to.0].clone();
-        if to == from {
-            return Err(format!("{name} is the active master already"));
-        }
-        if force && self.verdict(&health) != Some(Verdict::Alive) {
-            return self.force(from, to).await;
-        }
+    /// Whom a switchover would be from and to.
+    ///
+    /// # Errors
+    /// Why there can be none now.
+    fn examine(&self, to: Option<ServerId>) -> Result<(ServerId, ServerId), String> {
+        let health = self.health.borrow().clone();
+        let (from, to) = self.between(to, &health)?;
         // Whether failovers are automatic, paused or too many has nothing to do with what an operator asks for.
         let standing = Standing {
             paused: false,
@@ -69,17 +69,46 @@ impl<H: Hands> Controller<H> {
             automatic: true,
             ..self.rules
         };
-        if self.standing.away == Some(to) {
+        let obstacles = obstacles(&standing, &health, &rules, self.hands.now());
+        if self.standing.away == Some(to) && self.standing.drained.is_none() {
             return Err(format!(
-                "no switchover: {name} was away, or was the active master, and is not let back in yet (SHOW EVENTS); nothing was changed"
+                "no switchover: {} was away, or was the active master, and is not let back in yet (SHOW EVENTS); nothing was changed",
+                self.names[to.0]
             ));
         }
-        if let Some(obstacle) = obstacles(&standing, &health, &rules, self.hands.now()).first() {
+        if let Some(obstacle) = obstacles.first() {
             return Err(format!("no switchover: {obstacle}; nothing was changed"));
         }
         if self.verdict(&health) != Some(Verdict::Alive) {
             return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
         }
+        Ok((from, to))
+    }
+
+    fn between(&self, to: Option<ServerId>, health: &[Health]) -> Result<(ServerId, ServerId), String> {
+        let Some((from, other)) = pair(&self.standing, health) else {
+            return Err("there is no active master to switch over from, or no other server".to_owned());
+        };
+        let to = to.unwrap_or(other);
+        match to == from {
+            true => Err(format!("{} is the active master already", self.names[to.0])),
+            false => Ok((from, to)),
+        }
+    }
+
+    pub(super) async fn switch_over(
+        &mut self,
+        to: Option<ServerId>,
+        timeout: Duration,
+        force: bool,
+    ) -> Result<String, String> {
+        let health = self.health.borrow_and_update().clone();
+        if force && self.verdict(&health) != Some(Verdict::Alive) {
+            let (from, to) = self.between(to, &health)?;
+            return self.force(from, to).await;
+        }
+        let (from, to) = self.examine(to)?;
+        let name = self.names[to.0].clone();
         let begun = self.hands.now();
         self.tell(
             Kind::SwitchoverBegun,

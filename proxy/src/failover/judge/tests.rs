@@ -344,6 +344,7 @@ fn each_obstacle_is_named() {
             "the standby is quarantined",
         ),
         (with(|s| s.paused = true), &lost, &RULES, "paused by an operator"),
+        (with(|s| s.drained = Some(B)), &lost, &RULES, "is drained"),
         (with(|s| s.seen = false), &lost, &RULES, "not seen alive"),
         (
             with(|s| s.last_failover = Some(ago(10_000))),
@@ -524,6 +525,7 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
             RULES,
         ),
         ("b was away", on(|s| s.away = Some(B)), RULES),
+        ("b is drained", on(|s| s.drained = Some(B)), RULES),
         (
             "b was away, commits wait for nobody",
             on(|s| {

@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Switchover(Option<usize>),
     Force(usize),
     Pause,
+    /// For an operator's work on it.
+    Drain(usize),
 }
 
 impl Setup {
@@ -57,7 +59,8 @@ fn roll(dice: &mut Dice) -> Fault {
         82..84 => Fault::Power,
         84..87 => Fault::JournalBroken,
         87..94 => Fault::Switchover(dice.percent(50).then_some(server)),
-        94..97 => Fault::Force(server),
+        94..96 => Fault::Force(server),
+        96..98 => Fault::Drain(server),
         _ => Fault::Pause,
     }
 }
@@ -126,7 +129,7 @@ impl World {
                 self.crash(0);
                 self.crash(1);
             }
-            Fault::Switchover(_) | Fault::Force(_) | Fault::Pause => {}
+            Fault::Switchover(_) | Fault::Force(_) | Fault::Pause | Fault::Drain(_) => {}
         }
     }
 
@@ -149,7 +152,7 @@ impl World {
                 self.start(0);
                 self.start(1);
             }
-            Fault::KillProxy | Fault::Switchover(_) | Fault::Force(_) | Fault::Pause => {}
+            Fault::KillProxy | Fault::Switchover(_) | Fault::Force(_) | Fault::Pause | Fault::Drain(_) => {}
         }
     }
 
