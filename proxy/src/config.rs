@@ -15,6 +15,7 @@ use crate::net::address::Endpoint;
 
 mod assemble;
 mod check;
+mod day;
 mod environment;
 mod file;
 mod layers;
@@ -23,6 +24,7 @@ mod problem;
 mod scalar;
 mod schema;
 
+pub use self::day::DayWindow;
 pub use self::layers::Sources;
 pub use self::problem::{Fault, Place, Problem, Problems};
 
@@ -408,6 +410,8 @@ pub struct Failover {
     pub min_interval: Duration,
     /// The first server of the file becomes active again after the pair has been whole for so long.
     pub failback: Option<Duration>,
+    /// And at these times of the day only.
+    pub failback_window: Option<DayWindow>,
     /// How long a statement waits for an active master.
     pub hold_time: Duration,
     /// Most statements that wait for one, divided among the workers.

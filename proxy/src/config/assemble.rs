@@ -211,6 +211,7 @@ fn failover(table: &mut Table<'_>) -> Option<Failover> {
         apply_timeout: table.or("apply_timeout", Duration::from_secs(60)),
         min_interval: table.or("min_interval", Duration::from_secs(60)),
         failback: (failback == Failback::WhenHealthy).then_some(failback_after),
+        failback_window: table.or("failback_window", Optional(None)).0,
         hold_time: table.or("hold_time", Duration::from_secs(15)),
         hold_limit: table.or("hold_limit", 10_000),
         replay_bytes: table.or("replay_bytes", Size(MIB)).0,

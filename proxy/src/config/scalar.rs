@@ -33,7 +33,7 @@ pub(super) trait Scalar: Sized {
     }
 }
 
-fn must_be<T: Scalar>() -> String {
+pub(super) fn must_be<T: Scalar>() -> String {
     format!("must be {}", T::EXPECTED)
 }
 

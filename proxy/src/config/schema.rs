@@ -93,6 +93,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "min_interval",
             "failback",
             "failback_after",
+            "failback_window",
             "hold_time",
             "hold_limit",
             "replay_bytes",

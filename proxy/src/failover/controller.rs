@@ -134,6 +134,7 @@ impl<H: Hands> Controller<H> {
         // Remembered while it is there: it says what was acknowledged.
         self.hands.acknowledged();
         self.standing.stall = self.hands.stalled();
+        self.standing.minute = self.hands.minute_of_day();
         let health = self.health.borrow_and_update().clone();
         self.look(&health);
         let intent = decide(&self.standing, &health, &self.rules, self.hands.now());

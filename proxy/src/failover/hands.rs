@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use chrono::Timelike;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, Value};
 use tandem_protocol::handshake::connect::Protection;
@@ -49,6 +50,8 @@ pub struct Acknowledged {
 pub trait Hands: Send + Sync + 'static {
     /// The time, which the simulation holds.
     fn now(&self) -> Instant;
+    /// By the local clock.
+    fn minute_of_day(&self) -> u16;
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send;
     fn set_read_only(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// Ends all sessions but those of replication and Tandem's own account.
@@ -336,6 +339,11 @@ fn column(row: &Row, name: &str) -> String {
 impl Hands for Sql {
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn minute_of_day(&self) -> u16 {
+        let time = chrono::Local::now();
+        u16::try_from(time.hour() * 60 + time.minute()).unwrap_or_default()
     }
 
     async fn sleep_until(&self, at: Instant) {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::hands::Acknowledged;
 use super::pulse::{Awaits, Stall};
-use crate::config::Failover;
+use crate::config::{DayWindow, Failover};
 use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
 use crate::topology::ServerId;
@@ -29,6 +29,8 @@ const REFUSALS: u32 = 2;
 
 /// The standby's word counts if it was asked so lately.
 const FRESH: Duration = Duration::from_secs(2);
+
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// What did not work is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -44,6 +46,7 @@ pub struct Rules {
     pub switchover_timeout: Duration,
     /// The first server becomes active again after the pair has been whole for so long.
     pub failback: Option<Duration>,
+    pub failback_window: Option<DayWindow>,
 }
 
 impl Rules {
@@ -56,6 +59,7 @@ impl Rules {
             min_interval: settings.min_interval,
             switchover_timeout: settings.switchover_timeout,
             failback: settings.failback,
+            failback_window: settings.failback_window,
         }
     }
 }
@@ -99,6 +103,8 @@ pub struct Standing {
     pub acted: Option<Instant>,
     /// See [`is_whole`].
     pub whole_since: Option<Instant>,
+    /// Of the day, by the local clock.
+    pub minute: u16,
     /// The journal may say something else than this, since it could not be written.
     pub unrecorded: bool,
 }
@@ -383,8 +389,12 @@ fn accompany(
 fn fail_back(standing: &Standing, rules: &Rules, active: ServerId, now: Instant) -> Intent {
     let is_allowed = rules.automatic && !standing.paused && active != ServerId(0);
     let due = standing.whole_since.zip(rules.failback).filter(|_| is_allowed);
+    let is_open = rules
+        .failback_window
+        .is_none_or(|window| window.contains(standing.minute));
     match due.map(|(since, after)| since + after) {
-        Some(due) if due <= now => Intent::FailBack(ServerId(0)),
+        Some(due) if due <= now && is_open => Intent::FailBack(ServerId(0)),
+        Some(due) if due <= now => Intent::Wait(Some(now + A_MINUTE)),
         due => Intent::Wait(due),
     }
 }

@@ -81,6 +81,7 @@ impl Simulation {
             apply_timeout: Duration::from_secs(dice.pick(&[2, 20])),
             min_interval: Duration::from_secs(dice.pick(&[0, 1, 10])),
             switchover_timeout: Duration::from_secs(dice.pick(&[1, 5])),
+            failback_window: None,
             failback: dice.percent(30).then(|| Duration::from_secs(dice.between(1, 8))),
         };
         let mut world = World::new(dice, setup, trace);

@@ -20,6 +20,7 @@ const RULES: Rules = Rules {
     min_interval: Duration::from_secs(60),
     switchover_timeout: Duration::from_secs(10),
     failback: None,
+    failback_window: None,
 };
 
 /// Late enough to look back from.
@@ -463,6 +464,20 @@ fn the_first_server_becomes_active_again_after_the_pair_was_whole_for_long_enoug
         Intent::Wait(None),
         "never"
     );
+    let at_night = Rules {
+        failback_window: Some(DayWindow::new(120, 240)),
+        ..rules
+    };
+    for (minute, intent) in [
+        (60, Intent::Wait(Some(ahead(60_000)))),
+        (120, Intent::FailBack(A)),
+    ] {
+        let standing = Standing {
+            minute,
+            ..standing(B, ago(600_000))
+        };
+        assert_eq!(decided(&standing, &at_night), intent);
+    }
     let paused = Standing {
         paused: true,
         ..standing(B, ago(600_000))

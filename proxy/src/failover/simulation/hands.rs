@@ -73,6 +73,10 @@ impl Hands for Reach {
         world.at(world.now)
     }
 
+    fn minute_of_day(&self) -> u16 {
+        0
+    }
+
     async fn sleep_until(&self, at: Instant) {
         let time = {
             let mut world = self.world();
