@@ -141,6 +141,43 @@ async fn settings_follow_their_session() {
     );
 }
 
+/// Of `character_set_client` MariaDB keeps a collation that no variable tells, and parameters have it: sqlx's, which names
+/// another than the character set's own, could not be compared on a connection that had been given the variables.
+#[tokio::test]
+async fn the_collation_of_set_names_follows_its_session() {
+    let _turn = TURN.lock().await;
+    let mut one = session().await;
+    let set = "SET time_zone = '+00:00', NAMES utf8mb4 COLLATE utf8mb4_unicode_ci";
+    run(&mut one, set).await;
+    for _ in 0..6 {
+        others_come_by().await;
+        let compared = one.exec_first("SELECT 'x' <=> ?, @@collation_connection", ("x",));
+        let compared: Option<(u8, String)> = compared.await.expect("no illegal mix of collations");
+        assert_eq!(compared, Some((1, "utf8mb4_unicode_ci".into())));
+    }
+    // What is set behind it counts.
+    run(&mut one, "SET character_set_results = latin1").await;
+    let settings = "SELECT @@character_set_client, @@character_set_results, @@collation_connection";
+    for expected in [
+        "utf8mb4|latin1|utf8mb4_unicode_ci",
+        "latin1|latin1|latin1_swedish_ci",
+    ] {
+        others_come_by().await;
+        assert_eq!(text(&mut one, settings).await, expected);
+        run(&mut one, "SET NAMES latin1").await;
+    }
+    run(&mut one, "SET character_set_results = NULL").await;
+    others_come_by().await;
+    assert_eq!(text(&mut one, settings).await, "latin1|NULL|latin1_swedish_ci");
+    one.reset().await.expect("a reset");
+    let address = cluster().await.a().address();
+    let opts = client(address, APP.user, APP.password, Some("test_session"));
+    let mut direct = Conn::new(opts).await.expect("a login");
+    run(&mut direct, set).await;
+    direct.reset().await.expect("a reset");
+    assert_eq!(text(&mut one, settings).await, text(&mut direct, settings).await);
+}
+
 /// go-sql-driver's TestRejectReadOnly left a pooled connection read-only, and whoever came next could not write.
 #[tokio::test]
 async fn a_session_that_only_reads_leaves_others_writing() {

@@ -4,12 +4,12 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::charset;
+use tandem_protocol::charset::{self, Collation};
 use tandem_protocol::command::{CommandCode, put_query};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 
-use crate::session::settings::{SERVER_COLLATION, Settings};
+use crate::session::settings::{SERVER_COLLATION, SET_BY_NAMES, Settings};
 use crate::topology::Flavor;
 use crate::topology::reports::{self, Reports, Transactions};
 
@@ -91,7 +91,7 @@ impl Plan {
             return Err(SchemaInTheWay);
         }
         let back_to_default =
-            wanted.collation == SERVER_COLLATION && known.settings.collation != SERVER_COLLATION;
+            wanted.names() == SERVER_COLLATION && known.settings.names() != SERVER_COLLATION;
         let reset =
             known.soiled || clear || back_to_default || has_variable_to_forget(known.settings, wanted);
         let emptied;
@@ -150,32 +150,37 @@ impl Plan {
 /// the settings differ in it. Nothing else changes, and nothing is reset: the connection may hold a transaction.
 pub fn set_for_reading(have: &Settings, wanted: &Settings) -> Option<String> {
     const SQL_MODE: &[u8] = b"sql_mode";
-    const CHARSET: [&[u8]; 3] = [
-        b"character_set_client",
-        b"character_set_connection",
-        b"collation_connection",
-    ];
+    let [client, connection, _, collation] = SET_BY_NAMES;
     let differs = |name: &[u8]| have.variable(name) != wanted.variable(name);
     let mut list = String::new();
-    let mut give = |name: &[u8], default: Option<&str>| {
-        separate(&mut list);
-        match (wanted.variable(name), default) {
-            (Some(value), _) => assign(&mut list, name, value),
-            (None, Some(default)) => assign(&mut list, name, default.as_bytes()),
-            (None, None) => {
+    let give = |list: &mut String, name: &[u8]| {
+        separate(list);
+        match wanted.variable(name) {
+            Some(value) => assign(list, name, value),
+            None => {
                 list.push_str(&String::from_utf8_lossy(name));
                 list.push_str("=DEFAULT");
             }
         }
     };
     if differs(SQL_MODE) {
-        give(SQL_MODE, None);
+        give(&mut list, SQL_MODE);
     }
-    if have.collation != wanted.collation || CHARSET.into_iter().any(differs) {
-        let login = charset::by_id(wanted.collation);
-        give(CHARSET[0], login.map(|login| login.charset));
-        give(CHARSET[1], login.map(|login| login.charset));
-        give(CHARSET[2], login.map(|login| login.name));
+    if have.names() != wanted.names() || [client, connection, collation].into_iter().any(differs) {
+        match charset::by_id(wanted.names()) {
+            Some(names) => {
+                name(&mut list, names);
+                for variable in wanted.variables() {
+                    if SET_BY_NAMES.contains(&&*variable.name) {
+                        separate(&mut list);
+                        assign(&mut list, &variable.name, &variable.value);
+                    }
+                }
+            }
+            None => [client, connection, collation]
+                .into_iter()
+                .for_each(|name| give(&mut list, name)),
+        }
     }
     (!list.is_empty()).then(|| format!("SET {list}"))
 }
@@ -258,14 +263,10 @@ fn assignments(
     if ignore_space_lost {
         list.push_str("sql_mode=CONCAT_WS(',','IGNORE_SPACE',NULLIF(@@sql_mode,''))");
     }
-    let names = have.collation != wanted.collation;
-    if names && let Some(collation) = charset::by_id(wanted.collation) {
-        separate(&mut list);
-        list.push_str("NAMES ");
-        list.push_str(collation.charset);
-        list.push_str(" COLLATE ");
-        list.push_str(collation.name);
-    } else if names && wanted.collation == SERVER_COLLATION {
+    let names = have.names() != wanted.names();
+    if names && let Some(collation) = charset::by_id(wanted.names()) {
+        name(&mut list, collation);
+    } else if names && wanted.names() == SERVER_COLLATION {
         separate(&mut list);
         list.push_str("NAMES DEFAULT");
     }
@@ -285,6 +286,14 @@ fn assignments(
         list.push_str(&trackers);
     }
     (!list.is_empty()).then(|| format!("SET {list}"))
+}
+
+fn name(list: &mut String, collation: Collation) {
+    separate(list);
+    list.push_str("NAMES ");
+    list.push_str(collation.charset);
+    list.push_str(" COLLATE ");
+    list.push_str(collation.name);
 }
 
 fn separate(list: &mut String) {
@@ -431,6 +440,30 @@ mod tests {
         let plan = plan(&settings(None, &[]), &wanted);
         assert!(plan.reset);
         assert!(plan.set.is_some_and(|set| set.starts_with("SET NAMES DEFAULT,")));
+    }
+
+    /// By its own form, which leaves more than the variables tell.
+    #[test]
+    fn names_are_set_as_names() {
+        let mut wanted = settings(None, &[("character_set_client", "latin1")]);
+        wanted.set_names(224);
+        let text = "SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci";
+        let have = settings(None, &[]);
+        assert_eq!(plan(&have, &wanted).set.as_deref(), Some(text));
+        assert_eq!(set_for_reading(&have, &wanted).as_deref(), Some(text));
+        wanted.set_variable(b"character_set_results", b"latin1");
+        let text = format!("{text},`character_set_results`='latin1'");
+        assert_eq!(plan(&have, &wanted).set, Some(text.clone()));
+        assert_eq!(set_for_reading(&have, &wanted), Some(text));
+        // As a login with it.
+        wanted.set_names(224);
+        assert!(plan(&Settings::new(224, None), &wanted).is_empty());
+        assert_eq!(set_for_reading(&wanted, &Settings::new(224, None)), None);
+        let back = plan(&wanted, &have).set;
+        assert_eq!(
+            back.as_deref(),
+            Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci")
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use tandem_protocol::charset::{self, Collation};
 use tandem_protocol::command::put_query;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
@@ -32,6 +33,7 @@ const REMEMBERED: usize = 128;
 const REMEMBERED_LEN: usize = 128;
 
 const COLLATION: &[u8] = b"collation_connection";
+const NAMES: &[u8] = b"NAMES";
 
 impl Session {
     /// The session's settings after a statement.
@@ -77,8 +79,16 @@ impl Session {
             }
         }
         self.correct(connection, work, &mut variables).await?;
+        let names = match work.facts.kind {
+            Kind::Set => collation_of_names(self.text_of(work), &variables),
+            _ => None,
+        };
+        if let Some(names) = names.filter(|names| !settings.has_names(names.id)) {
+            Rc::make_mut(&mut settings).set_names(names.id);
+        }
         for Variable { name, value } in &variables {
-            if settings.variable(name) != Some(value) {
+            let said = names.is_some_and(|names| Settings::follows_names(name, value, names));
+            if !said && settings.variable(name) != Some(value) {
                 Rc::make_mut(&mut settings).set_variable(name, value);
             }
         }
@@ -244,6 +254,23 @@ impl Session {
 /// Statements that can change session variables; the reports of others are of passing values.
 fn may_set_variables(facts: &Facts) -> bool {
     runs_code(facts.kind) || facts.kind == Kind::Set || facts.purity == Purity::UnknownFunction
+}
+
+/// What a `SET` with `NAMES` in it has set them to, if it left them so.
+fn collation_of_names(text: &[u8], variables: &[Variable]) -> Option<Collation> {
+    let value = |name: &[u8]| {
+        let variable = variables.iter().find(|variable| *variable.name == *name)?;
+        Some(&*variable.value)
+    };
+    let names = charset::by_name(std::str::from_utf8(value(COLLATION)?).ok()?)?;
+    let said = text
+        .windows(NAMES.len())
+        .any(|word| word.eq_ignore_ascii_case(NAMES));
+    let both = [&b"character_set_client"[..], b"character_set_connection"];
+    let left = both
+        .iter()
+        .all(|name| value(name) == Some(names.charset.as_bytes()));
+    (said && left).then_some(names)
 }
 
 /// A `SET NAMES` that means the same each time: no list, no variables.

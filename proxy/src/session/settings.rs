@@ -3,6 +3,8 @@
 //!
 //! The server itself says what changed, in the trackers of its OK packets, so nothing is guessed from text.
 
+use tandem_protocol::charset::Collation;
+
 use crate::topology::Flavor;
 
 /// Variables that are reported but never set again elsewhere.
@@ -38,6 +40,14 @@ const NOT_CARRIED: &[&[u8]] = &[
 /// the handshake.
 pub const SERVER_COLLATION: u16 = 0;
 
+/// What `SET NAMES` sets, and a login.
+pub const SET_BY_NAMES: [&[u8]; 4] = [
+    b"character_set_client",
+    b"character_set_connection",
+    b"character_set_results",
+    b"collation_connection",
+];
+
 /// utf8mb3_general_ci
 const UTF8MB3: u16 = 33;
 
@@ -70,6 +80,9 @@ impl Variable {
 pub struct Settings {
     /// The collation id given at login.
     pub collation: u16,
+    /// That of the last `SET NAMES`, in the place of the four variables which both set: of `character_set_client` a server
+    /// keeps the collation too, which no variable tells, and MariaDB compares parameters by that.
+    names: Option<u16>,
     pub schema: Option<Box<[u8]>>,
     /// Sorted by name, so that two settings compare in one pass, and so that
     /// `character_set_connection` is set before `collation_connection`, which it changes.
@@ -80,9 +93,38 @@ impl Settings {
     pub fn new(collation: u16, schema: Option<&[u8]>) -> Self {
         Self {
             collation,
+            names: None,
             schema: schema.map(Into::into),
             variables: Vec::new(),
         }
+    }
+
+    /// The collation of the last `SET NAMES`, or else of the login.
+    pub fn names(&self) -> u16 {
+        self.names.unwrap_or(self.collation)
+    }
+
+    /// Whether a variable says nothing that [`Self::names`] does not.
+    pub fn follows_names(name: &[u8], value: &[u8], names: Collation) -> bool {
+        match name {
+            b"collation_connection" => value == names.name.as_bytes(),
+            b"character_set_client" | b"character_set_connection" | b"character_set_results" => {
+                value == names.charset.as_bytes()
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes a `SET NAMES`.
+    pub fn set_names(&mut self, collation: u16) {
+        self.names = Some(collation);
+        self.variables
+            .retain(|variable| !SET_BY_NAMES.contains(&&*variable.name));
+    }
+
+    /// Whether all is as the `SET NAMES` of this collation leaves it.
+    pub fn has_names(&self, collation: u16) -> bool {
+        self.names() == collation && SET_BY_NAMES.iter().all(|name| self.variable(name).is_none())
     }
 
     pub fn variables(&self) -> &[Variable] {
@@ -128,6 +170,7 @@ impl Settings {
     pub fn after_reset(&self, collation: u16) -> Self {
         Self {
             collation,
+            names: None,
             schema: self.schema.clone(),
             variables: Vec::new(),
         }
