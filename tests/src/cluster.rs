@@ -88,8 +88,21 @@ impl Cluster {
 
     /// What Tandem holds, where it is a process of its own.
     pub fn footprint(&self) -> Footprint {
+        self.process().footprint()
+    }
+
+    /// Tandem, where it is a process of its own.
+    pub fn process(&self) -> &Process {
         match &self.proxy.runs {
-            Runs::Apart(process) => process.footprint(),
+            Runs::Apart(process) => process,
+            Runs::Here(_) => panic!("the harness is in this process too"),
+        }
+    }
+
+    /// The same.
+    pub fn process_mut(&mut self) -> &mut Process {
+        match &mut self.proxy.runs {
+            Runs::Apart(process) => process,
             Runs::Here(_) => panic!("the harness is in this process too"),
         }
     }

@@ -154,20 +154,28 @@ async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Ac
             }
         };
         n += 2;
-        match one(&mut open, manner, id, n).await {
-            Ok(fresh) => {
+        let done = one(&mut open, manner, id, n).await;
+        let told = match done {
+            Ok(()) => {
                 account.acknowledged.push(n);
                 if matches!(manner, Manner::Transaction | Manner::PreparedTransaction) {
                     account.acknowledged.push(n + 1);
                 }
+                shows(&mut open, id, n).await
+            }
+            Err(error) => {
+                account.doubtful.push(n);
+                Err(error)
+            }
+        };
+        match told {
+            Ok(fresh) => {
                 account.stale += u64::from(!fresh);
                 conn = Some(open);
             }
             Err(error) => {
-                account.doubtful.push(n);
-                account
-                    .errors
-                    .push(format!("{n} after {:?}: {error}", begun.elapsed()));
+                let after = begun.elapsed();
+                account.errors.push(format!("{n} after {after:?}: {error}"));
             }
         }
         account.longest = account.longest.max(begun.elapsed());
@@ -175,39 +183,37 @@ async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Ac
     account
 }
 
-/// One write and a read of it; false if that does not show it.
-async fn one(conn: &mut Conn, manner: Manner, id: u64, n: u64) -> Result<bool, mysql_async::Error> {
+/// One write, of one row or of two.
+async fn one(conn: &mut Conn, manner: Manner, id: u64, n: u64) -> Result<(), mysql_async::Error> {
     let insert = "INSERT INTO ledger (writer, n) VALUES (?, ?)";
-    let select = format!("SELECT COUNT(*) FROM ledger WHERE writer = {id} AND n = {n}");
+    let text = |n| format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})");
     match manner {
-        Manner::Text => {
-            conn.query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})"))
-                .await?;
-        }
-        Manner::Prepared => conn.exec_drop(insert, (id, n)).await?,
+        Manner::Text => conn.query_drop(text(n)).await,
+        Manner::Prepared => conn.exec_drop(insert, (id, n)).await,
         Manner::Transaction => {
             let mut transaction = conn.start_transaction(TxOpts::default()).await?;
-            transaction
-                .query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})"))
-                .await?;
-            let own: Option<u64> = transaction.query_first(&select).await?;
-            transaction
-                .query_drop(format!(
-                    "INSERT INTO ledger (writer, n) VALUES ({id}, {})",
-                    n + own.unwrap_or(100)
-                ))
-                .await?;
-            transaction.commit().await?;
+            transaction.query_drop(text(n)).await?;
+            let own: Option<u64> = transaction.query_first(count(id, n)).await?;
+            transaction.query_drop(text(n + own.unwrap_or(100))).await?;
+            transaction.commit().await
         }
         Manner::PreparedTransaction => {
             let mut transaction = conn.start_transaction(TxOpts::default()).await?;
             transaction.exec_drop(insert, (id, n)).await?;
-            let own: Option<u64> = transaction.query_first(&select).await?;
+            let own: Option<u64> = transaction.query_first(count(id, n)).await?;
             transaction
                 .exec_drop(insert, (id, n + own.unwrap_or(100)))
                 .await?;
-            transaction.commit().await?;
+            transaction.commit().await
         }
     }
-    Ok(conn.query_first(select).await? == Some(1_u64))
+}
+
+/// Whether a read shows what was written.
+async fn shows(conn: &mut Conn, id: u64, n: u64) -> Result<bool, mysql_async::Error> {
+    Ok(conn.query_first(count(id, n)).await? == Some(1_u64))
+}
+
+fn count(id: u64, n: u64) -> String {
+    format!("SELECT COUNT(*) FROM ledger WHERE writer = {id} AND n = {n}")
 }

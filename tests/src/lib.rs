@@ -20,19 +20,22 @@ mod judge;
 pub mod ledger;
 pub mod logins;
 pub mod mutation;
+pub mod packets;
 mod process;
 pub mod raw;
 pub mod relay;
 pub mod road;
+pub mod roles;
 pub mod site;
 mod warnings;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use cluster::{Cluster, Proxy, Setup};
-pub use process::Footprint;
+pub use process::{Footprint, Process};
 pub use tandem::demo::pair;
 pub use tandem::demo::pair::Engine;
 pub use tandem::demo::story::Counts;
@@ -54,6 +57,12 @@ pub fn engine() -> Engine {
     let folder = std::env::var_os("TANDEM_SERVERS").unwrap_or_else(|| "/var/cache/tandem".into());
     let root = Path::new(&folder).join(name);
     Engine::Unpacked { root, flavor }
+}
+
+/// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`).
+pub fn rounds() -> u32 {
+    let set = std::env::var("TANDEM_FAULT_ROUNDS").ok();
+    set.map_or(1, |text| text.parse().expect("TANDEM_FAULT_ROUNDS is a number"))
 }
 
 /// The numbers from 1 to `last` as the column `seq` of a derived table, for `SELECT … FROM {}`: MariaDB's sequence
@@ -91,18 +100,19 @@ where
     }
 }
 
-/// Has a server of a pair replicate by another port, behind which its source is.
-pub async fn replicate_by(server: &pair::Server, port: u16) {
+/// Has a server of a pair replicate by another address, behind which its source is.
+pub async fn replicate_by(server: &pair::Server, address: SocketAddr) {
     use mysql_async::prelude::Queryable;
+    let (host, port) = (address.ip(), address.port());
     let statements = match server.engine().flavor() {
         Flavor::MariaDb => [
             "STOP SLAVE".to_owned(),
-            format!("CHANGE MASTER TO MASTER_PORT={port}"),
+            format!("CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}"),
             "START SLAVE".to_owned(),
         ],
         Flavor::MySql => [
             "STOP REPLICA".to_owned(),
-            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
+            format!("CHANGE REPLICATION SOURCE TO SOURCE_HOST='{host}', SOURCE_PORT={port}"),
             "START REPLICA".to_owned(),
         ],
     };

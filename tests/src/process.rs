@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tandem::demo::config_text;
 use tandem::demo::pair::Pair;
@@ -14,11 +14,23 @@ use tandem::demo::pair::Pair;
 const LOG: &str = "log.level=warn,tandem::app=info";
 
 /// A running `tandem`. Dropping it ends it, and so does the pair's watchdog when the test binary ends before.
-pub(crate) struct Process {
-    child: Child,
+pub struct Process {
+    program: String,
+    /// With its configuration and its number, where the watchdog looks.
+    directory: PathBuf,
+    overrides: Vec<String>,
+    running: Arc<Running>,
     asking: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     pub(crate) listener: SocketAddr,
     pub(crate) admin: SocketAddr,
+}
+
+/// What the thread that reads its log shares.
+struct Running {
+    child: Mutex<Child>,
+    /// It is killed as soon as its log has this.
+    trap: Mutex<Option<String>>,
+    told: Mutex<Vec<String>>,
 }
 
 /// What a process holds.
@@ -39,13 +51,25 @@ impl Process {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let directory = pair.directory().join("tandem");
         fs::create_dir(&directory).expect("a folder");
-        let file = directory.join("tandem.toml");
-        fs::write(&file, config_text(pair, any, any)).expect("its configuration");
-        let mut command = Command::new(program);
+        fs::write(directory.join("tandem.toml"), config_text(pair, any, any)).expect("its configuration");
+        Self::spawn(program.to_owned(), directory, overrides.to_vec())
+    }
+
+    /// Starts it again after [`Self::kill9`], with the same configuration, on the same ports.
+    pub fn restart(&mut self) {
+        let ports = [("listener", self.listener), ("admin", self.admin)];
+        let mut overrides = self.overrides.clone();
+        overrides.extend(ports.map(|(section, address)| format!("{section}.address={address}")));
+        *self = Self::spawn(self.program.clone(), self.directory.clone(), overrides);
+    }
+
+    fn spawn(program: String, directory: PathBuf, overrides: Vec<String>) -> Self {
+        let mut command = Command::new(&program);
         // What the environment tells the tests is none of its keys.
         command.env_clear();
+        let file = directory.join("tandem.toml");
         command.arg("run").arg("--config").arg(&file).args(["--set", LOG]);
-        for text in overrides {
+        for text in &overrides {
             command.args(["--set", text]);
         }
         let mut child = command
@@ -54,21 +78,52 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|problem| panic!("{program}: {problem}"));
-        // Where the watchdog looks.
         fs::write(directory.join("pid"), child.id().to_string()).expect("its number");
         let (questions, answers) = (child.stdin.take(), child.stdout.take());
         let (questions, answers) = questions.zip(answers).expect("pipes");
-        let (listener, admin) = ready(child.stderr.take().expect("a pipe"));
+        let log = child.stderr.take().expect("a pipe");
+        let running = Arc::new(Running {
+            child: Mutex::new(child),
+            trap: Mutex::default(),
+            told: Mutex::default(),
+        });
+        let (listener, admin) = ready(log, Arc::clone(&running));
         Self {
-            child,
+            program,
+            directory,
+            overrides,
+            running,
             asking: Mutex::new((questions, BufReader::new(answers))),
             listener,
             admin,
         }
     }
 
-    pub(crate) fn footprint(&self) -> Footprint {
-        let folder = Path::new("/proc").join(self.child.id().to_string());
+    /// Kills it as a crash would.
+    pub fn kill9(&self) {
+        self.running.kill();
+    }
+
+    /// Kills it as soon as it has logged a line with these words.
+    pub fn kill_at(&self, words: &str) {
+        *locked(&self.running.trap) = Some(words.to_owned());
+    }
+
+    pub fn runs(&self) -> bool {
+        matches!(locked(&self.running.child).try_wait(), Ok(None))
+    }
+
+    pub fn number(&self) -> u32 {
+        locked(&self.running.child).id()
+    }
+
+    /// What it has logged since it started.
+    pub fn told(&self) -> Vec<String> {
+        locked(&self.running.told).clone()
+    }
+
+    pub fn footprint(&self) -> Footprint {
+        let folder = Path::new("/proc").join(self.number().to_string());
         let maps = fs::read_to_string(folder.join("smaps_rollup")).expect("it runs");
         let line = maps.lines().find_map(|line| line.strip_prefix("Anonymous:"));
         let number = line.and_then(|line| line.trim_end_matches("kB").trim().parse().ok());
@@ -89,31 +144,53 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Running {
+    fn kill(&self) {
+        let mut child = locked(&self.child);
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    fn hear(&self, line: String) {
+        if locked(&self.trap)
+            .take_if(|words| line.contains(words.as_str()))
+            .is_some()
+        {
+            self.kill();
+        }
+        if line.contains("panic") {
+            eprintln!("{line}");
+        }
+        locked(&self.told).push(line);
     }
 }
 
-/// Reads the log up to where it listens, and has a thread read on: what it says of panics is passed on.
-fn ready(log: impl Read + Send + 'static) -> (SocketAddr, SocketAddr) {
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic under the lock")
+}
+
+/// Reads the log up to where it listens, and has a thread read on.
+fn ready(log: impl Read + Send + 'static, running: Arc<Running>) -> (SocketAddr, SocketAddr) {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
-    let mut said = Vec::new();
     for line in lines.by_ref() {
         let field = |name: &str| {
             let value = line.split(' ').find_map(|word| word.strip_prefix(name))?;
             value.parse().ok()
         };
-        if let (Some(listener), Some(admin)) = (field("listener="), field("admin=")) {
-            std::thread::spawn(move || {
-                lines
-                    .filter(|line| line.contains("panic"))
-                    .for_each(|line| eprintln!("{line}"));
-            });
-            return (listener, admin);
+        let addresses = field("listener=").zip(field("admin="));
+        running.hear(line);
+        if let Some(addresses) = addresses {
+            std::thread::spawn(move || lines.for_each(|line| running.hear(line)));
+            return addresses;
         }
-        said.push(line);
     }
-    panic!("Tandem did not start:\n{}", said.join("\n"));
+    let said = locked(&running.told).join("\n");
+    panic!("Tandem did not start:\n{said}");
 }

@@ -250,7 +250,7 @@ async fn run(level: &str, hindrance: Hindrance) -> Run {
 /// The standby receives what the active master commits over a long way; the address at which it is as far away itself.
 async fn move_away(pair: &Pair, seed: u64) -> SocketAddr {
     let source = DISTANCE.to(pair.a().address(), seed).await.expect("a relay");
-    replicate_by(pair.b(), source.port()).await;
+    replicate_by(pair.b(), source).await;
     pair.wait_linked(1).await.expect("it replicates");
     // Commits would wait for its receipt, and be under way nearly all the time.
     let at_once = match pair.a().engine().flavor() {

@@ -26,8 +26,8 @@ impl Ways {
         let road = async |server: &Server| Road::to(server.address()).await.expect("a road");
         let to_a = road(pair.a()).await;
         let between = [road(pair.a()).await, road(pair.b()).await];
-        replicate_by(pair.b(), between[0].address.port()).await;
-        replicate_by(pair.a(), between[1].address.port()).await;
+        replicate_by(pair.b(), between[0].address).await;
+        replicate_by(pair.a(), between[1].address).await;
         pair.wait_linked(0).await.expect("linked");
         pair.wait_linked(1).await.expect("linked");
         let address = to_a.address.into();

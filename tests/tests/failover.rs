@@ -5,15 +5,9 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, roles, rounds, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
-
-/// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`), each on a new pair.
-fn rounds() -> u32 {
-    let set = std::env::var("TANDEM_FAULT_ROUNDS").ok();
-    set.map_or(1, |text| text.parse().expect("TANDEM_FAULT_ROUNDS is a number"))
-}
 
 async fn cluster() -> Cluster {
     let setup = Setup::with_failover();
@@ -187,6 +181,7 @@ async fn kill_the_active_master() {
     cluster.a().kill9().expect("killed");
     wait_active(&cluster, "b").await;
     println!("b is active after {:?}", killed.elapsed());
+    println!("{}", roles::steps(&cluster, killed).await);
     wait_rows(&cluster, 200).await;
     cluster.a().restart().await.expect("back");
     let is_in = wait_back(&cluster, "a").await;
@@ -214,6 +209,7 @@ async fn stop_the_active_master() {
     cluster.a().pause().expect("paused");
     wait_active(&cluster, "b").await;
     println!("b is active after {:?}", paused.elapsed());
+    println!("{}", roles::steps(&cluster, paused).await);
     show(&cluster).await;
     wait_rows(&cluster, 200).await;
     cluster.a().resume().expect("awake");

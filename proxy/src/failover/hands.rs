@@ -14,7 +14,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use chrono::Timelike;
 use mysql_async::prelude::Queryable;
@@ -274,17 +274,24 @@ impl Sql {
         let statement = set_up(self.flavor(), *address, login, source.encrypts);
         // The statement is in no error: it has the password.
         self.ask_quietly(server, &statement).await?;
-        self.tell(Event {
-            at: SystemTime::now(),
-            kind: Kind::SetUp,
-            server: self.doors[server.0].name.clone(),
-            detail: format!(
-                "it replicated from nobody, and does now from {} at {address}",
-                source.name
-            ),
-            took: None,
-        });
+        let detail = format!(
+            "it replicated from nobody, and does now from {} at {address}",
+            source.name
+        );
+        let name = self.doors[server.0].name.clone();
+        self.tell(Event::of_now(Kind::SetUp, name, detail, None));
         Ok(())
+    }
+
+    /// Starts or stops applying what a channel receives.
+    fn applier(&self, verb: &str, link: &Row) -> String {
+        match self.flavor() {
+            Flavor::MariaDb => format!("{verb} SLAVE '{}' SQL_THREAD", column(link, "Connection_name")),
+            Flavor::MySql => format!(
+                "{verb} REPLICA SQL_THREAD FOR CHANNEL '{}'",
+                column(link, "Channel_Name")
+            ),
+        }
     }
 
     fn current_mark(&self) -> Option<Arc<Mark>> {
@@ -433,25 +440,20 @@ impl Hands for Sql {
                 ),
             };
             if column(&link, applier) != "Yes" {
-                return Err(format!(
-                    "its applier does not run: {}",
-                    column(&link, "Last_SQL_Error")
-                ));
+                let error = column(&link, "Last_SQL_Error");
+                if !error.is_empty() {
+                    return Err(format!("its applier does not run: {error}"));
+                }
+                // Who began this before was killed after it had stopped it.
+                let statement = self.applier("START", &link);
+                self.run(server, &statement).await?;
             }
             let all = self.applied(server, &column(&link, received), APPLY_LOOK).await?;
             // MariaDB 10.11 counts a transaction as received when its first event is (measured): the last one may be half,
             // and was then acknowledged to nobody. The applier waits for the rest, and is stopped.
             let half = column(&link, state).contains("has read all relay log");
             if all || half && self.flavor() == Flavor::MariaDb {
-                let statement = match self.flavor() {
-                    Flavor::MariaDb => {
-                        format!("STOP SLAVE '{}' SQL_THREAD", column(&link, "Connection_name"))
-                    }
-                    Flavor::MySql => format!(
-                        "STOP REPLICA SQL_THREAD FOR CHANNEL '{}'",
-                        column(&link, "Channel_Name")
-                    ),
-                };
+                let statement = self.applier("STOP", &link);
                 self.run(server, &statement).await?;
                 return Ok(true);
             }

@@ -243,6 +243,8 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
     } else {
         match link_to(candidate, from) {
             None => no("the standby does not replicate from the active master"),
+            // A Tandem that was killed in the middle of the promotion has stopped it. If it is broken, that is found out.
+            Some(_) if standing.promoting == Some(to) => {}
             Some(link) if !link.applying => {
                 let error = link.error.as_deref().unwrap_or("it was stopped");
                 no(&format!("the standby's applier does not run: {error}"));

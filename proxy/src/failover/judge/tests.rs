@@ -381,6 +381,14 @@ fn each_obstacle_is_named() {
         "",
         "what was begun may be carried on"
     );
+    let mut stopped = lost.clone();
+    change(&mut stopped, |seen| seen.links[0].applying = false);
+    assert!(named(&serving(), &stopped, &RULES).contains("it was stopped"));
+    assert_eq!(
+        named(&restarted, &stopped, &RULES),
+        "",
+        "who began it has stopped it"
+    );
 }
 
 #[test]

@@ -127,7 +127,9 @@ impl Hands for Reach {
         let deadline = self.now() + patience;
         loop {
             match self.ask(server.0, Ask::Link).await? {
-                Answer::Link { applies: false, .. } => return Err("its applier does not run".to_owned()),
+                Answer::Link { applies: false, .. } => {
+                    self.ask(server.0, Ask::StartApplying).await?;
+                }
                 Answer::Link { drained: true, .. } => {
                     self.ask(server.0, Ask::StopApplying).await?;
                     return Ok(true);
