@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opensrv_mysql::{
@@ -144,7 +144,7 @@ impl Handler {
                     .failover
                     .as_ref()
                     .map(|failover| failover.events().all());
-                show::events(&events.unwrap_or_default(), SystemTime::now())
+                show::events(&events.unwrap_or_default())
             }
             Command::Switchover(wanted) => return self.switch_over(wanted).await,
             Command::Drain(name) => return self.order_for(&name, failover::Command::Drain).await,

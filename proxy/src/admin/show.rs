@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
@@ -40,6 +40,7 @@ pub(super) fn servers(topology: &Topology, now: Instant) -> Table {
         ("probe_ms", Number),
         ("age_ms", Number),
         ("weight", Number),
+        ("share_percent", Number),
         ("error", Text),
     ]);
     table.rows = topology
@@ -74,6 +75,7 @@ fn server_row(server: &Server, now: Instant) -> Vec<Cell> {
         server.probe_time.map(milliseconds).into(),
         age.map(milliseconds).into(),
         server.weight.into(),
+        server.share.into(),
         error.map(|error| error.to_string()).into(),
     ]
 }
@@ -280,7 +282,7 @@ pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
 }
 
 /// `SHOW EVENTS`
-pub(super) fn events(events: &[Event], now: SystemTime) -> Table {
+pub(super) fn events(events: &[Event]) -> Table {
     let mut table = Table::new([
         ("seconds_ago", Text),
         ("event", Text),
@@ -289,10 +291,8 @@ pub(super) fn events(events: &[Event], now: SystemTime) -> Table {
         ("took_ms", Number),
     ]);
     let row = |event: &Event| {
-        // The clock may have been set back.
-        let age = now.duration_since(event.at).unwrap_or_default();
         vec![
-            format!("{:.3}", age.as_secs_f64()).into(),
+            format!("{:.3}", event.age().as_secs_f64()).into(),
             event.kind.name().into(),
             event.server.clone().into(),
             event.detail.clone().into(),

@@ -8,7 +8,7 @@ mod promotion;
 mod switchover;
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -303,23 +303,14 @@ impl<H: Hands> Controller<H> {
     }
 
     fn tell(&self, kind: Kind, server: ServerId, detail: impl fmt::Display, took: Option<Duration>) {
-        self.hands.tell(Event {
-            at: SystemTime::now(),
-            kind,
-            server: self.names[server.0].clone(),
-            detail: detail.to_string(),
-            took,
-        });
+        let server = self.names[server.0].clone();
+        self.hands
+            .tell(Event::of_now(kind, server, detail.to_string(), took));
     }
 
     fn tell_all(&self, kind: Kind, detail: &str) {
-        self.hands.tell(Event {
-            at: SystemTime::now(),
-            kind,
-            server: String::new(),
-            detail: detail.to_owned(),
-            took: None,
-        });
+        self.hands
+            .tell(Event::of_now(kind, String::new(), detail.to_owned(), None));
     }
 }
 

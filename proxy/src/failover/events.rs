@@ -89,7 +89,7 @@ impl Kind {
 /// One line of the timeline.
 #[derive(Clone, Debug)]
 pub struct Event {
-    pub at: SystemTime,
+    at: SystemTime,
     pub kind: Kind,
     /// The server that it is about.
     pub server: String,
@@ -97,6 +97,25 @@ pub struct Event {
     pub detail: String,
     /// How long the step took.
     pub took: Option<Duration>,
+}
+
+impl Event {
+    #[expect(clippy::disallowed_methods, reason = "it is only shown")]
+    pub fn of_now(kind: Kind, server: String, detail: String, took: Option<Duration>) -> Self {
+        Self {
+            at: SystemTime::now(),
+            kind,
+            server,
+            detail,
+            took,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it is only shown")]
+    pub fn age(&self) -> Duration {
+        // The clock may have been set back.
+        SystemTime::now().duration_since(self.at).unwrap_or_default()
+    }
 }
 
 /// The newest events.

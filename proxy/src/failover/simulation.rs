@@ -120,6 +120,9 @@ impl Simulation {
     }
 
     fn turn(&mut self) {
+        if self.reach.world().frozen.is_some() && !self.reach.world().killed {
+            return;
+        }
         while std::mem::take(&mut self.reach.world().stirred) {
             let Some(running) = &mut self.running else { break };
             let ended = running
@@ -198,6 +201,7 @@ impl Simulation {
         world.note(|| "tandem is killed".to_owned());
         world.killed = false;
         world.proxy.up = false;
+        world.thaw();
         world.let_all_go();
         let away = world.dice.between(1, 3000) * MS;
         world.after(away, Event::StartProxy);

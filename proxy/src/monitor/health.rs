@@ -130,7 +130,8 @@ impl History {
             }
             Err(error) => {
                 self.state = self.after(&error);
-                self.failing_since.get_or_insert(asked_at);
+                self.failing_since
+                    .get_or_insert(asked_at + stood_still(took, &error));
                 self.answering_since = None;
                 self.failures = self.failures.saturating_add(1);
                 if self.state == State::Down {
@@ -241,5 +242,39 @@ impl History {
                 asked_at,
             });
         }
+    }
+}
+
+/// For so long Tandem itself stood still (its process was stopped, its machine was moved): a probe ends by then, so what was
+/// not answered before may have been answered to nobody.
+fn stood_still(took: Duration, error: &ProbeError) -> Duration {
+    match error {
+        ProbeError::Timeout(limit) => took.saturating_sub(*limit),
+        _ => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::ServerId;
+
+    #[test]
+    fn the_time_in_which_tandem_stood_still_is_none_in_which_a_server_did_not_answer() {
+        let limit = Duration::from_secs(1);
+        let begun = Instant::now();
+        let failing_since = |took| {
+            let mut history = History::default();
+            history.record(Observation {
+                server: ServerId(0),
+                asked_at: begun,
+                took,
+                result: Err(ProbeError::Timeout(limit)),
+            });
+            history.health().failing_since
+        };
+        assert_eq!(failing_since(limit), Some(begun));
+        let stopped = Duration::from_secs(14);
+        assert_eq!(failing_since(limit + stopped), Some(begun + stopped));
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Slow(usize, usize, Time),
     SlowApplier(usize, Time),
     KillProxy,
+    /// Tandem stands still, as when its machine is moved: its clock jumps, and what came meanwhile comes at once.
+    Freeze,
     /// Both servers and Tandem at once.
     Power,
     JournalBroken,
@@ -55,7 +57,8 @@ fn roll(dice: &mut Dice) -> Fault {
         57..64 => Fault::Isolate(server),
         64..70 => Fault::Slow(server, other, dice.between(20, 800) * MS),
         70..76 => Fault::SlowApplier(server, dice.between(50, 800) * MS),
-        76..82 => Fault::KillProxy,
+        76..80 => Fault::KillProxy,
+        80..82 => Fault::Freeze,
         82..84 => Fault::Power,
         84..87 => Fault::JournalBroken,
         87..94 => Fault::Switchover(dice.percent(50).then_some(server)),
@@ -124,6 +127,7 @@ impl World {
             Fault::SlowApplier(server, delay) => self.slow_applier[server] = delay,
             Fault::JournalBroken => self.journal_broken = true,
             Fault::KillProxy => self.killed = true,
+            Fault::Freeze => self.freeze(),
             Fault::Power => {
                 self.killed = true;
                 self.crash(0);
@@ -148,6 +152,7 @@ impl World {
             Fault::Slow(from, to, _) => self.slow[from][to] = 0,
             Fault::SlowApplier(server, _) => self.slow_applier[server] = 0,
             Fault::JournalBroken => self.journal_broken = false,
+            Fault::Freeze => self.thaw(),
             Fault::Power => {
                 self.start(0);
                 self.start(1);
@@ -160,6 +165,7 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         self.note(|| "all faults are over".to_owned());
         self.calm = true;
+        self.thaw();
         self.journal_broken = false;
         self.setup.kill = 0;
         self.cut = [[false; 3]; 3];

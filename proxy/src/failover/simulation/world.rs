@@ -64,6 +64,16 @@ pub(super) enum Event {
     Check,
 }
 
+impl Event {
+    /// It happens in Tandem's process.
+    fn concerns_tandem(self) -> bool {
+        matches!(
+            self,
+            Self::Reply(_) | Self::Probe(..) | Self::ProbeTimeout(_) | Self::Client(_) | Self::Stir
+        )
+    }
+}
+
 /// What a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
@@ -75,6 +85,7 @@ pub(super) enum Ask {
     SetSemiSync(bool),
     StopReceiving,
     Replicate,
+    StartApplying,
     StopApplying,
     Position,
     Link,
@@ -179,6 +190,8 @@ pub(super) struct World {
     pub(super) stirred: bool,
     /// Tandem is to be killed now.
     pub(super) killed: bool,
+    /// What has come while Tandem stands still.
+    pub(super) frozen: Option<Vec<Event>>,
     pub(super) quarantined: bool,
     pub(super) faults: Vec<Fault>,
     pub(super) failovers: u32,
@@ -216,6 +229,7 @@ impl World {
             calm: false,
             stirred: false,
             killed: false,
+            frozen: None,
             quarantined: false,
             faults: Vec::new(),
             failovers: 0,
@@ -275,6 +289,11 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, event: Event) {
+        if let Some(waiting) = &mut self.frozen
+            && event.concerns_tandem()
+        {
+            return waiting.push(event);
+        }
         match event {
             Event::Request(call) => self.deliver(call),
             Event::Reply(call) => self.come_back(call),
@@ -295,6 +314,32 @@ impl World {
             Event::Calm => self.calm_down(),
             Event::StartProxy | Event::Check => {}
         }
+    }
+
+    pub(super) fn freeze(&mut self) {
+        self.frozen.get_or_insert_default();
+    }
+
+    /// A probe of several questions may be over before the second is asked: the limit may come before the answer.
+    pub(super) fn thaw(&mut self) {
+        let Some(waiting) = self.frozen.take() else {
+            return;
+        };
+        let timeouts_first = self.dice.percent(50);
+        let is_timeout = |event: &Event| matches!(event, Event::ProbeTimeout(_));
+        let (timeouts, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_timeout);
+        let (first, second) = match timeouts_first {
+            true => (timeouts, others),
+            false => (others, timeouts),
+        };
+        for event in first.into_iter().chain(second) {
+            match event {
+                Event::Probe(server, life) if life == self.proxy.life => self.probe_at(server, self.now),
+                Event::Probe(..) => {}
+                event => self.handle(event),
+            }
+        }
+        self.stirred = true;
     }
 
     // Calls: from Tandem to a server and back.
@@ -419,6 +464,11 @@ impl World {
                 (server.receiver, server.applier) = (true, true);
                 let life = server.life;
                 self.after(MS, Event::Connect(index, life));
+                self.start_applying(index);
+                Answer::Done
+            }
+            Ask::StartApplying => {
+                server.applier = true;
                 self.start_applying(index);
                 Answer::Done
             }
