@@ -50,6 +50,25 @@ pub struct Version {
     pub text: Arc<str>,
 }
 
+impl Version {
+    /// Whether the server knows the collation of a login by its number. It takes its own default for one that it does not,
+    /// where it refuses the name: libmysqlclient asks for `utf8mb4_0900_ai_ci`, which MariaDB has since 11.4.5 (measured on
+    /// 10.11.19 and 11.8.9).
+    pub fn knows_collation(&self, id: u16) -> bool {
+        match (self.flavor, id) {
+            (Flavor::MariaDb, GB18030_FIRST..=GB18030_LAST) => false,
+            (Flavor::MariaDb, UNICODE_9_FIRST..=UNICODE_9_LAST) => self.number >= 110_405,
+            _ => true,
+        }
+    }
+}
+
+/// Numbers of MySQL's own collations.
+const GB18030_FIRST: u16 = 248;
+const GB18030_LAST: u16 = 250;
+const UNICODE_9_FIRST: u16 = 255;
+const UNICODE_9_LAST: u16 = 323;
+
 /// How long a server lets its clients sleep: its global `wait_timeout` and `interactive_timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {

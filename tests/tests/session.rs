@@ -178,6 +178,36 @@ async fn the_collation_of_set_names_follows_its_session() {
     assert_eq!(text(&mut one, settings).await, text(&mut direct, settings).await);
 }
 
+/// In a login packet: behind its header, the capabilities and the largest packet.
+const COLLATION_AT: usize = 12;
+
+/// MySQL's library logs in with a collation that MariaDB 10.11 does not know: by number that is no error, by name it was one
+/// where the session came to a connection that others had used.
+#[tokio::test]
+async fn a_login_with_a_collation_that_the_server_lacks_gets_its_default() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let mut answers = Vec::new();
+    for address in [cluster.a().address(), cluster.address()] {
+        let opts = client(address, APP.user, APP.password, Some("test_session"));
+        Conn::new(opts).await.expect("MySQL remembers the password then");
+        others_come_by().await;
+        for collation in [255, 45, 224] {
+            let mut raw = Raw::connect(address).await;
+            let mut login = raw.login("test_session").await;
+            assert_eq!(std::mem::replace(&mut login[COLLATION_AT], collation), 45);
+            raw.send(&login).await;
+            while raw.packet().await.is_some_and(|(_, payload)| payload[0] != 0) {}
+            for _ in 0..2 {
+                answers.push(raw.value("SELECT @@collation_connection").await);
+                others_come_by().await;
+            }
+        }
+    }
+    let (direct, proxied) = answers.split_at(answers.len() / 2);
+    assert_eq!(direct, proxied);
+}
+
 /// go-sql-driver's TestRejectReadOnly left a pooled connection read-only, and whoever came next could not write.
 #[tokio::test]
 async fn a_session_that_only_reads_leaves_others_writing() {

@@ -15,7 +15,7 @@ use tandem_protocol::handshake::Dialogue;
 
 use super::complaint::Complaint;
 use super::prove::{Claim, Proved, Refused, prove};
-use super::settings::{SERVER_COLLATION, Settings};
+use super::settings::{SERVER_COLLATION, Settings, login_collation};
 use super::{Command, End, Session};
 use crate::route::Written;
 use crate::topology::Flavor;
@@ -68,7 +68,8 @@ impl Session {
             Err(refusal) => return self.refuse_change(refusal, flavor).await,
         };
         self.forget_everything();
-        let collation = charset.unwrap_or(self.settings.collation);
+        let asked = charset.unwrap_or(self.settings.collation);
+        let collation = login_collation(asked, &self.worker.topology.load());
         let settings = Settings::new(collation, schema.as_deref());
         let (settings_before, flags_before) = (Rc::clone(&self.settings), self.flags);
         let account_before = self.become_account(proved.account);

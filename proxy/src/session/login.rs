@@ -20,7 +20,7 @@ use super::prove::{Claim, Proved, Refused, fresh_nonce, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
-use super::settings::Settings;
+use super::settings::{Settings, login_collation};
 use super::statements::Statements;
 use super::writes::WrittenTables;
 use super::{End, Session, offer};
@@ -244,7 +244,8 @@ async fn welcome(
     } = proved;
     *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, account.id);
-    let settings = Rc::new(Settings::new(u16::from(charset), schema.as_deref()));
+    let collation = login_collation(u16::from(charset), &worker.topology.load());
+    let settings = Rc::new(Settings::new(collation, schema.as_deref()));
     let level = worker.config.level(worker.config.users.get(account.id.0));
     let mut session = Session {
         worker: Rc::clone(worker),

@@ -5,7 +5,7 @@
 
 use tandem_protocol::charset::Collation;
 
-use crate::topology::Flavor;
+use crate::topology::{Flavor, Topology};
 
 /// Variables that are reported but never set again elsewhere.
 ///
@@ -50,6 +50,14 @@ pub const SET_BY_NAMES: [&[u8]; 4] = [
 
 /// utf8mb3_general_ci
 const UTF8MB3: u16 = 33;
+
+/// The collation that a session begins with which has asked for this one.
+pub fn login_collation(asked: u16, topology: &Topology) -> u16 {
+    match topology.version() {
+        Some(version) if !version.knows_collation(asked) => SERVER_COLLATION,
+        _ => asked,
+    }
+}
 
 /// What `COM_RESET_CONNECTION` brings back after a login with this collation (measured on MariaDB 10.11 and MySQL 9.7).
 pub fn collation_after_reset(login: u16, flavor: Flavor) -> u16 {
