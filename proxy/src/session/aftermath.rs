@@ -165,8 +165,9 @@ impl Aftermath {
         } else if !keeps {
             self.warned(Some(Counts::NONE), None);
         }
-        if !disturbed {
-            self.mark(held);
+        self.mark(held);
+        if disturbed {
+            held.asked_by_tandem(flavor);
         }
     }
 
@@ -524,6 +525,18 @@ mod tests {
             left.missing(Links::READS_ROW_COUNT, &here),
             Links::READS_ROW_COUNT
         );
+    }
+
+    #[test]
+    fn warnings_outlast_a_query_of_tandems_own_where_the_server_keeps_them() {
+        for (flavor, kept) in [(Flavor::MariaDb, true), (Flavor::MySql, false)] {
+            let mut left = Aftermath::default();
+            let mut here = Marks::default();
+            left.disturb();
+            let set = facts(Kind::Set, Links::empty());
+            left.note(HERE, &mut here, &set, &learned(Some(0), 0, 1), flavor);
+            assert_eq!(left.to_save(&here), (kept, false), "{flavor:?}");
+        }
     }
 
     #[test]
