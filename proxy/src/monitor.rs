@@ -118,7 +118,9 @@ pub fn start(config: &Config, authority: watch::Receiver<Authority>) -> Monitor 
         let follower = Follower::new(id, server, config, topology.clone(), signals.clone());
         tasks.spawn(follower.run());
     }
-    tasks.spawn(definitions::Reader::new(config, topology.clone(), signals.clone()).run());
+    if config.servers.len() > 1 {
+        tasks.spawn(definitions::Reader::new(config, topology.clone(), signals.clone()).run());
+    }
     if config.consistency.track_external {
         tasks.spawn(external::Watcher::new(config, topology.clone(), signals.clone()).run());
     }

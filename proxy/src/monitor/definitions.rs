@@ -1,7 +1,8 @@
 //! Reads which tables reach further than their names say, from the active master's `information_schema`.
 //!
 //! It is read when Tandem starts and when the active master changes, after each statement through Tandem that changes
-//! definitions, and every `monitor.definitions_interval`. Until that is done, reads and writes count for all tables.
+//! definitions, and every `monitor.definitions_interval`. Until that is done, reads and writes count for all tables. Where
+//! there is one server only nobody asks, and it is never read: that would open its tables.
 //!
 //! What code has done (`CALL`, `EXECUTE`) is not in its text, and reading all that after each call would be too much: the
 //! server counts its statements by their kinds, those within procedures too (measured on MariaDB 10.11 and MySQL 9.7), and is

@@ -117,6 +117,7 @@ fn state(key: Option<TableKey>, topology: &Topology) -> String {
 fn definitions(topology: &Topology) -> &'static str {
     match topology.mark.as_ref().is_some_and(|mark| mark.has_catalog()) {
         true => "known",
+        false if topology.servers.len() == 1 => "not read: there is one server only",
         false => "not known: reads and writes count for all tables",
     }
 }
