@@ -8,13 +8,16 @@
 //! ```
 //! A row that stays the same keeps its [`Account`], and with it what logins have taught; any other is a new one, with
 //! connections of its own. So a changed password is forgotten, and a dropped account too.
+//!
+//! An anonymous account is one for each name that comes with it, since `USER()` is that name: a name that is nobody's is
+//! noted when its login fails, and has the account from the next reading on.
 
 pub(crate) mod fuzzing;
 mod host;
 mod row;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -46,10 +49,16 @@ const READING: Duration = Duration::from_secs(5);
 /// Accounts that are read; with more, nobody is let in, and the log says so.
 const MOST: usize = 20_000;
 
+/// Names that use the anonymous accounts; with more, those that came first are forgotten, and fail once.
+const GUESTS: usize = 1000;
+
+/// Bytes of a name, as the servers have them (`mysql.user`: 128 characters on MariaDB, 32 on MySQL).
+const LONGEST_NAME: usize = 4 * 128;
+
 /// What was read at one time.
 #[derive(Default)]
 pub struct Directory {
-    /// Of each name, in the order in which they are tried.
+    /// Of each name, in the order in which they are tried. Where they are tried, anonymous ones are among them.
     by_user: HashMap<Vec<u8>, Vec<Entry>>,
     /// All of them, for those that name nobody.
     accounts: Vec<Arc<Account>>,
@@ -86,30 +95,54 @@ impl Directory {
         &self.accounts
     }
 
-    /// What follows from new rows; the accounts of those that are not new stay.
-    fn renewed(&self, rows: Vec<Row>, resolves: bool, ids: &mut Ids) -> Self {
+    /// What follows from new rows; the accounts of those that are not new stay. The `guests` are names that may be nobody's.
+    fn renewed(&self, rows: Vec<Row>, guests: &[String], resolves: bool, ids: &mut Ids) -> Self {
         let mut next = Self {
             resolves,
             ..Self::default()
         };
+        let anonymous: Vec<Row> = rows.iter().filter(|row| row.user.is_empty()).cloned().collect();
         for row in rows {
-            let known = self.by_user.get(row.user.as_bytes()).into_iter().flatten();
-            let account = match known.into_iter().find(|entry| entry.row == row) {
-                Some(entry) => Arc::clone(&entry.account),
-                None => Arc::new(Account::of_server(ids.next(), &row.user, &row.host, row.proofs())),
-            };
-            next.accounts.push(Arc::clone(&account));
-            let entries = next.by_user.entry(row.user.as_bytes().to_vec()).or_default();
-            entries.push(Entry {
-                host: Host::parse(&row.host),
-                row,
-                account,
-            });
+            let entry = self.entry(&row.user.clone(), row, ids);
+            next.accounts.push(Arc::clone(&entry.account));
+            let entries = next
+                .by_user
+                .entry(entry.row.user.as_bytes().to_vec())
+                .or_default();
+            entries.push(entry);
+        }
+        if !anonymous.is_empty() {
+            let named = next.accounts.iter().map(|account| account.name.to_string());
+            let names: HashSet<String> = named.chain(guests.iter().cloned()).collect();
+            for name in names.into_iter().filter(|name| !name.is_empty()) {
+                let entries = next.by_user.entry(name.as_bytes().to_vec()).or_default();
+                for row in &anonymous {
+                    // Of the same host the one with the name comes first, and lets in whom the other would.
+                    if entries.iter().all(|entry| entry.row.host != row.host) {
+                        entries.push(self.entry(&name, row.clone(), ids));
+                    }
+                }
+            }
         }
         for entries in next.by_user.values_mut() {
+            // The anonymous ones stay behind those whose hosts are said as exactly.
             entries.sort_by_key(|entry| entry.host.rank());
         }
         next
+    }
+
+    /// What the row is for `name`: the account that it has been, or a new one.
+    fn entry(&self, name: &str, row: Row, ids: &mut Ids) -> Entry {
+        let mut known = self.by_user.get(name.as_bytes()).into_iter().flatten();
+        let account = match known.find(|entry| entry.row == row) {
+            Some(entry) => Arc::clone(&entry.account),
+            None => Arc::new(Account::of_server(ids.next(), name, &row.host, row.proofs())),
+        };
+        Entry {
+            host: Host::parse(&row.host),
+            row,
+            account,
+        }
     }
 }
 
@@ -128,6 +161,27 @@ impl Ids {
 pub struct Reader {
     read: watch::Receiver<Option<Arc<Directory>>>,
     wanted: Arc<Notify>,
+    guests: Arc<Mutex<Guests>>,
+}
+
+/// Names that were claimed and had no account, the newest last.
+#[derive(Default)]
+struct Guests(VecDeque<String>);
+
+impl Guests {
+    fn note(&mut self, name: &[u8]) {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return;
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return;
+        }
+        self.0.retain(|known| known != name);
+        if self.0.len() >= GUESTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(name.to_owned());
+    }
 }
 
 impl Reader {
@@ -136,8 +190,15 @@ impl Reader {
         self.read.borrow().clone()
     }
 
-    /// Waits, within reason, for a directory that is read after now.
-    pub async fn renewed(&self) {
+    /// Waits, within reason, for a directory that is read after now, where `name` has the anonymous accounts too.
+    pub async fn renewed(&self, name: &[u8]) {
+        let is_known = |directory: &Arc<Directory>| directory.by_user.contains_key(name);
+        if !self.current().as_ref().is_some_and(is_known) {
+            self.guests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .note(name);
+        }
         self.read_since(Instant::now()).await;
     }
 
@@ -169,6 +230,7 @@ pub struct Task {
     ids: Ids,
     publish: watch::Sender<Option<Arc<Directory>>>,
     wanted: Arc<Notify>,
+    guests: Arc<Mutex<Guests>>,
     /// What the log was told last.
     told: Option<String>,
 }
@@ -180,7 +242,9 @@ pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
     let reader = Reader {
         read,
         wanted: Arc::clone(&wanted),
+        guests: Arc::default(),
     };
+    let guests = Arc::clone(&reader.guests);
     let doors = config.servers.iter().map(|server| Door::new(server, config));
     let task = Task {
         doors: doors.collect(),
@@ -188,6 +252,7 @@ pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
         ids: Ids(config.users.len()),
         publish,
         wanted,
+        guests,
         told: None,
     };
     (reader, task)
@@ -237,7 +302,11 @@ impl Task {
             return self.tell(Some(format!("there are more than {MOST} of them")));
         }
         let old = self.publish.borrow().clone().unwrap_or_default();
-        let mut new = old.renewed(rows, resolves, &mut self.ids);
+        let guests: Vec<String> = {
+            let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+            guests.0.iter().cloned().collect()
+        };
+        let mut new = old.renewed(rows, &guests, resolves, &mut self.ids);
         new.begun = Some(begun);
         self.publish.send_replace(Some(Arc::new(new)));
         self.tell(None);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use tandem::demo::pair::Account;
+use tandem::demo::pair::{Account, Options, Pair};
 use tandem_tests::authority::Authority;
 use tandem_tests::external::{Output, run};
 use tandem_tests::logins::{by_php, code, flavor, log_in, on_both, pair, server_version, who};
@@ -158,6 +158,55 @@ async fn hosts_of_accounts_mean_what_they_mean_to_the_server() {
         let directly = command_line(server, user, password).await.status == Some(0);
         let through = gets_in(proxy.address(), user, password).await;
         assert_eq!(through, directly, "{user} with {password}");
+    }
+}
+
+/// An anonymous account lets in names that are nobody's, and comes before a named one whose host is said less exactly.
+#[tokio::test]
+async fn anonymous_accounts_let_in_whom_they_let_in_on_the_server() {
+    // Of its own: such an account is in the way of all others.
+    let options = Options {
+        engine: tandem_tests::engine(),
+        durable: false,
+        ..Options::default()
+    };
+    let pair = Pair::start(&options).await.expect("a pair");
+    let table = match flavor() {
+        Flavor::MySql => "mysql.user",
+        Flavor::MariaDb => "mysql.global_priv",
+    };
+    let statements = [
+        &format!("GRANT SELECT ON {table} TO tandem_monitor@'%'"),
+        // The monitor's has to come before it.
+        "RENAME USER tandem_monitor@'%' TO tandem_monitor@'127.0.0.1'",
+        "CREATE USER ''@'127.0.0.1'",
+        "CREATE USER 'wide'@'%' IDENTIFIED BY 'secret'",
+        "CREATE USER 'near'@'127.0.0.1' IDENTIFIED BY 'secret'",
+        // MariaDB does not sort what was renamed (10.11).
+        "FLUSH PRIVILEGES",
+    ];
+    on_both(&pair, &statements.map(str::to_owned)).await;
+    let proxy = Proxy::over(&pair, "", |config| {
+        config.listener.auth = tandem::config::Auth::Servers;
+        config.users.clear();
+    })
+    .await;
+    let server = pair.a().address();
+    for (user, password) in [
+        ("guest", ""),
+        ("guest", "secret"),
+        ("another", ""),
+        ("wide", "secret"),
+        ("wide", ""),
+        ("near", "secret"),
+        ("near", ""),
+    ] {
+        let directly = command_line(server, user, password).await.status == Some(0);
+        let through = gets_in(proxy.address(), user, password).await;
+        assert_eq!(through, directly, "{user} with {password:?}");
+        if user == "guest" {
+            assert_eq!(directly, password.is_empty(), "the account is used");
+        }
     }
 }
 

@@ -29,7 +29,9 @@ impl Accounts {
             let columns = [user, host, &&b""[..], &&b"N"[..], plugin, stored];
             Row::from_values(columns.map(|column| Value::Bytes(column.to_vec())).to_vec())
         });
-        self.directory = self.directory.renewed(rows.collect(), resolves, &mut self.ids);
+        self.directory = self
+            .directory
+            .renewed(rows.collect(), &[], resolves, &mut self.ids);
     }
 
     /// The number and the host of the account that `user` is when it comes from `peer`.

@@ -9,6 +9,7 @@ use crate::worker::accounts::{Proofs, Requires, Stored};
 /// A row of `mysql.user` or `mysql.global_priv`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Row {
+    /// Empty for an anonymous account.
     pub(super) user: String,
     pub(super) host: String,
     tls: String,
@@ -21,8 +22,7 @@ pub(super) struct Row {
 pub(super) fn query(flavor: Flavor) -> String {
     match flavor {
         Flavor::MySql => {
-            "SELECT User, Host, ssl_type, account_locked, plugin, authentication_string FROM mysql.user \
-            WHERE User <> ''"
+            "SELECT User, Host, ssl_type, account_locked, plugin, authentication_string FROM mysql.user"
                 .to_owned()
         }
         Flavor::MariaDb => {
@@ -37,7 +37,7 @@ pub(super) fn query(flavor: Flavor) -> String {
             });
             let methods: Vec<String> = methods.collect();
             format!(
-                "SELECT User, Host, {}, {}, {} FROM mysql.global_priv WHERE User <> '' AND {} IS NULL",
+                "SELECT User, Host, {}, {}, {} FROM mysql.global_priv WHERE {} IS NULL",
                 value("ssl_type"),
                 value("account_locked"),
                 methods.join(", "),

@@ -32,7 +32,7 @@ fn the_account_whose_host_is_said_most_exactly_is_meant() {
         simple("app", "192.0.2.%", NATIVE),
         simple("other", "10.%", NATIVE),
     ];
-    let directory = Directory::default().renewed(rows, true, &mut Ids(5));
+    let directory = Directory::default().renewed(rows, &[], true, &mut Ids(5));
     let id = |user: &str, address| {
         let found = directory.find(user.as_bytes(), from(address));
         found.map(|account| account.id.0)
@@ -54,6 +54,7 @@ fn only_what_changed_is_a_new_account() {
             simple("changes", "%", NATIVE),
             simple("goes", "%", NATIVE),
         ],
+        &[],
         true,
         &mut ids,
     );
@@ -63,6 +64,7 @@ fn only_what_changed_is_a_new_account() {
             simple("changes", "%", &NATIVE.replace('E', "F")),
             simple("stays", "%", NATIVE),
         ],
+        &[],
         true,
         &mut ids,
     );
@@ -81,6 +83,62 @@ fn only_what_changed_is_a_new_account() {
     );
     assert_eq!(find(&second, "comes"), Some(3));
     assert_eq!(second.accounts().len(), 3);
+}
+
+#[test]
+fn anonymous_accounts_are_tried_in_their_turn_and_are_each_names_own() {
+    let rows = || {
+        vec![
+            simple("", "%", NATIVE),
+            simple("", "192.0.2.7", NATIVE),
+            simple("app", "192.0.2.%", NATIVE),
+            simple("app", "%", NATIVE),
+        ]
+    };
+    let mut ids = Ids(0);
+    let guests = ["guest".to_owned(), "app".to_owned()];
+    let first = Directory::default().renewed(rows(), &guests, true, &mut ids);
+    let find = |user: &str, address| {
+        let found = first.find(user.as_bytes(), from(address))?;
+        Some((found.name.to_string(), found.host.to_string()))
+    };
+    let found = |name: &str, host: &str| Some((name.to_owned(), host.to_owned()));
+    assert_eq!(
+        find("app", [192, 0, 2, 7]),
+        found("app", "192.0.2.7"),
+        "the anonymous one"
+    );
+    assert_eq!(find("app", [192, 0, 2, 8]), found("app", "192.0.2.%"));
+    assert_eq!(find("app", [198, 51, 100, 1]), found("app", "%"), "the named one");
+    assert_eq!(find("guest", [192, 0, 2, 8]), found("guest", "%"));
+    assert_eq!(find("", [192, 0, 2, 8]), found("", "%"));
+    assert_eq!(find("nobody", [192, 0, 2, 8]), None, "not noted yet");
+    let second = first.renewed(rows(), &guests, true, &mut ids);
+    for user in ["app", "guest", ""] {
+        let [before, after] = [&first, &second].map(|directory| {
+            let found = directory.find(user.as_bytes(), from([192, 0, 2, 7]));
+            Arc::clone(found.expect(user))
+        });
+        assert!(Arc::ptr_eq(&before, &after), "{user}");
+        assert!(second.same(&before).is_some_and(|same| Arc::ptr_eq(same, &after)));
+    }
+    let without = second.renewed(vec![simple("app", "%", NATIVE)], &guests, true, &mut ids);
+    assert!(without.find(b"guest", Peer::Local).is_none());
+}
+
+#[test]
+fn names_that_are_nobodys_are_kept_within_bounds() {
+    let mut guests = Guests::default();
+    for number in 0..=GUESTS {
+        guests.note(format!("guest{number}").as_bytes());
+    }
+    guests.note(b"guest1");
+    for odd in [&b""[..], b"\xff", &[b'x'; LONGEST_NAME + 1]] {
+        guests.note(odd);
+    }
+    assert_eq!(guests.0.len(), GUESTS);
+    assert_eq!(guests.0.front().map(String::as_str), Some("guest2"));
+    assert_eq!(guests.0.back().map(String::as_str), Some("guest1"));
 }
 
 #[test]

@@ -155,7 +155,7 @@ async fn examine(
     // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
     let proof = if proof == [0] { Vec::new() } else { proof };
     let mut account = exam.examine(&claimed, method, &nonce, &proof).await?;
-    if account.is_none() && worker.accounts.renewed().await {
+    if account.is_none() && worker.accounts.renewed(&user).await {
         // The account or its password may be younger than what was known of it.
         let again = worker.accounts.claimed(&user, peer, has_tls);
         if let Some(again) = again.filter(|again| !again.is_same(&claimed)) {

@@ -213,10 +213,10 @@ impl Accounts {
     }
 
     /// Whether somebody is known by the servers whom a newer look at them may find; if so, they have been looked at.
-    pub async fn renewed(&self) -> bool {
+    pub async fn renewed(&self, name: &[u8]) -> bool {
         match &self.servers {
             Some(servers) => {
-                servers.renewed().await;
+                servers.renewed(name).await;
                 true
             }
             None => false,
