@@ -10,6 +10,7 @@ through Tandem, but for the exceptions, which stand with their reasons in `excep
     tests/mtr/run.py --every 50          only each fiftieth
     tests/mtr/run.py --verify-direct     makes direct-PROTOCOL.txt anew: what passes directly, twice
     tests/mtr/run.py --resume …          goes on where a run with the same options was ended
+    tests/mtr/run.py --jobs 4 …          on so many grounds at once, each with servers and a Tandem of its own
 
 What becomes of each test is written into `journal.txt` in the folder of --var as soon as it is known,
 and at the end `summary.txt`, which is printed too.
@@ -20,6 +21,7 @@ server replicates from the first; when a test has made that impossible (RESET MA
 
 import argparse
 import os
+import queue
 import re
 import shutil
 import signal
@@ -29,6 +31,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from contextlib import ExitStack
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -44,6 +47,8 @@ SERVER = ["--log-output=file", "--log-bin=master-bin", "--log-slave-updates", "-
           "--proxy-protocol-networks=*"]
 # Tests with one of these restart or end the server, which is none of theirs here.
 RESTARTS = re.compile(r"shutdown_server|restart_mysqld|shutdown_mysqld|start_mysqld|kill_mysqld|MYSQLD_BOOTSTRAP")
+# With one of these a test connects to ::1 too.
+EVERYWHERE = {"--bind-address=*", "--bind-address=::"}
 VERDICTS = ["disabled", "skipped", "pass", "fail"]
 SOURCE = re.compile(r"^\s*(?:--\s*)?source\s+([^\s;]+)", re.M | re.I)
 RESULT = re.compile(r"^(main\.\S+)(?: '[^']*')* +(?:w\d+ +)?\[ (pass|fail|skipped|disabled)", re.M)
@@ -65,7 +70,7 @@ def main():
     protocols = options.protocol or [name for name in PROTOCOLS if direct_file(name).exists()]
     if options.verify_direct:
         for protocol in options.protocol or ["text"]:
-            verify_direct(where, journal, protocol, options.tests)
+            verify_direct(where, journal, protocol, options.tests, options.jobs)
         return 0
     verdicts = []
     for protocol in protocols:
@@ -75,7 +80,8 @@ def main():
                 print(f"{test} is not in {direct_file(protocol).name}")
             tests = [test for test in options.tests if test in tests]
         tests = tests[::options.every]
-        verdicts += [judge(where, journal, setting, protocol, tests) for setting in options.setting or ["one", "pair"]]
+        verdicts += [judge(where, journal, setting, protocol, tests, options.jobs)
+                     for setting in options.setting or ["one", "pair"]]
     summary = table([Verdict._fields, *verdicts])
     (where / "summary.txt").write_text(summary)
     print(summary, end="")
@@ -89,6 +95,7 @@ def arguments():
     parser.add_argument("--setting", action="append", choices=["one", "pair"])
     parser.add_argument("--protocol", action="append", choices=PROTOCOLS)
     parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--verify-direct", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--var", type=Path, default=Path("/tmp/tandem-mtr"), help="a folder that is emptied first, unless --resume")
@@ -105,15 +112,15 @@ def table(rows):
     return "".join(" ".join(cell.rjust(width) for cell, width in zip(row, widths)) + "\n" for row in rows)
 
 
-def judge(where, journal, setting, protocol, tests):
+def judge(where, journal, setting, protocol, tests, jobs):
     """Runs the tests through Tandem and compares with the exceptions."""
     excepted = exceptions(setting, protocol)
-    with Ground(where / f"{protocol}-{setting}", setting, protocol) as ground:
+    with Grounds(where, setting, protocol, jobs) as grounds:
         # What is known to fail spoils the servers for those behind it: it comes last, alone.
-        results = ground.run([test for test in tests if test not in excepted], journal.part(protocol, setting, "company"))
+        results = grounds.run([test for test in tests if test not in excepted], journal.part(protocol, setting, "company"))
         failed = [test for test in tests if results.get(test) not in ("pass", "skipped")]
         # Alone and on fresh servers: what fails only after another one's failure does not count.
-        again = ground.run(failed, journal.part(protocol, setting, "alone"), size=1)
+        again = grounds.run(failed, journal.part(protocol, setting, "alone"), size=1)
     lasting = [test for test in failed if again.get(test) != "pass"]
     skipped = [test for test in tests if results.get(test) == "skipped"]
     unexpected = [test for test in lasting if test not in excepted]
@@ -125,7 +132,7 @@ def judge(where, journal, setting, protocol, tests):
         if test not in lasting and test not in excepted:
             print(f"  only in company  {test}")
     for test in unexpected:
-        print(f"  UNEXPECTED       {test}   (see {ground.log})")
+        print(f"  UNEXPECTED       {test}   (see {where}/{protocol}-{setting}-*/mtr.log)")
     for test in recovered:
         print(f"  PASSES NOW       {test}   take it off exceptions.txt: {excepted[test]}")
     sys.stdout.flush()
@@ -133,14 +140,14 @@ def judge(where, journal, setting, protocol, tests):
                    skipped=len(skipped), exceptions=len(lasting) - len(unexpected), failed=len(unexpected))
 
 
-def verify_direct(where, journal, protocol, tests):
+def verify_direct(where, journal, protocol, tests, jobs):
     """What passes directly, twice, the second time in other company."""
     names = tests or sorted(f"main.{file.stem}" for file in (MTR / "main").glob("*.test"))
     names = [name for name in names if server_options(name) is not None]
-    with Ground(where / f"{protocol}-direct", "direct", protocol) as ground:
-        first = ground.run(names, journal.part(protocol, "direct", "first"))
+    with Grounds(where, "direct", protocol, jobs) as grounds:
+        first = grounds.run(names, journal.part(protocol, "direct", "first"))
         passing = [test for test in names if first.get(test) == "pass"]
-        second = ground.run(passing, journal.part(protocol, "direct", "second"))
+        second = grounds.run(passing, journal.part(protocol, "direct", "second"))
     twice = [test for test in passing if second.get(test) == "pass"]
     version = subprocess.run(["mariadbd", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     count = list(first.values()).count
@@ -222,15 +229,57 @@ class Part:
     def __init__(self, journal, name):
         self.journal, self.name = journal, name
         self.known = {}
+        self.writing = threading.Lock()
 
     def learn(self, test, verdict):
         """A test that runs in several combinations passes if one is not skipped and none fails."""
         self.known[test] = max(verdict, self.known.get(test, verdict), key=VERDICTS.index)
 
     def note(self, test, verdict):
-        self.learn(test, verdict)
-        with self.journal.file.open("a") as out:
+        with self.writing, self.journal.file.open("a") as out:
+            self.learn(test, verdict)
             out.write(f"{self.name} | {test} | {verdict}\n")
+
+
+class Grounds:
+    """Several grounds that share the tests."""
+
+    def __init__(self, where, setting, protocol, jobs):
+        self.setting = setting
+        self.grounds = [Ground(where / f"{protocol}-{setting}-{number}", setting, protocol) for number in range(1, jobs + 1)]
+        self.open, self.workers = ExitStack(), []
+
+    def __enter__(self):
+        for ground in self.grounds:
+            self.open.enter_context(ground)
+        return self
+
+    def __exit__(self, *_):
+        for ground in self.grounds:
+            ground.interrupt()
+        for worker in self.workers:
+            worker.join()
+        self.open.close()
+
+    def run(self, tests, part, size=BATCH):
+        """What becomes of each test; those that want the same options of the server go together."""
+        groups, batches = {}, queue.SimpleQueue()
+        for test in tests:
+            if test not in part.known:
+                groups.setdefault(server_options(test) or (), []).append(test)
+        left = sum(map(len, groups.values()))
+        for options, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+            # Shorter ones where there are few, so that each ground has some.
+            length = max(1, min(size, len(group) // len(self.grounds)))
+            for start in range(0, len(group), length):
+                batches.put((options, group[start:start + length]))
+        print(f"  {self.setting}: {left} of {len(tests)} tests are to run", flush=True)
+        self.workers = [threading.Thread(target=ground.work, args=(batches, part, size == 1)) for ground in self.grounds]
+        for worker in self.workers:
+            worker.start()
+        for worker in self.workers:
+            worker.join()
+        return part.known
 
 
 class Ground:
@@ -241,6 +290,9 @@ class Ground:
         self.where = where
         self.log = where / "mtr.log"
         self.running = []
+        # What the servers that run were started with, None when the next test needs fresh ones.
+        self.options = None
+        self.testing, self.ended = None, threading.Event()
         names = ["a", "b"] if setting == "pair" else ["a"]
         self.servers = [Server(where / name, number, setting != "direct") for number, name in enumerate(names, 1)]
 
@@ -252,41 +304,48 @@ class Ground:
     def __exit__(self, *_):
         self.stop()
 
-    def run(self, tests, part, size=BATCH):
-        """What becomes of each test; those that want the same options of the server go together."""
-        groups = {}
-        for test in tests:
-            if test not in part.known:
-                groups.setdefault(server_options(test) or (), []).append(test)
-        done = len(tests) - sum(map(len, groups.values()))
-        for options, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-            fresh = False
-            for start in range(0, len(group), size):
-                batch = group[start:start + size]
-                fresh = fresh or self.start(options)
-                if fresh:
-                    self.mtr(batch, part)
-                for test in batch:
-                    if test not in part.known:
-                        part.note(test, "fail")
-                done += len(batch)
-                bad = [test for test in batch if part.known[test] == "fail"]
-                fresh = not bad and size > 1
-                print(f"  {self.setting} {done}/{len(tests)} {' '.join(bad)}", flush=True)
-        return part.known
+    def interrupt(self):
+        self.ended.set()
+        if self.testing:
+            self.testing.terminate()
+
+    def work(self, batches, part, alone):
+        """Runs one batch after the other, until there are none."""
+        while not self.ended.is_set():
+            try:
+                options, batch = batches.get_nowait()
+            except queue.Empty:
+                return
+            if self.options == options or self.start(options):
+                self.mtr(batch, part)
+                self.options = options
+            if self.ended.is_set():
+                # Told to end amid the tests: those without a verdict are for the next time.
+                return
+            for test in batch:
+                if test not in part.known:
+                    part.note(test, "fail")
+            bad = [test for test in batch if part.known[test] == "fail"]
+            if bad or alone:
+                self.options = None
+            print(f"  {self.where.name}: {len(batch)} run, failed: {' '.join(bad) or 'none'}", flush=True)
 
     def start(self, options):
         """All of it anew, with data as they were at the beginning; false where the server or Tandem refuses these
         options."""
         self.stop()
+        self.options = None
+        everywhere = not EVERYWHERE.isdisjoint(options)
         for server in self.servers:
             self.running.append(server)
+            # Where Tandem listens everywhere the port is taken.
+            server.listens = free_port() if everywhere else server.port
             if not server.start(options):
                 return False
         if self.setting == "pair":
             self.running.append(Follower(*self.servers))
         if self.setting != "direct":
-            self.running.append(Tandem(self.where, self.servers))
+            self.running.append(Tandem(self.where, self.servers, "[::]" if everywhere else "127.0.0.1"))
             return wait_for(lambda: sql(self.running[-1].socket, "DO 1") is not None)
         return True
 
@@ -307,14 +366,11 @@ class Ground:
         command = [*command, *PROTOCOLS[self.protocol], *tests]
         with subprocess.Popen(command, cwd=MTR, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace") as running, self.log.open("a") as log:
-            try:
-                for line in running.stdout:
-                    log.write(line)
-                    for test, verdict in RESULT.findall(line):
-                        part.note(test, verdict)
-            finally:
-                # Unless it is through, it was told to end.
-                running.terminate()
+            self.testing = running
+            for line in running.stdout:
+                log.write(line)
+                for test, verdict in RESULT.findall(line):
+                    part.note(test, verdict)
 
 
 class Server:
@@ -324,6 +380,7 @@ class Server:
         self.socket = where / "tmp/mysqld.1.sock"
         # Tests compare `@@port` with the port they were told, which is Tandem's: the same one, at another address.
         self.address, self.port = f"127.0.0.{1 + number}" if behind else "*", free_port()
+        self.behind, self.listens = behind, self.port
 
     def install(self):
         """Has mtr make the server's folder as it makes its own: accounts, tables, option file."""
@@ -346,12 +403,12 @@ class Server:
             # mtr keeps its original unwritable.
             path.chmod(path.stat().st_mode | 0o200)
         command = ["mariadbd", f"--defaults-file={self.where}/server.cnf", "--defaults-group-suffix=.1", "--user=root",
-                   f"--bind-address={self.address}", f"--port={self.port}", f"--server-id={self.number}", *SERVER]
+                   f"--bind-address={self.address}", f"--port={self.listens}", f"--server-id={self.number}", *SERVER]
         zone = "GMT-3"
         for option in options:
             if option.startswith("--timezone="):
                 zone = option.removeprefix("--timezone=")
-            elif option != "--force-restart":
+            elif option != "--force-restart" and not (self.behind and option.startswith("--bind-address=")):
                 command.append(option)
         if self.number == 2:
             command += ["--read-only=1", "--slave-skip-errors=all", "--slave-net-timeout=10"]
@@ -365,10 +422,10 @@ class Server:
 
 
 class Tandem:
-    def __init__(self, where, servers):
+    def __init__(self, where, servers, address):
         self.socket, self.port = where / "tandem.sock", servers[0].port
         text = (HERE / "tandem.toml").read_text().replace("WHERE", str(where))
-        text = text.replace("PORT", str(self.port)).replace("ADMIN", str(free_port()))
+        text = text.replace("ADDRESS", address).replace("PORT", str(self.port)).replace("ADMIN", str(free_port()))
         for server in servers:
             text += f'\n[[server]]\nname = "{server.where.name}"\naddress = "{server.socket}"\nproxy_protocol = true\n'
         file = where / "tandem.toml"
@@ -395,7 +452,7 @@ class Follower:
         position = sql(self.first.socket, "SELECT @@GLOBAL.gtid_binlog_pos") or ""
         sql(self.second.socket,
             f"STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos='{position.strip()}'; "
-            f"CHANGE MASTER TO MASTER_HOST='{self.first.address}', MASTER_PORT={self.first.port}, MASTER_USER='root', "
+            f"CHANGE MASTER TO MASTER_HOST='{self.first.address}', MASTER_PORT={self.first.listens}, MASTER_USER='root', "
             "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1; START SLAVE")
 
     def watch(self):
