@@ -1,4 +1,4 @@
-//! The admin SQL port: `SHOW SERVERS`, `SHOW SESSIONS`, `EXPLAIN ROUTE …` from any MySQL client.
+//! The admin SQL port: `SHOW SERVERS`, `SELECT … FROM sessions`, `EXPLAIN ROUTE …` from any MySQL client.
 //!
 //! It reads snapshots and asks the data path over its channels; it never holds anything of theirs.
 
@@ -7,8 +7,10 @@ pub mod view;
 mod command;
 mod connection;
 pub(crate) mod show;
+mod sql;
 mod stream;
 mod table;
+mod tables;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

@@ -5,18 +5,20 @@
 
 use std::time::Duration;
 
+use super::show::SCHEMA;
+use super::table::Shape;
+use super::tables::{self, Source};
+
 /// What an administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Servers,
-    Sessions,
-    Pools,
-    Limits,
-    Counters,
+    /// All of a table.
+    Table(Source),
     /// The most read shapes of statement, as many as this.
     Reads(usize),
-    Failover,
-    Events,
+    /// A SELECT over the tables, or what was written shorter and comes to one.
+    Query(String),
+    CreateTable(String),
     /// To the server of this name, within seconds.
     Switchover(Switchover),
     /// The server of this name.
@@ -24,16 +26,12 @@ pub(crate) enum Command {
     Open(String),
     Pause,
     Resume,
-    /// The list of commands.
-    Commands,
     /// The statement to explain, as written.
     ExplainRoute(String),
     Kill(u32),
-    Databases,
-    /// The admin port has no tables; clients ask all the same.
-    Tables,
     Warnings,
-    Select(Vec<Item>),
+    /// Without tables; and the statement itself, for what of it is not known here.
+    Select(Vec<Item>, String),
     Use(String),
     /// `SET …`, `BEGIN` and their like: nothing to do, nothing to say.
     Nothing,
@@ -85,12 +83,14 @@ pub(crate) enum Refusal {
     NoSwitchover,
     #[error("{0} needs the name of a server, as SHOW SERVERS has it")]
     NoServer(&'static str),
+    #[error("Table '{0}' doesn't exist; SHOW TABLES lists what there is")]
+    NoTable(String),
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 16] = [
+pub(crate) const COMMANDS: [(&str, &str); 17] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -121,6 +121,10 @@ pub(crate) const COMMANDS: [(&str, &str); 16] = [
         "The statements that read most (20), how much of them the standby answered, and why not more",
     ),
     ("SHOW COMMANDS", "This list"),
+    (
+        "SELECT …",
+        "Any question over these as tables, joins and groups too: SHOW TABLES, DESCRIBE <table>",
+    ),
     (
         "EXPLAIN ROUTE <statement>",
         "Where the statement would go, and why; it is not run",
@@ -160,7 +164,7 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
     let (verb, rest) = word(text);
     let command = match verb.to_ascii_uppercase().as_str() {
         "" if ended(text) => return Err(Refusal::Empty),
-        "SHOW" => show(rest),
+        "SHOW" => return show(text, rest),
         "EXPLAIN" => match expect(rest, "ROUTE") {
             Some(statement) => return explained(statement),
             None => None,
@@ -171,8 +175,13 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         "OPEN" => return server(rest, "OPEN").map(Command::Open),
         "PAUSE" if ended(rest) => Some(Command::Pause),
         "RESUME" if ended(rest) => Some(Command::Resume),
-        "HELP" => Some(Command::Commands),
-        "SELECT" => select(rest).map(Command::Select),
+        "HELP" => Some(Command::Table(Source::Commands)),
+        "SELECT" => Some(match select(rest) {
+            Some(items) => Command::Select(items, text.to_owned()),
+            None => Command::Query(text.to_owned()),
+        }),
+        "WITH" | "VALUES" => Some(Command::Query(text.to_owned())),
+        "DESCRIBE" | "DESC" => return columns(rest, false),
         "USE" => name(rest).map(Command::Use),
         ignored if IGNORED.contains(&ignored) => Some(Command::Nothing),
         _ => None,
@@ -182,25 +191,123 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
     })
 }
 
-fn show(text: &str) -> Option<Command> {
-    let text = expect(text, "FULL").unwrap_or(text);
-    let (noun, rest) = word(text);
-    let command = match noun.to_ascii_uppercase().as_str() {
-        "SERVERS" => Command::Servers,
-        "SESSIONS" | "PROCESSLIST" => Command::Sessions,
-        "POOLS" => Command::Pools,
-        "LIMITS" => Command::Limits,
-        "FAILOVER" => Command::Failover,
-        "EVENTS" => Command::Events,
-        "COUNTERS" | "STATS" => Command::Counters,
-        "READS" => return reads(rest),
-        "COMMANDS" | "HELP" => Command::Commands,
-        "DATABASES" | "SCHEMAS" => return Some(Command::Databases),
-        "TABLES" => return Some(Command::Tables),
-        "WARNINGS" | "ERRORS" => return Some(Command::Warnings),
-        _ => return None,
+/// `text` is what follows `SHOW` in `statement`.
+fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
+    let unknown = || Refusal::Unknown {
+        near: statement.chars().take(NEAR).collect(),
     };
-    ended(rest).then_some(command)
+    let (is_full, text) = match expect(text, "FULL") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (noun, rest) = word(text);
+    let noun = noun.to_ascii_lowercase();
+    let known = match noun.as_str() {
+        "processlist" => "sessions",
+        "stats" => "counters",
+        "help" => "commands",
+        noun => noun,
+    };
+    match known {
+        "reads" if expect(rest, "LIMIT").is_some() || ended(rest) => return reads(rest).ok_or_else(unknown),
+        "databases" | "schemas" => return filtered(SCHEMATA, "SCHEMA_NAME", rest).ok_or_else(unknown),
+        "variables" => return filtered(VARIABLES, "Variable_name", rest).ok_or_else(unknown),
+        "global" | "session" => {
+            let rest = expect(rest, "VARIABLES").ok_or_else(unknown)?;
+            return filtered(VARIABLES, "Variable_name", rest).ok_or_else(unknown);
+        }
+        "tables" => return list(is_full, rest).ok_or_else(unknown),
+        "columns" | "fields" => {
+            let rest = expect(rest, "FROM").or_else(|| expect(rest, "IN"));
+            return columns(rest.ok_or_else(unknown)?, is_full);
+        }
+        "create" => {
+            let name = expect(rest, "TABLE").and_then(name);
+            return name.map(Command::CreateTable).ok_or_else(unknown);
+        }
+        "warnings" | "errors" if ended(rest) => return Ok(Command::Warnings),
+        _ => {}
+    }
+    let table = tables::named(known).ok_or_else(unknown)?;
+    if ended(rest) {
+        return Ok(Command::Table(table.source));
+    }
+    let first = table.columns.iter().find(|(_, shape)| *shape == Shape::Text);
+    let (key, _) = first.ok_or_else(unknown)?;
+    filtered(&format!("SELECT * FROM {} WHERE 1", table.name), key, rest).ok_or_else(unknown)
+}
+
+const SCHEMATA: &str = "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1";
+const VARIABLES: &str = "SELECT Variable_name, Value FROM information_schema.GLOBAL_VARIABLES WHERE 1";
+
+/// `query` with what may follow `SHOW …`: `LIKE 'pattern'`, for its column `key`, or `WHERE condition`.
+fn filtered(query: &str, key: &str, text: &str) -> Option<Command> {
+    let query = if ended(text) {
+        query.to_owned()
+    } else if let Some(condition) = expect(text, "WHERE") {
+        format!("{query} AND ({})", condition.trim_end().trim_end_matches(';'))
+    } else {
+        let (pattern, rest) = quoted(expect(text, "LIKE")?)?;
+        ended(skip(rest)).then(|| format!("{query} AND `{key}` LIKE {} ESCAPE '\\'", literal(pattern)))?
+    };
+    Some(Command::Query(query))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `SHOW [FULL] TABLES [FROM schema] [LIKE …]`
+fn list(is_full: bool, text: &str) -> Option<Command> {
+    let (schema, text) = schema(text)?;
+    let more = if is_full { ", TABLE_TYPE AS Table_type" } else { "" };
+    let query = format!(
+        "SELECT TABLE_NAME AS Tables_in_{SCHEMA}{more} FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
+        literal(schema)
+    );
+    filtered(&query, "TABLE_NAME", text)
+}
+
+/// `DESCRIBE table`, `SHOW [FULL] COLUMNS FROM table [FROM schema] [LIKE …]`
+fn columns(text: &str, is_full: bool) -> Result<Command, Refusal> {
+    let unknown = || Refusal::Unknown {
+        near: text.chars().take(NEAR).collect(),
+    };
+    let (mut table, mut rest) = identifier(text).ok_or_else(unknown)?;
+    if let Some(behind) = rest.strip_prefix('.') {
+        (table, rest) = identifier(behind).ok_or_else(unknown)?;
+    }
+    let (schema, rest) = schema(skip(rest)).ok_or_else(unknown)?;
+    let (collation, comment) = match is_full {
+        true => (
+            ", 'utf8mb4_general_ci' AS `Collation`",
+            ", 'select' AS Privileges, COLUMN_COMMENT AS Comment",
+        ),
+        false => ("", ""),
+    };
+    let query = format!(
+        "SELECT COLUMN_NAME AS Field, COLUMN_TYPE AS Type{collation}, IS_NULLABLE AS `Null`, COLUMN_KEY AS `Key`, \
+         COLUMN_DEFAULT AS `Default`, EXTRA AS Extra{comment} FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND \
+         TABLE_NAME = {}",
+        literal(schema),
+        literal(table)
+    );
+    if schema.eq_ignore_ascii_case(SCHEMA) && tables::named(table).is_none() {
+        return Err(Refusal::NoTable(table.to_owned()));
+    }
+    filtered(&query, "COLUMN_NAME", rest).ok_or_else(unknown)
+}
+
+/// `[FROM schema]`, and what follows.
+fn schema(text: &str) -> Option<(&str, &str)> {
+    match expect(text, "FROM").or_else(|| expect(text, "IN")) {
+        Some(rest) => identifier(rest).map(|(schema, rest)| (schema, skip(rest))),
+        None => Some((SCHEMA, text)),
+    }
+}
+
+fn identifier(text: &str) -> Option<(&str, &str)> {
+    quoted(text).or_else(|| nonempty(word_only(text)))
 }
 
 fn reads(text: &str) -> Option<Command> {
@@ -391,23 +498,25 @@ mod tests {
     #[test]
     fn commands_are_known_in_any_dress() {
         for (text, command) in [
-            ("SHOW SERVERS", Command::Servers),
-            ("  show\tservers ; ", Command::Servers),
-            ("/* a */ Show -- b\n Sessions # c", Command::Sessions),
-            ("show full processlist;", Command::Sessions),
-            ("SHOW POOLS;;", Command::Pools),
-            ("show limits", Command::Limits),
-            ("show stats", Command::Counters),
-            ("SHOW COUNTERS", Command::Counters),
+            ("SHOW SERVERS", Command::Table(Source::Servers)),
+            ("  show\tservers ; ", Command::Table(Source::Servers)),
+            (
+                "/* a */ Show -- b\n Sessions # c",
+                Command::Table(Source::Sessions),
+            ),
+            ("show full processlist;", Command::Table(Source::Sessions)),
+            ("SHOW POOLS;;", Command::Table(Source::Pools)),
+            ("show limits", Command::Table(Source::Limits)),
+            ("show stats", Command::Table(Source::Counters)),
+            ("SHOW COUNTERS", Command::Table(Source::Counters)),
             ("show reads;", Command::Reads(READS)),
+            ("SHOW EVENTS", Command::Table(Source::Events)),
             ("SHOW READS LIMIT 3", Command::Reads(3)),
             ("SHOW READS LIMIT 1000000;", Command::Reads(MOST_READS)),
-            ("help", Command::Commands),
-            ("SHOW COMMANDS /* done */;", Command::Commands),
+            ("help", Command::Table(Source::Commands)),
+            ("SHOW COMMANDS /* done */;", Command::Table(Source::Commands)),
             ("KILL 17;", Command::Kill(17)),
             ("kill connection 4294967295", Command::Kill(u32::MAX)),
-            ("SHOW DATABASES LIKE '%'", Command::Databases),
-            ("show tables", Command::Tables),
             ("use `tandem`;", Command::Use("tandem".to_owned())),
             ("USE tandem", Command::Use("tandem".to_owned())),
             ("SET NAMES utf8mb4", Command::Nothing),
@@ -447,7 +556,7 @@ mod tests {
     #[test]
     fn clients_get_what_they_select() {
         let select = |text: &str| match parse(text) {
-            Ok(Command::Select(items)) => items
+            Ok(Command::Select(items, _)) => items
                 .into_iter()
                 .map(|item| (item.name, item.value))
                 .collect::<Vec<_>>(),
@@ -481,6 +590,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_short_comes_to_a_select() {
+        for (text, query) in [
+            ("SELECT 1 FROM sessions;", "SELECT 1 FROM sessions;"),
+            (
+                "with t as (select 1) select * from t",
+                "with t as (select 1) select * from t",
+            ),
+            (
+                "SHOW sessions LIKE 'it%';",
+                "SELECT * FROM sessions WHERE 1 AND `user` LIKE 'it%' ESCAPE '\\'",
+            ),
+            (
+                "show servers where role = 'standby';",
+                "SELECT * FROM servers WHERE 1 AND (role = 'standby')",
+            ),
+            (
+                "SHOW DATABASES LIKE \"t'x\"",
+                "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1 AND `SCHEMA_NAME` LIKE 't''x' ESCAPE '\\'",
+            ),
+            (
+                "SHOW FULL TABLES FROM `tandem`",
+                "SELECT TABLE_NAME AS Tables_in_tandem, TABLE_TYPE AS Table_type FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tandem'",
+            ),
+            (
+                "show session variables like 'version'",
+                "SELECT Variable_name, Value FROM information_schema.GLOBAL_VARIABLES WHERE 1 AND `Variable_name` LIKE 'version' ESCAPE '\\'",
+            ),
+        ] {
+            assert_eq!(parse(text), Ok(Command::Query(query.to_owned())), "{text}");
+        }
+        for text in [
+            "DESC pools",
+            "describe `tandem`.`pools`;",
+            "SHOW COLUMNS FROM pools",
+            "SHOW FIELDS IN pools FROM tandem LIKE 'w%'",
+        ] {
+            let Ok(Command::Query(query)) = parse(text) else {
+                panic!("{text}");
+            };
+            assert!(
+                query.contains("TABLE_SCHEMA = 'tandem' AND TABLE_NAME = 'pools'"),
+                "{query}"
+            );
+        }
+        assert_eq!(parse("DESC nothing"), Err(Refusal::NoTable("nothing".to_owned())));
+        let create = Command::CreateTable("pools".to_owned());
+        assert_eq!(parse("SHOW CREATE TABLE `pools`;"), Ok(create));
+    }
+
+    #[test]
     fn anything_else_is_refused_by_name() {
         for text in ["", " ; ", "/* only a comment", "-- nothing"] {
             assert_eq!(parse(text), Err(Refusal::Empty), "{text:?}");
@@ -501,14 +660,10 @@ mod tests {
         for text in [
             "SHOW",
             "SHOW SERVERS please",
-            "SELECT",
-            "SELECT 1 FROM t",
-            "SELECT @@",
-            "SELECT @@a.",
-            "SELECT f(1)",
-            "SELECT 'open",
-            "SELECT 1,",
-            "SELECT 1 AS",
+            "SHOW SERVERS LIKE",
+            "SHOW TABLES FROM",
+            "DESCRIBE",
+            "SHOW COLUMNS",
             "DELETE FROM t",
             "é",
             "'é",

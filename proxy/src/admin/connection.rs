@@ -16,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::command::{self, Command, Refusal};
 use super::show;
+use super::sql;
 use super::stream::{Gate, Input, Output};
 use super::table::Table;
+use super::tables::{self, Source};
 use super::view::{DataPath, WorkerView};
 use crate::failover;
 use crate::topology;
@@ -112,52 +114,43 @@ enum Reply {
     Error(ErrorKind, String),
 }
 
+impl Reply {
+    fn refused(refusal: &Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::Empty => ErrorKind::ER_EMPTY_QUERY,
+            Refusal::NoTable(_) => ErrorKind::ER_NO_SUCH_TABLE,
+            _ => ErrorKind::ER_PARSE_ERROR,
+        };
+        Self::Error(kind, refusal.to_string())
+    }
+}
+
 impl Handler {
     async fn answer(&mut self, text: &str) -> Reply {
         match command::parse(text) {
             Ok(command) => self.execute(command).await,
-            Err(refusal) => {
-                let kind = match refusal {
-                    Refusal::Empty => ErrorKind::ER_EMPTY_QUERY,
-                    _ => ErrorKind::ER_PARSE_ERROR,
-                };
-                Reply::Error(kind, refusal.to_string())
-            }
+            Err(refusal) => Reply::refused(&refusal),
         }
     }
 
     async fn execute(&mut self, command: Command) -> Reply {
         let table = match command {
-            Command::Servers => show::servers(&self.shared.topology.load(), Instant::now()),
-            Command::Sessions => return self.of_views(show::sessions).await,
-            Command::Pools => return self.of_views(show::pools).await,
-            Command::Limits => return self.of_views(show::limits).await,
-            Command::Counters => return self.of_views(show::counters).await,
+            Command::Table(source) => return self.whole(source).await,
+            Command::Query(statement) => return self.query(statement).await,
+            Command::CreateTable(name) => match tables::named(&name) {
+                Some(definition) => tables::create(definition),
+                None => return Reply::refused(&Refusal::NoTable(name)),
+            },
             Command::Reads(most) => return self.reads(most).await,
-            Command::Failover => {
-                let status = self.shared.failover.as_ref().map(failover::Handle::status);
-                show::failover(status.as_ref(), &self.shared.topology.load())
-            }
-            Command::Events => {
-                let events = self
-                    .shared
-                    .failover
-                    .as_ref()
-                    .map(|failover| failover.events().all());
-                show::events(&events.unwrap_or_default())
-            }
             Command::Switchover(wanted) => return self.switch_over(wanted).await,
             Command::Drain(name) => return self.order_for(&name, failover::Command::Drain).await,
             Command::Open(name) => return self.order_for(&name, failover::Command::Open).await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
-            Command::Commands => show::commands(),
             Command::ExplainRoute(statement) => return self.explain(statement).await,
             Command::Kill(session) => return self.kill(session).await,
-            Command::Databases => show::databases(),
-            Command::Tables => show::tables(),
             Command::Warnings => show::warnings(),
-            Command::Select(items) => return self.select(&items),
+            Command::Select(items, statement) => return self.select(&items, statement).await,
             Command::Use(schema) => return self.enter(&schema),
             Command::Nothing => return Reply::Ok,
         };
@@ -217,9 +210,9 @@ impl Handler {
         }
     }
 
-    async fn of_views(&self, render: fn(&[WorkerView]) -> Table) -> Reply {
-        match within(self.shared.data.views()).await {
-            Ok(views) => Reply::Table(render(&views)),
+    async fn whole(&self, source: Source) -> Reply {
+        match self.table(source, &mut None).await {
+            Ok(table) => Reply::Table(table),
             Err(late) => late,
         }
     }
@@ -230,6 +223,61 @@ impl Handler {
             Ok(reads) => Reply::Table(show::reads(reads, most)),
             Err(late) => late,
         }
+    }
+
+    /// A SELECT over the tables that it names, each as it is now.
+    async fn query(&self, statement: String) -> Reply {
+        let (mut filled, mut views) = (Vec::new(), None);
+        for definition in tables::mentioned(&statement) {
+            match self.table(definition.source, &mut views).await {
+                Ok(table) => filled.push((definition, table)),
+                Err(late) => return late,
+            }
+        }
+        let (shared, id, schema) = (Arc::clone(&self.shared), self.id, self.schema);
+        let answered = tokio::task::spawn_blocking(move || {
+            let client = show::Client {
+                id,
+                user: &shared.user,
+                schema,
+            };
+            sql::select(&statement, &filled, &client)
+        });
+        match answered.await {
+            Ok(Ok(table)) => Reply::Table(table),
+            Ok(Err(text)) => Reply::Error(ErrorKind::ER_PARSE_ERROR, text),
+            Err(error) => Reply::Error(ErrorKind::ER_UNKNOWN_ERROR, error.to_string()),
+        }
+    }
+
+    /// The rows of a table now. What the workers tell is asked for once for a statement.
+    async fn table(&self, source: Source, views: &mut Option<Vec<WorkerView>>) -> Result<Table, Reply> {
+        let of_views: fn(&[WorkerView]) -> Table = match source {
+            Source::Sessions => show::sessions,
+            Source::Pools => show::pools,
+            Source::Limits => show::limits,
+            Source::Counters => show::counters,
+            Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
+            Source::Commands => return Ok(show::commands()),
+            Source::Reads => {
+                let reads = within(self.shared.data.reads(command::MOST_READS)).await?;
+                return Ok(show::reads(reads, command::MOST_READS));
+            }
+            Source::Failover => {
+                let status = self.shared.failover.as_ref().map(failover::Handle::status);
+                return Ok(show::failover(status.as_ref(), &self.shared.topology.load()));
+            }
+            Source::Events => {
+                let failover = self.shared.failover.as_ref();
+                let events = failover.map(|failover| failover.events().all());
+                return Ok(show::events(&events.unwrap_or_default()));
+            }
+        };
+        let views = match views {
+            Some(views) => views,
+            None => views.insert(within(self.shared.data.views()).await?),
+        };
+        Ok(of_views(views))
     }
 
     async fn explain(&self, statement: String) -> Reply {
@@ -263,24 +311,25 @@ impl Handler {
         }
     }
 
-    fn select(&self, items: &[command::Item]) -> Reply {
+    async fn select(&self, items: &[command::Item], statement: String) -> Reply {
         let client = show::Client {
             id: self.id,
             user: &self.shared.user,
             schema: self.schema,
         };
         match show::selected(items, &client) {
-            Ok(table) => Reply::Table(table),
-            Err(unknown) => Reply::Error(
-                ErrorKind::ER_PARSE_ERROR,
-                format!("Tandem's admin port has no value for '{unknown}'"),
-            ),
+            Some(table) => Reply::Table(table),
+            None => self.query(statement).await,
         }
     }
 
     fn enter(&mut self, schema: &str) -> Reply {
-        if schema.eq_ignore_ascii_case(show::SCHEMA) {
-            self.schema = Some(show::SCHEMA);
+        let schemas = [show::SCHEMA, "information_schema"];
+        if let Some(known) = schemas
+            .into_iter()
+            .find(|known| schema.eq_ignore_ascii_case(known))
+        {
+            self.schema = Some(known);
             return Reply::Ok;
         }
         Reply::Error(

@@ -24,25 +24,83 @@ pub(super) const SCHEMA: &str = "tandem";
 /// expects more than the admin port has.
 pub(super) const VERSION: &str = concat!("5.7.0-tandem-", env!("CARGO_PKG_VERSION"));
 
+// The columns of each table.
+pub(super) const SERVERS: [(&str, Shape); 15] = [
+    ("name", Text),
+    ("address", Text),
+    ("role", Text),
+    ("why", Text),
+    ("version", Text),
+    ("read_only", Text),
+    ("receiving", Text),
+    ("applying", Text),
+    ("lag_ms", Number),
+    ("position", Text),
+    ("probe_ms", Number),
+    ("age_ms", Number),
+    ("weight", Number),
+    ("share_percent", Number),
+    ("error", Text),
+];
+pub(super) const SESSIONS: [(&str, Shape); 15] = [
+    ("id", Number),
+    ("worker", Number),
+    ("user", Text),
+    ("client", Text),
+    ("tls", Text),
+    ("compression", Text),
+    ("schema", Text),
+    ("command", Text),
+    ("since_ms", Number),
+    ("transaction", Text),
+    ("target", Text),
+    ("backend_id", Number),
+    ("pins", Text),
+    ("statements", Number),
+    ("last_reason", Text),
+];
+pub(super) const POOLS: [(&str, Shape); 13] = [
+    ("server", Text),
+    ("worker", Number),
+    ("limit", Number),
+    ("open", Number),
+    ("idle", Number),
+    ("leased", Number),
+    ("pinned", Number),
+    ("waiting", Number),
+    ("waits", Number),
+    ("refused", Number),
+    ("longest_wait_ms", Number),
+    ("connects", Number),
+    ("connect_errors", Number),
+];
+pub(super) const LIMITS: [(&str, Shape); 4] = [
+    ("name", Text),
+    ("worker", Number),
+    ("limit", Number),
+    ("used", Number),
+];
+pub(super) const COUNTERS: [(&str, Shape); 3] = [("counter", Text), ("value", Number), ("meaning", Text)];
+pub(super) const READS: [(&str, Shape); 5] = [
+    ("digest", Text),
+    ("reads", Number),
+    ("standby_percent", Number),
+    ("on_active", Text),
+    ("statement", Text),
+];
+pub(super) const PROPERTIES: [(&str, Shape); 2] = [("property", Text), ("value", Text)];
+pub(super) const EVENTS: [(&str, Shape); 5] = [
+    ("seconds_ago", Text),
+    ("event", Text),
+    ("server", Text),
+    ("detail", Text),
+    ("took_ms", Number),
+];
+pub(super) const COMMANDS_COLUMNS: [(&str, Shape); 2] = [("command", Text), ("meaning", Text)];
+
 /// `SHOW SERVERS`
 pub(super) fn servers(topology: &Topology, now: Instant) -> Table {
-    let mut table = Table::new([
-        ("name", Text),
-        ("address", Text),
-        ("role", Text),
-        ("why", Text),
-        ("version", Text),
-        ("read_only", Text),
-        ("receiving", Text),
-        ("applying", Text),
-        ("lag_ms", Number),
-        ("position", Text),
-        ("probe_ms", Number),
-        ("age_ms", Number),
-        ("weight", Number),
-        ("share_percent", Number),
-        ("error", Text),
-    ]);
+    let mut table = Table::new(SERVERS);
     table.rows = topology
         .servers
         .iter()
@@ -82,23 +140,7 @@ fn server_row(server: &Server, now: Instant) -> Vec<Cell> {
 
 /// `SHOW SESSIONS`, by id.
 pub(super) fn sessions(views: &[WorkerView]) -> Table {
-    let mut table = Table::new([
-        ("id", Number),
-        ("worker", Number),
-        ("user", Text),
-        ("client", Text),
-        ("tls", Text),
-        ("compression", Text),
-        ("schema", Text),
-        ("command", Text),
-        ("since_ms", Number),
-        ("transaction", Text),
-        ("target", Text),
-        ("backend_id", Number),
-        ("pins", Text),
-        ("statements", Number),
-        ("last_reason", Text),
-    ]);
+    let mut table = Table::new(SESSIONS);
     let mut sessions: Vec<_> = views.iter().flat_map(|view| &view.sessions).collect();
     sessions.sort_by_key(|session| session.id);
     table.rows = sessions
@@ -128,21 +170,7 @@ pub(super) fn sessions(views: &[WorkerView]) -> Table {
 
 /// `SHOW POOLS`, by server and worker.
 pub(super) fn pools(views: &[WorkerView]) -> Table {
-    let mut table = Table::new([
-        ("server", Text),
-        ("worker", Number),
-        ("limit", Number),
-        ("open", Number),
-        ("idle", Number),
-        ("leased", Number),
-        ("pinned", Number),
-        ("waiting", Number),
-        ("waits", Number),
-        ("refused", Number),
-        ("longest_wait_ms", Number),
-        ("connects", Number),
-        ("connect_errors", Number),
-    ]);
+    let mut table = Table::new(POOLS);
     let mut pools: Vec<_> = views.iter().flat_map(|view| &view.pools).collect();
     pools.sort_by(|a, b| (&a.server, a.worker).cmp(&(&b.server, b.worker)));
     table.rows = pools
@@ -170,12 +198,7 @@ pub(super) fn pools(views: &[WorkerView]) -> Table {
 
 /// `SHOW LIMITS`, by name and worker.
 pub(super) fn limits(views: &[WorkerView]) -> Table {
-    let mut table = Table::new([
-        ("name", Text),
-        ("worker", Number),
-        ("limit", Number),
-        ("used", Number),
-    ]);
+    let mut table = Table::new(LIMITS);
     let mut limits: Vec<_> = views.iter().flat_map(|view| &view.limits).collect();
     limits.sort_by_key(|row| (row.name, row.worker));
     table.rows = limits
@@ -194,7 +217,7 @@ pub(super) fn limits(views: &[WorkerView]) -> Table {
 
 /// `SHOW COUNTERS`: the workers' sum, then the routing reasons as `routed: reason`.
 pub(super) fn counters(views: &[WorkerView]) -> Table {
-    let mut table = Table::new([("counter", Text), ("value", Number), ("meaning", Text)]);
+    let mut table = Table::new(COUNTERS);
     let total = view::total(views);
     table.rows = total
         .each()
@@ -214,13 +237,7 @@ pub(super) fn counters(views: &[WorkerView]) -> Table {
 /// `SHOW READS`: what the workers have counted of their most read shapes of statement, the most read first. Reads that may go
 /// to both servers and went to the active one are `balanced`.
 pub(super) fn reads(counted: Vec<Reads>, most: usize) -> Table {
-    let mut table = Table::new([
-        ("digest", Text),
-        ("reads", Number),
-        ("standby_percent", Number),
-        ("on_active", Text),
-        ("statement", Text),
-    ]);
+    let mut table = Table::new(READS);
     let mut shapes: BTreeMap<Fingerprint, Reads> = BTreeMap::new();
     for reads in counted {
         match shapes.entry(reads.fingerprint) {
@@ -259,7 +276,7 @@ fn reads_row(reads: &Reads) -> Vec<Cell> {
 
 /// `SHOW FAILOVER`
 pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
-    let mut table = Table::new([("property", Text), ("value", Text)]);
+    let mut table = Table::new(PROPERTIES);
     let mut add = |property: &'static str, value: Cell| table.rows.push(vec![property.into(), value]);
     let Some(status) = status else {
         let active = topology.active.map(|id| topology.server(id).name.to_string());
@@ -283,13 +300,7 @@ pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
 
 /// `SHOW EVENTS`
 pub(super) fn events(events: &[Event]) -> Table {
-    let mut table = Table::new([
-        ("seconds_ago", Text),
-        ("event", Text),
-        ("server", Text),
-        ("detail", Text),
-        ("took_ms", Number),
-    ]);
+    let mut table = Table::new(EVENTS);
     let row = |event: &Event| {
         vec![
             format!("{:.3}", event.age().as_secs_f64()).into(),
@@ -312,7 +323,7 @@ pub(super) fn done(text: String) -> Table {
 
 /// `SHOW COMMANDS`
 pub(super) fn commands() -> Table {
-    let mut table = Table::new([("command", Text), ("meaning", Text)]);
+    let mut table = Table::new(COMMANDS_COLUMNS);
     table.rows = COMMANDS
         .iter()
         .map(|(command, meaning)| vec![(*command).into(), (*meaning).into()])
@@ -331,18 +342,6 @@ pub(super) fn explanation(explanation: Explanation) -> Table {
     table
 }
 
-/// `SHOW DATABASES`
-pub(super) fn databases() -> Table {
-    let mut table = Table::new([("Database", Text)]);
-    table.rows.push(vec![SCHEMA.into()]);
-    table
-}
-
-/// `SHOW TABLES`: none.
-pub(super) fn tables() -> Table {
-    Table::new([("Tables_in_tandem", Text)])
-}
-
 /// `SHOW WARNINGS`: none.
 pub(super) fn warnings() -> Table {
     Table::new([("Level", Text), ("Code", Number), ("Message", Text)])
@@ -356,21 +355,38 @@ pub(super) struct Client<'a> {
     pub(super) schema: Option<&'static str>,
 }
 
-/// `SELECT …` without tables; an expression that has no value here is named in the error.
-pub(super) fn selected(items: &[Item], client: &Client<'_>) -> Result<Table, String> {
+/// `SELECT …` without tables; `None` if an expression has no value here.
+pub(super) fn selected(items: &[Item], client: &Client<'_>) -> Option<Table> {
     let mut table = Table::default();
     let mut row = Vec::with_capacity(items.len());
     for item in items {
-        let cell = evaluate(&item.value, client).ok_or_else(|| item.name.clone())?;
+        let cell = evaluate(&item.value, client)?;
         let shape = match cell {
-            Cell::Number(_) => Number,
+            Cell::Number(_) | Cell::Integer(_) => Number,
+            Cell::Real(_) => Shape::Real,
             Cell::Text(_) | Cell::Null => Text,
         };
         table.columns.push((item.name.clone().into(), shape));
         row.push(cell);
     }
     table.rows.push(row);
-    Ok(table)
+    Some(table)
+}
+
+/// What `SHOW VARIABLES` shows.
+pub(super) fn variables() -> Table {
+    let mut table = Table::new([("Variable_name", Text), ("Value", Text)]);
+    table.rows = VARIABLES
+        .iter()
+        .filter_map(|&name| {
+            let value = match variable(name)? {
+                Cell::Number(number) => number.to_string().into(),
+                cell => cell,
+            };
+            Some(vec![name.into(), value])
+        })
+        .collect();
+    table
 }
 
 fn evaluate(expression: &Expression, client: &Client<'_>) -> Option<Cell> {
@@ -389,6 +405,33 @@ fn evaluate(expression: &Expression, client: &Client<'_>) -> Option<Cell> {
     };
     Some(cell)
 }
+
+/// The names that [`variable`] knows.
+const VARIABLES: [&str; 23] = [
+    "auto_increment_increment",
+    "autocommit",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_database",
+    "character_set_results",
+    "character_set_server",
+    "collation_connection",
+    "collation_database",
+    "collation_server",
+    "init_connect",
+    "interactive_timeout",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "socket",
+    "sql_mode",
+    "system_time_zone",
+    "time_zone",
+    "transaction_isolation",
+    "tx_isolation",
+    "version",
+    "version_comment",
+    "wait_timeout",
+];
 
 /// The variables that drivers read at connect: mysql_async, JDBC, mysql-connector-python, the `mariadb` client.
 fn variable(name: &str) -> Option<Cell> {

@@ -10,13 +10,17 @@ use tokio::io::AsyncWrite;
 pub(crate) enum Shape {
     Text,
     Number,
+    Real,
 }
 
 /// One field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cell {
     Null,
     Number(u64),
+    /// May be below zero.
+    Integer(i64),
+    Real(f64),
     Text(Cow<'static, str>),
 }
 
@@ -57,7 +61,7 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 }
 
 /// A result set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Table {
     pub(crate) columns: Vec<(Cow<'static, str>, Shape)>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -66,9 +70,9 @@ pub(crate) struct Table {
 impl Table {
     /// A table whose columns are known; each row has one cell for each of them.
     pub(crate) fn new<const WIDTH: usize>(columns: [(&'static str, Shape); WIDTH]) -> Self {
+        let columns = columns.into_iter();
         Self {
             columns: columns
-                .into_iter()
                 .map(|(name, shape)| (Cow::Borrowed(name), shape))
                 .collect(),
             rows: Vec::new(),
@@ -87,6 +91,8 @@ impl Table {
                 match cell {
                     Cell::Null => rows.write_col(None::<u64>)?,
                     Cell::Number(number) => rows.write_col(*number)?,
+                    Cell::Integer(number) => rows.write_col(*number)?,
+                    Cell::Real(number) => rows.write_col(*number)?,
                     Cell::Text(text) => rows.write_col(text.as_ref())?,
                 }
             }
@@ -103,6 +109,7 @@ fn column((name, shape): &(Cow<'static, str>, Shape)) -> Column {
             ColumnType::MYSQL_TYPE_LONGLONG,
             ColumnFlags::UNSIGNED_FLAG | ColumnFlags::NUM_FLAG,
         ),
+        Shape::Real => (ColumnType::MYSQL_TYPE_DOUBLE, ColumnFlags::NUM_FLAG),
     };
     Column {
         table: String::new(),

@@ -168,6 +168,10 @@ async fn an_administrator_sees_and_acts() {
     let pools: Vec<Row> = conn.query("SHOW POOLS").await.expect("pools");
     assert!(pools.is_empty());
 
+    let joined = "SELECT s.id, s.since_ms / 8.0, v.name FROM sessions s JOIN servers v ON v.name = s.target";
+    let row: Option<(u32, f64, String)> = conn.query_first(joined).await.expect("a join");
+    assert_eq!(row, Some((7, 1.5, "a".to_owned())));
+
     conn.query_drop("KILL 7").await.expect("killed");
     let unknown = conn.query_drop("KILL 8").await.expect_err("no such session");
     assert_eq!(server_error(unknown).0, 1094);

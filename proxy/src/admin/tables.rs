@@ -1,0 +1,205 @@
+//! The tables of the admin port: their names, what they are for, where their rows come from. `SHOW x` is the whole of table `x`.
+
+use super::show;
+use super::table::{Cell, Shape, Table};
+
+use Shape::{Number, Text};
+
+/// Where the rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Servers,
+    Sessions,
+    Pools,
+    Limits,
+    Counters,
+    Reads,
+    Failover,
+    Events,
+    Commands,
+}
+
+/// One table.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) source: Source,
+    pub(super) columns: &'static [(&'static str, Shape)],
+}
+
+/// All of them, in the order of `SHOW TABLES`.
+pub(super) const TABLES: [Definition; 9] = [
+    Definition {
+        name: "commands",
+        meaning: "What can be said on this port",
+        source: Source::Commands,
+        columns: &show::COMMANDS_COLUMNS,
+    },
+    Definition {
+        name: "counters",
+        meaning: "What has been counted since Tandem started",
+        source: Source::Counters,
+        columns: &show::COUNTERS,
+    },
+    Definition {
+        name: "events",
+        meaning: "What was done about the roles of the servers",
+        source: Source::Events,
+        columns: &show::EVENTS,
+    },
+    Definition {
+        name: "failover",
+        meaning: "Whether the standby could take over now, and if not, why",
+        source: Source::Failover,
+        columns: &show::PROPERTIES,
+    },
+    Definition {
+        name: "limits",
+        meaning: "How much is used of limits that workers share, for each worker",
+        source: Source::Limits,
+        columns: &show::LIMITS,
+    },
+    Definition {
+        name: "pools",
+        meaning: "Connections to the servers, for each worker and server",
+        source: Source::Pools,
+        columns: &show::POOLS,
+    },
+    Definition {
+        name: "reads",
+        meaning: "The most read shapes of statement, how much of them the standby answered, and why not more",
+        source: Source::Reads,
+        columns: &show::READS,
+    },
+    Definition {
+        name: "servers",
+        meaning: "The servers as the last probes saw them, and the role each one has",
+        source: Source::Servers,
+        columns: &show::SERVERS,
+    },
+    Definition {
+        name: "sessions",
+        meaning: "Every client connection, what it does and what ties it",
+        source: Source::Sessions,
+        columns: &show::SESSIONS,
+    },
+];
+
+/// The table of this name.
+pub(super) fn named(name: &str) -> Option<&'static Definition> {
+    TABLES.iter().find(|table| table.name.eq_ignore_ascii_case(name))
+}
+
+/// The tables whose names are words of a statement. A word that only looks like a name costs a snapshot that is not read.
+pub(super) fn mentioned(statement: &str) -> Vec<&'static Definition> {
+    let words = statement.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let mut found: Vec<&'static Definition> = Vec::new();
+    for table in words.filter_map(named) {
+        if !found.iter().any(|known| known.name == table.name) {
+            found.push(table);
+        }
+    }
+    found
+}
+
+/// `SHOW CREATE TABLE table`
+pub(super) fn create(definition: &Definition) -> Table {
+    let mut table = Table::new([("Table", Text), ("Create Table", Text)]);
+    let columns = definition.columns.iter();
+    let columns: Vec<String> = columns
+        .map(|(name, shape)| format!("  `{name}` {}", type_name(*shape)))
+        .collect();
+    let text = format!(
+        "CREATE TABLE `{}` (\n{}\n) COMMENT='{}'",
+        definition.name,
+        columns.join(",\n"),
+        definition.meaning
+    );
+    table.rows.push(vec![definition.name.into(), text.into()]);
+    table
+}
+
+fn type_name(shape: Shape) -> &'static str {
+    match shape {
+        Text => "varchar(255)",
+        Number => "bigint(20) unsigned",
+        Shape::Real => "double",
+    }
+}
+
+/// What clients read to know what there is.
+pub(super) fn information_schema() -> [(&'static str, Table); 4] {
+    let mut schemata = Table::new([
+        ("CATALOG_NAME", Text),
+        ("SCHEMA_NAME", Text),
+        ("DEFAULT_CHARACTER_SET_NAME", Text),
+        ("DEFAULT_COLLATION_NAME", Text),
+    ]);
+    for schema in ["information_schema", show::SCHEMA] {
+        schemata.rows.push(vec![
+            "def".into(),
+            schema.into(),
+            "utf8mb4".into(),
+            "utf8mb4_general_ci".into(),
+        ]);
+    }
+    let mut tables = Table::new([
+        ("TABLE_CATALOG", Text),
+        ("TABLE_SCHEMA", Text),
+        ("TABLE_NAME", Text),
+        ("TABLE_TYPE", Text),
+        ("ENGINE", Text),
+        ("TABLE_ROWS", Number),
+        ("TABLE_COMMENT", Text),
+    ]);
+    let mut columns = Table::new([
+        ("TABLE_CATALOG", Text),
+        ("TABLE_SCHEMA", Text),
+        ("TABLE_NAME", Text),
+        ("COLUMN_NAME", Text),
+        ("ORDINAL_POSITION", Number),
+        ("COLUMN_DEFAULT", Text),
+        ("IS_NULLABLE", Text),
+        ("DATA_TYPE", Text),
+        ("COLUMN_TYPE", Text),
+        ("COLUMN_KEY", Text),
+        ("EXTRA", Text),
+        ("COLUMN_COMMENT", Text),
+    ]);
+    for table in &TABLES {
+        tables.rows.push(vec![
+            "def".into(),
+            show::SCHEMA.into(),
+            table.name.into(),
+            "SYSTEM VIEW".into(),
+            "MEMORY".into(),
+            Cell::Null,
+            table.meaning.into(),
+        ]);
+        for (place, (name, shape)) in table.columns.iter().enumerate() {
+            let column_type = type_name(*shape);
+            let end = column_type.find(['(', ' ']).unwrap_or(column_type.len());
+            columns.rows.push(vec![
+                "def".into(),
+                show::SCHEMA.into(),
+                table.name.into(),
+                (*name).into(),
+                (place + 1).into(),
+                Cell::Null,
+                "YES".into(),
+                column_type[..end].into(),
+                column_type.into(),
+                "".into(),
+                "".into(),
+                "".into(),
+            ]);
+        }
+    }
+    [
+        ("SCHEMATA", schemata),
+        ("TABLES", tables),
+        ("COLUMNS", columns),
+        ("GLOBAL_VARIABLES", show::variables()),
+    ]
+}
