@@ -88,6 +88,9 @@ pub trait Hands: Send + Sync + 'static {
         server: ServerId,
         other: ServerId,
     ) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
+    /// Whether a crash takes from it what clients were told of, if the other server was not asked for it: MariaDB with
+    /// `init_rpl_role=SLAVE` rolls back what its engine has not committed yet, which is after the other's receipt.
+    fn forgets(&self, server: ServerId) -> impl Future<Output = Result<bool, Trouble>> + Send;
     /// The operator's own means; `Ok` where there are none.
     fn fence(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// On the disk when it returns.
@@ -521,6 +524,16 @@ impl Hands for Sql {
                 Ok(Some(self.text(other, &question).await?).filter(|set| !set.is_empty()))
             }
         }
+    }
+
+    async fn forgets(&self, server: ServerId) -> Result<bool, Trouble> {
+        if self.flavor() == Flavor::MySql {
+            return Ok(false);
+        }
+        let rows = self
+            .ask(server, "SHOW GLOBAL VARIABLES LIKE 'init_rpl_role'")
+            .await?;
+        Ok(rows.first().is_some_and(|row| column(row, "Value") == "SLAVE"))
     }
 
     async fn fence(&self, server: ServerId) -> Result<(), Trouble> {

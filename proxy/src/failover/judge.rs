@@ -361,8 +361,13 @@ fn accompany(
         .any(|link| link.error.is_none() && link.receiver == Receiver::Stopped)
         || [master, standby].into_iter().any(replicates_from_nobody);
     let is_repaired = standing.look_again.is_none_or(|at| at <= now);
+    // A standby that has not caught up yet refuses whoever has more of it than itself (1236), and so stops the receiver.
+    let is_refused = link_to(master, standby)
+        .is_some_and(|link| link.error.is_some() && link.receiver == Receiver::Stopped)
+        && is_repaired;
     match standing.quarantined {
-        None if standing.away.is_some() || is_stopped && !standing.paused => return Intent::Rejoin(other),
+        None if standing.away.is_some() => return Intent::Rejoin(other),
+        None if (is_stopped || is_refused) && !standing.paused => return Intent::Rejoin(other),
         Some(_) if is_repaired => return Intent::Rejoin(other),
         Some(_) => return Intent::Wait(standing.look_again),
         None => {}

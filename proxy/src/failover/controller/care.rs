@@ -7,8 +7,11 @@ use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
 use crate::topology::ServerId;
 
-/// Whether a server in quarantine was repaired is seen after this time.
+/// Whether a server in quarantine was repaired, or one lets itself be received from that refused, is seen after this time.
 const QUARANTINE_LOOK: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether what was forgotten is back.
+const FETCH_LOOK: Duration = Duration::from_millis(20);
 
 impl<H: Hands> Controller<H> {
     pub(super) async fn adopt(&mut self, server: ServerId) -> Done {
@@ -25,6 +28,8 @@ impl<H: Hands> Controller<H> {
 
     pub(super) async fn open(&mut self, server: ServerId) -> Done {
         self.withdraw().await?;
+        let fetched = self.fetch_back(server).await;
+        let fetched = fetched.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
         // A server that was started may receive by itself what the other has committed and nobody was told of. What it has
         // received is applied first; if that can't be, its applier does not run, and `rejoin` starts it or says why not.
         let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
@@ -35,9 +40,67 @@ impl<H: Hands> Controller<H> {
         // It was started anew, and is as its option file says.
         self.standing.away = server.other(self.names.len());
         self.standing.alone = None;
-        self.tell(Kind::Opened, server, "the active master was read-only", None);
+        let detail = match fetched {
+            0 => "the active master was read-only".to_owned(),
+            n => format!(
+                "the active master was read-only, and has {n} commits back that a crash had taken from it"
+            ),
+        };
+        self.tell(Kind::Opened, server, detail, None);
         self.publish(false);
         Ok(())
+    }
+
+    /// A server that [`Hands::forgets`] may have come back from a crash without what clients were told of, and would give the
+    /// same numbers to other commits. The standby has it, since the clients were told after it had received it. How many commits came back.
+    async fn fetch_back(&mut self, server: ServerId) -> Result<u64, Trouble> {
+        let stream = {
+            let health = self.health.borrow();
+            let answer = health[server.0].answer.as_ref();
+            answer.and_then(|answer| answer.seen.stream)
+        };
+        let (Some(other), Some(stream)) = (server.other(self.names.len()), stream) else {
+            return Ok(0);
+        };
+        if self.standing.quarantined == Some(other)
+            || !self.standing.semi_sync
+            || !within(&self.hands, ACT, self.hands.forgets(server)).await?
+        {
+            return Ok(0);
+        }
+        let own = within(&self.hands, ACT, self.hands.newest(server, stream)).await?;
+        let needed = match within(&self.hands, ACT, self.hands.newest(other, stream)).await {
+            Ok(theirs) => theirs,
+            Err(trouble) => {
+                let told = self.hands.acknowledged();
+                let told = told.filter(|told| told.stream == stream);
+                return match told.is_some_and(|told| told.number <= own) {
+                    true => Ok(0),
+                    false => Err(format!(
+                        "MariaDB with init_rpl_role=SLAVE may have forgotten in a crash what clients were told of, and {}, which has                          it, does not answer ({trouble}). It goes on when that is back; if that is lost, accept the loss by SET GLOBAL read_only=0 here",
+                        self.names[other.0]
+                    )),
+                };
+            }
+        };
+        if own >= needed {
+            return Ok(0);
+        }
+        // What it applies would wait for the other's receipt.
+        within(&self.hands, ACT, self.hands.set_semi_sync(server, false)).await?;
+        within(&self.hands, ACT, self.hands.replicate(server, other)).await?;
+        let deadline = self.hands.now() + self.rules.apply_timeout;
+        while within(&self.hands, ACT, self.hands.newest(server, stream)).await? < needed {
+            if self.hands.now() >= deadline {
+                return Err(format!(
+                    "it lacks {} commits that {} has of it, and did not get them back within failover.apply_timeout",
+                    needed - own,
+                    self.names[other.0]
+                ));
+            }
+            self.hands.sleep_until(self.hands.now() + FETCH_LOOK).await;
+        }
+        Ok(needed - own)
     }
 
     /// What was begun in the active master's absence has not happened.
@@ -117,6 +180,7 @@ impl<H: Hands> Controller<H> {
             .map_err(fail)?;
         self.standing.away = None;
         self.standing.quarantined = None;
+        self.standing.look_again = Some(self.hands.now() + QUARANTINE_LOOK);
         if self.standing.given_up.take().is_some() {
             self.publish(false);
         }

@@ -176,6 +176,10 @@ impl Hands for Reach {
         Ok((!errant.is_empty()).then(|| errant.join(", ")))
     }
 
+    async fn forgets(&self, _: ServerId) -> Result<bool, Trouble> {
+        Ok(false)
+    }
+
     async fn fence(&self, _: ServerId) -> Result<(), Trouble> {
         Ok(())
     }
