@@ -70,17 +70,25 @@ pub async fn wait_settled(cluster: &Cluster, within: Duration) -> Settled {
 
 /// Prints what an operator would look at.
 pub async fn show(cluster: &Cluster) {
-    for question in ["SHOW FAILOVER", "SHOW EVENTS"] {
-        println!("{question}");
-        for row in ask(cluster, question).await {
-            let cells: Vec<String> = row
-                .unwrap()
-                .iter()
-                .map(|value| value.as_sql(true).trim_matches('\'').to_owned())
-                .collect();
-            println!("    {}", cells.join(" | "));
+    for what in ["FAILOVER", "EVENTS"] {
+        println!("SHOW {what}");
+        for line in said(cluster, what).await.lines() {
+            println!("    {line}");
         }
     }
+}
+
+/// What `SHOW …` says, a line for each row.
+pub async fn said(cluster: &Cluster, what: &str) -> String {
+    let rows = ask(cluster, &format!("SHOW {what}")).await;
+    let lines = rows.into_iter().map(|row| {
+        let cells = row.unwrap();
+        let cells = cells
+            .iter()
+            .map(|value| value.as_sql(true).trim_matches('\'').to_owned());
+        cells.collect::<Vec<_>>().join(" | ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// How long the steps of the last failover took, counted from the fault.

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Setup, replicate_by};
+use tandem_tests::{Cluster, Setup, replicate_by, roles};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -46,7 +45,7 @@ impl Ways {
             to_a,
             between,
         };
-        ways.wait_active("a").await;
+        roles::wait_active(&ways.cluster, Some("a"), WITHIN).await;
         let mut conn = ways.cluster.client().await;
         for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
             conn.query_drop(statement).await.expect(statement);
@@ -61,69 +60,10 @@ impl Ways {
         }
     }
 
-    async fn active(&self) -> Option<String> {
-        let mut admin = self.cluster.admin().await;
-        let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
-        let active = rows
-            .iter()
-            .find(|row| row.get::<String, _>("role").as_deref() == Some("active"));
-        active.and_then(|row| row.get("name"))
-    }
-
-    async fn wait_active(&self, name: &str) {
-        let deadline = Instant::now() + WITHIN;
-        while self.active().await.as_deref() != Some(name) {
-            if Instant::now() > deadline {
-                self.show().await;
-                panic!("{name} is not active within {WITHIN:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn show(&self) {
-        let mut admin = self.cluster.admin().await;
-        for question in ["SHOW FAILOVER", "SHOW EVENTS"] {
-            let rows: Vec<Row> = admin.query(question).await.expect(question);
-            for row in rows {
-                let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
-                println!("    {}", cells.join(" | "));
-            }
-        }
-    }
-
     /// What the operator's commands were told of.
     fn told(&self) -> String {
         let file = self.cluster.pair().directory().join("told");
         std::fs::read_to_string(file).expect("the commands have written")
-    }
-
-    /// Both replicate again and commits wait for the other server, or the one that was away is quarantined.
-    async fn wait_settled(&self) {
-        let deadline = Instant::now() + WITHIN;
-        loop {
-            let mut admin = self.cluster.admin().await;
-            let servers: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
-            let yes = |row: &Row, column: &str| {
-                row.get::<Option<String>, _>(column).flatten().as_deref() == Some("yes")
-            };
-            let writers = servers.iter().filter(|row| !yes(row, "read_only")).count();
-            let whole = servers
-                .iter()
-                .all(|row| yes(row, "receiving") && yes(row, "applying"));
-            let events: Vec<Row> = admin.query("SHOW EVENTS").await.expect("events");
-            let quarantined = events
-                .iter()
-                .any(|row| row.get::<String, _>("event").as_deref() == Some("quarantined"));
-            if writers == 1 && (whole || quarantined) {
-                return;
-            }
-            if Instant::now() > deadline {
-                self.show().await;
-                panic!("not settled within {WITHIN:?}: {servers:#?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// Writers for a while before `cut`, through it, and after `heal`.
@@ -134,7 +74,7 @@ impl Ways {
         cut(self);
         // Long enough for whatever has to be decided.
         tokio::time::sleep(Duration::from_secs(8)).await;
-        self.wait_active(active_then).await;
+        roles::wait_active(&self.cluster, Some(active_then), WITHIN).await;
         println!("{active_then} is active {:?} after the cut", begun.elapsed());
         heal(self);
         self.conclude(load, active_then).await;
@@ -142,7 +82,7 @@ impl Ways {
 
     /// Everything is as it was before the fault, and nobody has noticed.
     async fn conclude(&self, load: Load, active_then: &str) {
-        self.wait_settled().await;
+        roles::wait_settled(&self.cluster, WITHIN).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let survivor = match active_then {
             "a" => self.cluster.a(),
@@ -150,7 +90,7 @@ impl Ways {
         };
         let mut conn = self.cluster.direct(survivor).await;
         let report = load.settle(&mut conn).await;
-        self.show().await;
+        roles::show(&self.cluster).await;
         println!("{report}");
         for error in &report.errors {
             println!("    {error}");
@@ -221,7 +161,7 @@ async fn the_servers_can_not_reach_each_other() {
     let deadline = Instant::now() + WITHIN;
     while !ways.told().contains("waits_for_nobody a") {
         if Instant::now() > deadline {
-            ways.show().await;
+            roles::show(&ways.cluster).await;
             panic!("commits still wait after {WITHIN:?}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -229,7 +169,7 @@ async fn the_servers_can_not_reach_each_other() {
     ways.between(Open::BOTH);
     while !ways.told().contains("waits_for_standby a") {
         if Instant::now() > deadline {
-            ways.show().await;
+            roles::show(&ways.cluster).await;
             panic!("commits wait for nobody {WITHIN:?} after the way was open again");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

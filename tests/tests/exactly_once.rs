@@ -10,7 +10,7 @@ use tandem::demo::pair::APP;
 use tandem::net::address::Endpoint;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::relay::Relay;
-use tandem_tests::{Cluster, Flavor, Setup};
+use tandem_tests::{Cluster, Flavor, Setup, roles};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -45,7 +45,7 @@ async fn ground() -> Ground {
     let cluster = Cluster::start(setup).await;
     let relay = Arc::clone(&RELAYS.lock().expect("relays")[0]);
     drop(starting);
-    wait_active(&cluster, "a").await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
     let mut conn = cluster.client().await;
     for statement in [
         "CREATE DATABASE shop",
@@ -83,23 +83,6 @@ async fn wait_defined(cluster: &Cluster) {
             Instant::now() < deadline,
             "the tables' definitions are not known: {rows:?}"
         );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn wait_active(cluster: &Cluster, name: &str) {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let mut admin = cluster.admin().await;
-        let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
-        let text = |row: &Row, column: &str| row.get::<String, _>(column);
-        let active = rows
-            .iter()
-            .find(|row| text(row, "role").as_deref() == Some("active"));
-        if active.and_then(|row| text(row, "name")).as_deref() == Some(name) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{name} is not active: {rows:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -361,7 +344,7 @@ async fn under_load_every_acknowledged_insert_is_there_once_when_the_master_is_k
     let load = Load::start(&cluster.opts(Some("shop")), &[Manner::Text, Manner::Prepared], 8);
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.a().kill9().expect("killed");
-    wait_active(cluster, "b").await;
+    roles::wait_active(cluster, Some("b"), WITHIN).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut survivor = cluster.direct(cluster.b()).await;
     let report = load.settle(&mut survivor).await;

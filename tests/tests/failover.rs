@@ -12,7 +12,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 async fn cluster() -> Cluster {
     let setup = Setup::with_failover();
     let cluster = Cluster::start(setup).await;
-    wait_active(&cluster, "a").await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
     let mut conn = cluster.client().await;
     for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
         conn.query_drop(statement).await.expect(statement);
@@ -33,42 +33,6 @@ async fn status(cluster: &Cluster, property: &str) -> String {
 }
 
 /// The roles as the data path has them.
-async fn is_active(cluster: &Cluster, name: &str) -> bool {
-    let mut admin = cluster.admin().await;
-    let rows: Vec<mysql_async::Row> = admin.query("SHOW SERVERS").await.expect("servers");
-    rows.iter().any(|row| {
-        row.get::<String, _>("name").as_deref() == Some(name)
-            && row.get::<String, _>("role").as_deref() == Some("active")
-    })
-}
-
-async fn wait_active(cluster: &Cluster, name: &str) {
-    let deadline = Instant::now() + WITHIN;
-    while !is_active(cluster, name).await {
-        if Instant::now() > deadline {
-            show(cluster).await;
-            panic!("{name} is not active within {WITHIN:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn show(cluster: &Cluster) {
-    let mut admin = cluster.admin().await;
-    for question in ["SHOW FAILOVER", "SHOW EVENTS"] {
-        let rows: Vec<mysql_async::Row> = admin.query(question).await.expect(question);
-        println!("{question}");
-        for row in rows {
-            let cells: Vec<String> = row
-                .unwrap()
-                .iter()
-                .map(|value| value.as_sql(true).trim_matches('\'').to_owned())
-                .collect();
-            println!("    {}", cells.join(" | "));
-        }
-    }
-}
-
 fn assert_nothing_lost(report: &Report) {
     assert!(report.writes > 0, "{report}");
     assert!(report.errors.is_empty(), "{report}: {:#?}", report.errors);
@@ -80,7 +44,7 @@ fn assert_nothing_lost(report: &Report) {
 async fn settle(cluster: &Cluster, load: Load, survivor: &Server) -> Report {
     let mut conn = cluster.direct(survivor).await;
     let report = load.settle(&mut conn).await;
-    show(cluster).await;
+    roles::show(cluster).await;
     println!("{report}");
     for error in &report.errors {
         println!("    {error}");
@@ -130,7 +94,7 @@ async fn wait_back(cluster: &Cluster, server: &str) -> bool {
             return false;
         }
         if Instant::now() > deadline {
-            show(cluster).await;
+            roles::show(cluster).await;
             panic!("{server} is not let back in within {WITHIN:?}");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -156,7 +120,7 @@ async fn wait_whole(cluster: &Cluster, standby: &str) {
             return;
         }
         if Instant::now() > deadline {
-            show(cluster).await;
+            roles::show(cluster).await;
             panic!("the pair is not whole within {WITHIN:?}: {rows:#?}");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -179,7 +143,7 @@ async fn kill_the_active_master() {
     let load = load(&cluster).await;
     let killed = Instant::now();
     cluster.a().kill9().expect("killed");
-    wait_active(&cluster, "b").await;
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
     println!("b is active after {:?}", killed.elapsed());
     println!("{}", roles::steps(&cluster, killed).await);
     wait_rows(&cluster, 200).await;
@@ -207,10 +171,10 @@ async fn stop_the_active_master() {
     let load = load(&cluster).await;
     let paused = Instant::now();
     cluster.a().pause().expect("paused");
-    wait_active(&cluster, "b").await;
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
     println!("b is active after {:?}", paused.elapsed());
     println!("{}", roles::steps(&cluster, paused).await);
-    show(&cluster).await;
+    roles::show(&cluster).await;
     wait_rows(&cluster, 200).await;
     cluster.a().resume().expect("awake");
     wait_until("a is read-only", WITHIN, || async {
@@ -274,7 +238,7 @@ async fn switch_over_and_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         println!("{}", done.expect("a sentence"));
-        wait_active(&cluster, name).await;
+        roles::wait_active(&cluster, Some(name), WITHIN).await;
         wait_rows(&cluster, 100).await;
     }
     let report = settle(&cluster, load, cluster.a()).await;
@@ -289,7 +253,7 @@ async fn switch_over_and_back() {
 async fn after_both_servers_were_killed_the_right_one_is_active() {
     let setup = Setup::with_failover();
     let mut cluster = Cluster::start(setup).await;
-    wait_active(&cluster, "a").await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
     let mut conn = cluster.client().await;
     for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
         conn.query_drop(statement).await.expect(statement);
@@ -301,7 +265,7 @@ async fn after_both_servers_were_killed_the_right_one_is_active() {
     })
     .await;
     for (round, b_first) in [true, false].into_iter().enumerate() {
-        wait_active(&cluster, "b").await;
+        roles::wait_active(&cluster, Some("b"), WITHIN).await;
         let mut conn = cluster.client_in("shop").await;
         for n in 0..200 {
             conn.query_drop(format!("INSERT INTO ledger (writer, n) VALUES ({round}, {n})"))
@@ -329,12 +293,12 @@ async fn after_both_servers_were_killed_the_right_one_is_active() {
             .await;
             tokio::time::sleep(Duration::from_secs(3)).await;
             assert!(
-                !is_active(&cluster, "a").await,
+                roles::active(&cluster).await.as_deref() != Some("a"),
                 "nobody is promoted in place of who was not seen"
             );
         }
         second.restart().await.expect("back");
-        wait_active(&cluster, "b").await;
+        roles::wait_active(&cluster, Some("b"), WITHIN).await;
         let mut conn = cluster.client_in("shop").await;
         let count = format!("SELECT COUNT(*) FROM ledger WHERE writer = {round}");
         assert_eq!(conn.query_first(count).await.expect("a count"), Some(200_u64));
@@ -361,7 +325,7 @@ async fn a_second_tandem_follows_and_its_sessions_carry_on() {
     admin.query_drop("SWITCHOVER TO b").await.expect("switched over");
     wait_rows(&cluster, 200).await;
     cluster.b().kill9().expect("killed");
-    wait_active(&cluster, "a").await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
     wait_rows(&cluster, 200).await;
     let report = settle(&cluster, load, cluster.a()).await;
     assert_nothing_lost(&report);

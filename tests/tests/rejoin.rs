@@ -7,7 +7,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem::topology::Flavor;
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Setup, wait_until};
+use tandem_tests::{Cluster, Setup, roles, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -21,28 +21,17 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-/// The rows of a SHOW on the admin port, a line each.
-async fn show(cluster: &Cluster, what: &str) -> String {
-    let mut admin = cluster.admin().await;
-    let rows: Vec<Row> = admin.query(format!("SHOW {what}")).await.expect(what);
-    let lines = rows.into_iter().map(|row| {
-        let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
-        cells.join(" | ")
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// Both directions run, and the other server could take over now.
 async fn wait_whole(cluster: &Cluster) {
     wait_until("the pair is whole", WITHIN, async || {
-        let servers = show(cluster, "SERVERS").await;
+        let servers = roles::said(cluster, "SERVERS").await;
         let rows: Vec<&str> = servers.lines().collect();
-        let replicate = rows.len() == 2 && rows.iter().all(|row| row.matches("'yes'").count() >= 2);
+        let replicate = rows.len() == 2 && rows.iter().all(|row| row.matches("yes").count() >= 2);
         replicate
-            && servers.contains("'standby'")
-            && show(cluster, "FAILOVER")
+            && servers.contains("standby")
+            && roles::said(cluster, "FAILOVER")
                 .await
-                .contains("'could_fail_over' | 'yes'")
+                .contains("could_fail_over | yes")
     })
     .await;
 }
@@ -87,8 +76,8 @@ async fn a_server_that_replicates_from_nobody_is_set_up() {
     }
     admin.query_drop("RESUME").await.expect("RESUME");
     wait_until("both are set up", WITHIN, async || {
-        let events = show(&cluster, "EVENTS").await;
-        events.matches("'set_up'").count() == 2
+        let events = roles::said(&cluster, "EVENTS").await;
+        events.matches("set_up").count() == 2
     })
     .await;
     wait_whole(&cluster).await;
@@ -110,7 +99,11 @@ async fn a_server_comes_back_under_another_number() {
     let _ = std::fs::remove_file(b.directory().join("data/auto.cnf"));
     b.restart().await.expect("started");
     wait_until("it is let back in", WITHIN, async || {
-        show(&cluster, "EVENTS").await.matches("'rejoined' | 'b'").count() == 2
+        roles::said(&cluster, "EVENTS")
+            .await
+            .matches("rejoined | b")
+            .count()
+            == 2
     })
     .await;
     wait_whole(&cluster).await;
@@ -143,8 +136,8 @@ async fn a_server_was_away_for_longer_than_binary_logs_are_kept() {
     .await;
     cluster.b().restart().await.expect("started");
     wait_until("SHOW FAILOVER says why not", WITHIN, async || {
-        let status = show(&cluster, "FAILOVER").await;
-        status.contains("'could_fail_over' | 'no'") && status.contains("receiver has stopped")
+        let status = roles::said(&cluster, "FAILOVER").await;
+        status.contains("could_fail_over | no") && status.contains("receiver has stopped")
     })
     .await;
     conn.query_drop("INSERT INTO shop.t VALUES (3)")
@@ -157,8 +150,8 @@ async fn a_server_was_away_for_longer_than_binary_logs_are_kept() {
     assert_eq!(rows, Some(3));
     println!(
         "{}\n{}",
-        show(&cluster, "FAILOVER").await,
-        show(&cluster, "EVENTS").await
+        roles::said(&cluster, "FAILOVER").await,
+        roles::said(&cluster, "EVENTS").await
     );
     cluster.stop().await;
 }
@@ -180,7 +173,7 @@ async fn a_drained_server_is_the_operators_until_it_is_opened() {
     );
     admin.query_drop("DRAIN b").await.expect("DRAIN b");
     wait_until("commits wait for nobody", WITHIN, async || {
-        show(&cluster, "EVENTS").await.contains("waits_for_nobody")
+        roles::said(&cluster, "EVENTS").await.contains("waits_for_nobody")
     })
     .await;
     let refused = admin
@@ -199,7 +192,7 @@ async fn a_drained_server_is_the_operators_until_it_is_opened() {
     drop(admin);
     cluster.restart_proxy().await;
     wait_until("a is active", WITHIN, async || {
-        show(&cluster, "SERVERS").await.contains("'active'")
+        roles::said(&cluster, "SERVERS").await.contains("active")
     })
     .await;
     let mut conn = cluster.client_in("shop").await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, TxOpts, Value};
-use tandem_tests::{Cluster, Flavor, Setup};
+use tandem_tests::{Cluster, Flavor, Setup, roles};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -21,7 +21,7 @@ const TABLES: [&str; 6] = [
 async fn cluster() -> Cluster {
     let setup = Setup::with_failover();
     let cluster = Cluster::start(setup).await;
-    wait_active(&cluster, "a").await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
     cluster.create_database("test_replay").await;
     let mut conn = cluster.client_in("test_replay").await;
     for statement in TABLES {
@@ -29,24 +29,6 @@ async fn cluster() -> Cluster {
     }
     cluster.wait_replicated().await;
     cluster
-}
-
-async fn wait_active(cluster: &Cluster, name: &str) {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let mut admin = cluster.admin().await;
-        let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
-        let is =
-            |row: &Row, column: &str, value: &str| row.get::<String, _>(column).as_deref() == Some(value);
-        if rows
-            .iter()
-            .any(|row| is(row, "name", name) && is(row, "role", "active"))
-        {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{name} is active: {rows:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// A session, and what it expects of each statement: `None` is an answer without rows.
@@ -466,7 +448,7 @@ async fn a_transaction_does_not_wait_for_a_server_that_hangs() {
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     cluster.a().pause().expect("stopped");
-    wait_active(&cluster, "b").await;
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
     let started = Instant::now();
     idle.run(&["INSERT INTO t (who, v) VALUES ('idle', 2)", "COMMIT"])
         .await;
@@ -495,7 +477,7 @@ async fn a_transaction_that_has_only_read_moves_with_a_switchover() {
     reader.run(&["BEGIN", "SELECT v FROM once WHERE k = 2"]).await;
     let switched = cluster.admin().await.query_drop("SWITCHOVER TO b").await;
     switched.expect("a switchover");
-    wait_active(&cluster, "b").await;
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
     reader
         .run(&["UPDATE once SET v = v + 1 WHERE k = 2", "COMMIT"])
         .await;
@@ -522,7 +504,7 @@ async fn a_transaction_is_played_again_until_locks_let_it() {
         ])
         .await;
     cluster.a().kill9().expect("killed");
-    wait_active(&cluster, "b").await;
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
     let mut other = cluster.direct(cluster.b()).await;
     for statement in ["BEGIN", "SELECT v FROM test_replay.once WHERE k = 4 FOR UPDATE"] {
         other.query_drop(statement).await.expect(statement);
@@ -574,7 +556,7 @@ async fn a_reply_that_breaks_off_is_gone_on_with() {
         rows.push((a, b));
         if rows.len() == 1000 {
             cluster.a().kill9().expect("killed");
-            wait_active(&cluster, "b").await;
+            roles::wait_active(&cluster, Some("b"), WITHIN).await;
         }
         assert!(started.elapsed() < WITHIN, "{} rows", rows.len());
     }

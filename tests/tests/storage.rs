@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
-use tandem_tests::{Cluster, Setup};
+use tandem_tests::{Cluster, Setup, roles};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -71,21 +70,11 @@ fn run(command: &mut Command) {
     );
 }
 
-async fn events(cluster: &Cluster) -> String {
-    let mut admin = cluster.admin().await;
-    let rows: Vec<Row> = admin.query("SHOW EVENTS").await.expect("SHOW EVENTS");
-    let lines = rows.into_iter().map(|row| {
-        let cells: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
-        cells.join(" | ")
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// Waits until an event has these words.
 async fn wait_event(cluster: &Cluster, words: &str) {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let events = events(cluster).await;
+        let events = roles::said(cluster, "EVENTS").await;
         if events.contains(words) {
             return;
         }
@@ -123,7 +112,7 @@ async fn a_master_whose_disk_is_full_is_replaced() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut conn = cluster.direct(cluster.b()).await;
     let report = load.settle(&mut conn).await;
-    println!("{}\n{report}", events(&cluster).await);
+    println!("{}\n{report}", roles::said(&cluster, "EVENTS").await);
     for error in &report.errors {
         println!("    {error}");
     }
@@ -153,7 +142,7 @@ async fn a_master_that_is_locked_for_a_backup_is_not_replaced() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut conn = cluster.direct(cluster.a()).await;
     let report = load.settle(&mut conn).await;
-    let events = events(&cluster).await;
+    let events = roles::said(&cluster, "EVENTS").await;
     assert!(
         !events.contains("promoted") && !events.contains("suspected"),
         "{events}"
