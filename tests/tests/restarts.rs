@@ -282,7 +282,11 @@ async fn lose_power(cluster: &mut Cluster, a_first: bool, round: u32) {
     }
     roles::wait_active(cluster, Some(&before), WITHIN).await;
     let order = if a_first { "a first" } else { "b first" };
-    settle(cluster, load, &format!("power, {before} was active, {order}")).await;
+    let told = cluster.process().told();
+    let opened = told.iter().find(|line| line.contains("event=\"opened\""));
+    let how = opened.is_some_and(|line| line.contains("commits back"));
+    let what = format!("power, {before} was active, {order}, commits were fetched back: {how}");
+    settle(cluster, load, &what).await;
 }
 
 /// Tandem's machine stands still, longer than a server may: afterwards it takes no server for dead for having heard nothing

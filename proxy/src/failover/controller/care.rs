@@ -77,7 +77,8 @@ impl<H: Hands> Controller<H> {
                 return match told.is_some_and(|told| told.number <= own) {
                     true => Ok(0),
                     false => Err(format!(
-                        "MariaDB with init_rpl_role=SLAVE may have forgotten in a crash what clients were told of, and {}, which has                          it, does not answer ({trouble}). It goes on when that is back; if that is lost, accept the loss by SET GLOBAL read_only=0 here",
+                        "MariaDB may have forgotten in a crash (init_rpl_role=SLAVE) what clients were told of, and {}, which has \
+                         it, does not answer ({trouble}). It goes on when that is back; if that is lost, accept the loss by SET GLOBAL read_only=0 here",
                         self.names[other.0]
                     )),
                 };
