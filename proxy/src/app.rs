@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::config::{Auth, Config};
 use crate::directory;
-use crate::failover;
+use crate::failover::{self, Deciding};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor};
@@ -51,7 +51,7 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] tls::Error),
     #[error(transparent)]
-    Journal(#[from] failover::journal::Error),
+    Failover(#[from] failover::Error),
     #[error(transparent)]
     RsaKey(#[from] rsa_key::Error),
     #[error("cannot start a worker thread: {0}")]
@@ -69,6 +69,7 @@ pub struct App {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     workers: Arc<Vec<Remote>>,
+    deciding: Option<Deciding>,
     drain: Duration,
 }
 
@@ -107,11 +108,13 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let (authority, decided) = watch::channel(match &config.failover {
             // Nobody, until Tandem has decided.
-            Some(failover) if failover.decides => Authority::Tandem(Decided::default()),
+            Some(failover) if failover.decides || config.coordination.is_some() => {
+                Authority::Tandem(Decided::default())
+            }
             _ => Authority::Servers,
         });
         let monitor = monitor::start(&config, decided);
-        let failover = failover::start(&config, &monitor, authority)?;
+        let failover = failover::start(&config, &monitor, authority, stopped.clone())?;
         let (failover, deciding) = failover.unzip();
         let topology = monitor.topology();
         if !monitor.first_round(FIRST_LOOK).await {
@@ -151,14 +154,6 @@ impl App {
         let _ = parts.peers.set(Workers::new(&workers));
 
         let mut tasks = Vec::new();
-        if let Some(deciding) = deciding {
-            // A change that is under way is carried to its end by whoever starts next, from the journal.
-            let mut stopping = stopped.clone();
-            tasks.push(tokio::spawn(async move {
-                let _ = stopping.wait_for(|stop| *stop).await;
-                deciding.abort();
-            }));
-        }
         let mut stopping = stopped.clone();
         tasks.push(tokio::spawn(async move {
             tokio::select! {
@@ -210,6 +205,7 @@ impl App {
             stop,
             tasks,
             workers,
+            deciding,
             drain: config.listener.shutdown_timeout,
         })
     }
@@ -235,6 +231,9 @@ impl App {
     pub async fn stop(self) {
         tracing::info!("stopping: running statements may finish within {:?}", self.drain);
         let _ = self.stop.send(true);
+        if let Some(deciding) = &self.deciding {
+            deciding.stop();
+        }
         for worker in self.workers.iter() {
             worker.drain(self.drain);
         }
@@ -245,6 +244,9 @@ impl App {
         if let Ok(mut workers) = Arc::try_unwrap(self.workers) {
             let joined = tokio::task::spawn_blocking(move || workers.iter_mut().for_each(Remote::join));
             let _ = joined.await;
+        }
+        if let Some(deciding) = self.deciding {
+            deciding.leave().await;
         }
         tracing::info!("stopped");
     }

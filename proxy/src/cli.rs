@@ -239,6 +239,15 @@ fn describe(config: &Config) -> String {
 fn describe_failover(config: &Config) -> String {
     match &config.failover {
         None => "off: the active master is whoever is writable".to_owned(),
+        Some(failover) if config.coordination.is_some() => {
+            let role = match (failover.decides, failover.automatic) {
+                (false, _) => "follows whoever decides",
+                (true, true) => "automatic, decides while it has the lease",
+                (true, false) => "on command only, while it has the lease",
+            };
+            let etcd = config.coordination.as_ref().map(|known| known.etcd.join(" "));
+            format!("{role} in etcd at {}", etcd.unwrap_or_default())
+        }
         Some(failover) if !failover.decides => {
             "follower: another Tandem decides, and the active master is whoever is writable".to_owned()
         }

@@ -100,6 +100,8 @@ pub struct Config {
     pub consistency: Consistency,
     /// `None`: Tandem promotes nobody and follows the servers' `read_only`.
     pub failover: Option<Failover>,
+    /// `None`: this Tandem decides alone, or not at all.
+    pub coordination: Option<Coordination>,
     pub metrics: Metrics,
     pub log: Log,
     pub pool: Pool,
@@ -394,7 +396,8 @@ impl Level {
 /// `[failover]`: who is the active master, decided by Tandem, this one or another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failover {
-    /// False: another Tandem decides, and this one follows the servers' `read_only`, but its sessions carry on all the same.
+    /// False: another Tandem decides, and this one follows what it publishes in etcd, or else the servers' `read_only`; its sessions
+    /// carry on all the same.
     pub decides: bool,
     /// Promotes the standby by itself when the active master is dead; else only on command.
     pub automatic: bool,
@@ -424,6 +427,25 @@ pub struct Failover {
     pub fence_command: Option<String>,
     /// Is told of each event.
     pub event_command: Option<String>,
+}
+
+/// `[coordination]`: several Tandems in front of the pair, of which the one that holds a lease in etcd decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coordination {
+    /// `http://host:port`, of any or all members of one etcd cluster.
+    pub etcd: Vec<String>,
+    /// What the keys begin with, the same for all Tandems of the pair and for no others.
+    pub cluster: String,
+    /// What this Tandem is called.
+    pub name: String,
+    /// How long after its last word the one that decides is taken for dead.
+    pub lease: Duration,
+    /// TLS towards etcd: where the addresses begin with https.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub user: Option<String>,
+    pub password: Secret,
 }
 
 /// `[metrics]`: Prometheus text over HTTP; off without an address.

@@ -1,5 +1,6 @@
 //! Who is the active master, decided by Tandem (`[failover]`): [`judge`] looks, [`controller`] decides and acts, [`hands`] are
-//! what it acts with, [`journal`] remembers over a restart, [`events`] tell operators what was done and why.
+//! what it acts with, [`journal`] remembers over a restart, [`events`] tell operators what was done and why. Of several Tandems
+//! one does all that, as [`coordination`] has it.
 //!
 //! ```text
 //!                      nobody known          the active master is dead
@@ -23,6 +24,7 @@
 //!   acknowledged; unless its journal says that it was promoting somebody.
 
 pub mod controller;
+pub mod coordination;
 pub mod events;
 pub mod hands;
 pub mod journal;
@@ -33,7 +35,9 @@ pub mod pulse;
 mod simulation;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -42,13 +46,17 @@ use crate::monitor::Monitor;
 use crate::topology::ServerId;
 use crate::topology::derive::Authority;
 use controller::{Controller, Status};
+use coordination::Membership;
 use events::Events;
-use hands::Sql;
+use hands::{Memory, Sql};
 use journal::Journal;
 use pulse::Pulse;
 
 /// Commands that may wait to be carried out.
 const COMMANDS: usize = 8;
+
+/// How long it may take to give the lease back.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// What an operator asks for.
 #[derive(Debug)]
@@ -56,7 +64,7 @@ pub enum Command {
     /// To the other server, or the one named, within a time (by default `failover.switchover_timeout`).
     Switchover {
         to: Option<ServerId>,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
         /// Also when the active master is dead and the standby may lack what was acknowledged.
         force: bool,
         /// Only says whether it could be done.
@@ -80,6 +88,7 @@ pub struct Handle {
     commands: mpsc::Sender<Request>,
     status: watch::Receiver<Status>,
     events: Arc<Events>,
+    view: Option<coordination::View>,
 }
 
 impl Handle {
@@ -89,6 +98,11 @@ impl Handle {
 
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// With `[coordination]`: what this Tandem is, and who the others are.
+    pub fn membership(&self) -> Option<Membership> {
+        self.view.as_ref().map(coordination::View::membership)
     }
 
     /// Has a command carried out.
@@ -101,48 +115,130 @@ impl Handle {
         sent.map_err(|_| "too many commands wait already; try again when those are done".to_owned())?;
         answered
             .await
-            .unwrap_or_else(|_| Err("Tandem is stopping".to_owned()))
+            .unwrap_or_else(|_| {
+                Err(match self.view {
+                    None => "Tandem is stopping",
+                    Some(_) => {
+                        "it was given up, or is carried to its end by another Tandem: this one has lost the right to decide, or \
+                         is stopping (SHOW FAILOVER, SHOW EVENTS)"
+                    }
+                }
+                .to_owned())
+            })
     }
 }
 
-/// Starts deciding. `authority` is where the decisions go.
+/// Why deciding can't begin.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Tls(#[from] coordination::Error),
+}
+
+/// The running failover itself.
+#[derive(Debug)]
+pub struct Deciding {
+    task: JoinHandle<()>,
+    /// With `[coordination]`: it goes on following while sessions end, and says goodbye then.
+    leave: Option<oneshot::Sender<()>>,
+}
+
+impl Deciding {
+    /// Decides nothing more. A change that is under way is carried to its end by whoever decides next, from the journal.
+    pub fn stop(&self) {
+        if self.leave.is_none() {
+            self.task.abort();
+        }
+    }
+
+    /// The last of it: no session is left.
+    pub async fn leave(self) {
+        if let Some(leave) = self.leave {
+            let _ = leave.send(());
+            let mut task = self.task;
+            if tokio::time::timeout(LEAVING, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// Starts deciding, or with `[coordination]` following. `authority` is where the decisions go; `stopping` is true when Tandem
+/// takes no new clients any more.
 ///
 /// # Errors
-/// When the journal can't be read or does not fit the configuration.
+/// When the journal can't be read or does not fit the configuration, or a file can't be read.
 pub fn start(
     config: &Config,
     monitor: &Monitor,
     authority: watch::Sender<Authority>,
-) -> Result<Option<(Handle, JoinHandle<()>)>, journal::Error> {
-    let Some(settings) = config.failover.as_ref().filter(|settings| settings.decides) else {
+    stopping: watch::Receiver<bool>,
+) -> Result<Option<(Handle, Deciding)>, Error> {
+    let Some(settings) = &config.failover else {
         return Ok(None);
     };
+    if !settings.decides && config.coordination.is_none() {
+        return Ok(None);
+    }
     let names: Vec<String> = config.servers.iter().map(|server| server.name.clone()).collect();
-    let (journal, remembered) = Journal::open(&settings.journal, &names)?;
+    let journal = match settings.decides {
+        true => Some(Journal::open(&settings.journal, &names)?),
+        false => None,
+    };
     let events = Arc::new(Events::new(settings.event_command.clone()));
     let (commands, requests) = mpsc::channel(COMMANDS);
-    let (pulse, stall) = Pulse::new(config, monitor);
-    let hands = Sql::new(
-        config,
-        settings,
-        monitor,
-        authority,
-        journal,
-        Arc::clone(&events),
-        stall,
-    );
-    let rules = judge::Rules::new(settings);
-    let (controller, status) = Controller::new(hands, rules, names, &remembered, monitor.health(), requests);
-    let task = tokio::spawn(async move {
-        tokio::select! {
-            () = controller.run() => {}
-            () = pulse.run() => {}
+    let sources = monitor.sources();
+    let (status, view, deciding) = match (&config.coordination, journal) {
+        (Some(coordination), journal) => {
+            let (status, shown) = watch::channel(Status::default());
+            let (leave, leaving) = oneshot::channel();
+            let (view, task) = coordination::start(coordination::Means {
+                config,
+                settings: coordination,
+                failover: settings,
+                sources,
+                authority,
+                journal,
+                requests,
+                status,
+                events: Arc::clone(&events),
+                stopping,
+                leaving,
+            })?;
+            let leave = Some(leave);
+            (shown, Some(view), Deciding { task, leave })
         }
-    });
+        (None, Some((journal, remembered))) => {
+            let (pulse, stall) = Pulse::new(config, &sources);
+            let hands = Sql::new(
+                config,
+                settings,
+                &sources,
+                authority,
+                Memory::Alone(journal),
+                Arc::clone(&events),
+                stall,
+            );
+            let rules = judge::Rules::new(settings);
+            let (controller, status) =
+                Controller::new(hands, rules, names, &remembered, sources.health, requests);
+            let task = tokio::spawn(async move {
+                tokio::select! {
+                    () = controller.run() => {}
+                    () = pulse.run() => {}
+                }
+            });
+            (status, None, Deciding { task, leave: None })
+        }
+        (None, None) => return Ok(None),
+    };
     let handle = Handle {
         commands,
         status,
         events,
+        view,
     };
-    Ok(Some((handle, task)))
+    Ok(Some((handle, deciding)))
 }

@@ -61,6 +61,14 @@ pub struct Monitor {
     _tasks: JoinSet<()>,
 }
 
+/// What is seen and by what more is asked for, for who decides.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    pub topology: Shared,
+    pub signals: Signals,
+    pub health: watch::Receiver<Vec<Health>>,
+}
+
 /// By which the data path tells what it met in band, so that the server is asked at once. Never blocks, never fails;
 /// reports that come while one waits are one.
 #[derive(Clone, Debug)]
@@ -156,6 +164,14 @@ impl Monitor {
 
     pub fn signals(&self) -> Signals {
         self.signals.clone()
+    }
+
+    pub fn sources(&self) -> Sources {
+        Sources {
+            topology: self.topology(),
+            signals: self.signals(),
+            health: self.health(),
+        }
     }
 
     /// What is known of each server, after each probe.

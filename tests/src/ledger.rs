@@ -82,11 +82,16 @@ pub const TABLE: &str =
 impl Load {
     /// `writers` clients of each of `manners`; each connects by `opts`, whose schema has [`TABLE`].
     pub fn start(opts: &Opts, manners: &[Manner], writers: u64) -> Self {
+        Self::beside(opts, manners, writers, 0)
+    }
+
+    /// The same, beside others whose numbers are below `first`, a multiple of 10,000.
+    pub fn beside(opts: &Opts, manners: &[Manner], writers: u64, first: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for (kind, &manner) in (0..).zip(manners) {
             for writer in 0..writers {
-                let id = kind * 1000 + writer;
+                let id = first + kind * 1000 + writer;
                 let task = tokio::spawn(write(opts.clone(), manner, id, Arc::clone(&stop)));
                 tasks.push((id, task));
             }

@@ -14,6 +14,7 @@ pub mod authority;
 mod cluster;
 pub mod differential;
 pub mod distance;
+pub mod etcd;
 pub mod external;
 pub mod history;
 mod judge;

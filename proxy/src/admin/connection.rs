@@ -264,8 +264,11 @@ impl Handler {
                 return Ok(show::reads(reads, command::MOST_READS));
             }
             Source::Failover => {
-                let status = self.shared.failover.as_ref().map(failover::Handle::status);
-                return Ok(show::failover(status.as_ref(), &self.shared.topology.load()));
+                let failover = self.shared.failover.as_ref();
+                let status = failover.map(failover::Handle::status);
+                let membership = failover.and_then(failover::Handle::membership);
+                let topology = self.shared.topology.load();
+                return Ok(show::failover(status.as_ref(), membership.as_ref(), &topology));
             }
             Source::Events => {
                 let failover = self.shared.failover.as_ref();

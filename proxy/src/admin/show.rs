@@ -11,6 +11,7 @@ use super::view::{self, Explanation, WorkerView};
 use crate::classify::Fingerprint;
 use crate::classify::tally::Reads;
 use crate::failover::controller::Status;
+use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::route::Reason;
 use crate::topology::{Flavor, Role, Server, Topology, Version};
@@ -275,7 +276,11 @@ fn reads_row(reads: &Reads) -> Vec<Cell> {
 }
 
 /// `SHOW FAILOVER`
-pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
+pub(super) fn failover(
+    status: Option<&Status>,
+    membership: Option<&Membership>,
+    topology: &Topology,
+) -> Table {
     let mut table = Table::new(PROPERTIES);
     let mut add = |property: &'static str, value: Cell| table.rows.push(vec![property.into(), value]);
     let Some(status) = status else {
@@ -294,6 +299,15 @@ pub(super) fn failover(status: Option<&Status>, topology: &Topology) -> Table {
     add("could_fail_over", yes_no(status.obstacles.is_empty()).into());
     for obstacle in &status.obstacles {
         add("why_not", obstacle.clone().into());
+    }
+    if let Some(membership) = membership {
+        add("tandem", membership.name.clone().into());
+        add("role", membership.role.into());
+        add("leader", membership.leader.clone().into());
+        for member in &membership.members {
+            add("member", member.clone().into());
+        }
+        add("etcd", membership.etcd.clone().into());
     }
     table
 }

@@ -11,10 +11,12 @@ use tandem_protocol::compression::{self, Algorithm};
 use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
-use super::scalar::{ClientTlsMode, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size};
+use super::scalar::{
+    ClientTlsMode, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size, Urls,
+};
 use super::{
-    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Failover, Level, Limits, Listener, Log,
-    LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
+    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level, Limits, Listener,
+    Log, LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
     ServerTlsMode, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
@@ -40,7 +42,7 @@ pub(super) fn assemble(
         environment,
         problems,
     };
-    Config {
+    let mut config = Config {
         listener: listener(&mut reader.section("listener")),
         client_tls: client_tls(&mut reader.section("client_tls")),
         server_tls: server_tls(&mut reader.section("server_tls")),
@@ -49,6 +51,7 @@ pub(super) fn assemble(
         monitor: monitor(&mut reader.section("monitor")),
         consistency: consistency(&mut reader.section("consistency")),
         failover: failover(&mut reader.section("failover")),
+        coordination: coordination(&mut reader.section("coordination")),
         metrics: metrics(&mut reader.section("metrics")),
         log: log(&mut reader.section("log")),
         pool: pool(&mut reader.section("pool")),
@@ -56,6 +59,21 @@ pub(super) fn assemble(
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
         panic_on: None,
+    };
+    if let Some(coordination) = config.coordination.as_mut().filter(|known| known.name.is_empty()) {
+        coordination.name = format!("{}:{}", host_name(), config.listener.address.port());
+    }
+    // Others write too: without it strict reads would not be.
+    let tracks = reader.section("consistency").has("track_external");
+    config.consistency.track_external |= config.coordination.is_some() && !tracks;
+    config
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "tandem".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -220,6 +238,52 @@ fn failover(table: &mut Table<'_>) -> Option<Failover> {
         event_command: table.or("event_command", Optional(None)).0,
     };
     (mode != FailoverMode::Off).then_some(failover)
+}
+
+/// Off without etcd's addresses; the other keys are looked at all the same.
+fn coordination(table: &mut Table<'_>) -> Option<Coordination> {
+    let user: Option<String> = table.or("user", Optional(None)).0;
+    let gives_password = ["password", "password_env", "password_file"]
+        .into_iter()
+        .any(|key| table.has(key));
+    let password = match (&user, gives_password) {
+        (None, false) => super::Secret::new(""),
+        _ => table.secret(),
+    };
+    if user.is_none() && gives_password {
+        let advice = "add the name of the etcd account that the password is for";
+        table.complain("user", Fault::Missing(advice.to_owned()));
+    }
+    let coordination = Coordination {
+        etcd: table.or("etcd", Urls(Vec::new())).0,
+        cluster: table.or("cluster", "tandem".to_owned()),
+        name: table.or("name", String::new()),
+        lease: table.or("lease", Duration::from_secs(5)),
+        ca: table.or("ca", Optional(None)).0,
+        certificate: table.or("certificate", Optional(None)).0,
+        key: table.or("key", Optional(None)).0,
+        user,
+        password,
+    };
+    if coordination.certificate.is_some() != coordination.key.is_some() {
+        let advice = "certificate and key go together; give both or none".to_owned();
+        let missing = match coordination.key {
+            Some(_) => "certificate",
+            None => "key",
+        };
+        table.complain(missing, Fault::Missing(advice));
+    }
+    let has_tls = coordination.etcd.iter().any(|url| url.starts_with("https://"));
+    if !coordination.etcd.is_empty() && !has_tls && coordination.ca.is_some() {
+        let advice =
+            "is not looked at: the addresses in coordination.etcd begin with http://; write https://";
+        table.complain("ca", Fault::Contradiction(advice.to_owned()));
+    }
+    if has_tls && coordination.ca.is_none() {
+        let advice = "add ca = \"/etc/tandem/etcd-ca.pem\", the authority that signed etcd's certificate";
+        table.complain("ca", Fault::Missing(advice.to_owned()));
+    }
+    (!coordination.etcd.is_empty()).then_some(coordination)
 }
 
 fn metrics(table: &mut Table<'_>) -> Metrics {

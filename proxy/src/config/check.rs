@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.tls_names(config);
     check.users(config);
     check.addresses(config);
+    check.coordination(config);
 }
 
 /// What is allowed but probably not meant.
@@ -58,6 +59,13 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
         } else if password.reveal().is_empty() {
             warn(&key, "is empty: anybody who reaches the port can log in; set one");
         }
+    }
+    if config.coordination.is_some() && !config.consistency.track_external {
+        warn(
+            "consistency.track_external",
+            "is false beside [coordination]: a strict read through this Tandem may miss what was just written through another; \
+             remove the line, and it is true",
+        );
     }
     if config.servers.len() == 1 {
         warn(
@@ -444,6 +452,39 @@ impl Check<'_> {
                 ));
                 self.fault(&key, &[], fault);
             }
+        }
+    }
+
+    fn coordination(&mut self, config: &Config) {
+        let Some(coordination) = &config.coordination else {
+            return;
+        };
+        // etcd itself grants no less than 2 s, with its own settings as they are by default.
+        let bounds = (2 * Duration::from_secs(1), MINUTE);
+        self.range("coordination.lease", coordination.lease, bounds, show_duration);
+        if !coordination.lease.as_millis().is_multiple_of(1000) {
+            let fault = Fault::Invalid("must be whole seconds: etcd counts in these".to_owned());
+            self.fault("coordination.lease", &[], fault);
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let cluster = &coordination.cluster;
+        if cluster.is_empty() || cluster.len() > LONGEST_NAME || !cluster.chars().all(allowed) {
+            let fault = Fault::Invalid(format!(
+                "must be at most {LONGEST_NAME} letters, digits, \"-\", \"_\" and \".\", since keys in etcd begin with it"
+            ));
+            self.fault("coordination.cluster", &[], fault);
+        }
+        if coordination.name.len() > 4 * LONGEST_NAME || coordination.name.chars().any(char::is_control) {
+            let fault = Fault::Invalid(format!("must be one line of at most {} bytes", 4 * LONGEST_NAME));
+            self.fault("coordination.name", &[], fault);
+        }
+        if config.failover.is_none() {
+            let fault = Fault::Contradiction(
+                "is about who decides, but failover.mode is \"off\": nobody does; set that to \"automatic\" (or \"manual\"; \
+                 \"follower\" for a Tandem that must never decide), or remove [coordination]"
+                    .to_owned(),
+            );
+            self.fault("coordination.etcd", &["failover.mode"], fault);
         }
     }
 

@@ -156,6 +156,8 @@ fn add_keys(
         origins.insert(full.clone(), lines.key(table, key));
         if !section.keys.contains(&key) {
             problems.push(origins.problem(&full, schema::unknown_key(section, key)));
+        } else if item.is_array() && schema::is_list(section, key) {
+            // Its parts are looked at where it is read.
         } else if !item.is_value() || item.is_array() || item.is_inline_table() {
             problems.push(origins.problem(&full, Fault::Shape("key = value, with a single value")));
         }

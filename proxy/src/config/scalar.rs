@@ -7,7 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use tandem_protocol::auth::{native, sha2_crypt};
 use tandem_protocol::compression::Algorithm;
 
@@ -31,6 +31,11 @@ pub(super) trait Scalar: Sized {
     fn from_bool(_value: bool) -> Result<Self, String> {
         Err(must_be::<Self>())
     }
+
+    /// Of a key that [`super::schema::is_list`].
+    fn from_list(_list: &[String]) -> Result<Self, String> {
+        Err(must_be::<Self>())
+    }
 }
 
 pub(super) fn must_be<T: Scalar>() -> String {
@@ -50,7 +55,7 @@ impl<'de, T: Scalar> Deserialize<'de> for Parsed<T> {
 
 struct ScalarVisitor<T>(PhantomData<T>);
 
-impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
+impl<'de, T: Scalar> Visitor<'de> for ScalarVisitor<T> {
     type Value = Parsed<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +72,14 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
         T::from_bool(value).map(Parsed).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Parsed(part)) = parts.next_element::<Parsed<String>>()? {
+            list.push(part);
+        }
+        T::from_list(&list).map(Parsed).map_err(A::Error::custom)
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
@@ -286,6 +299,58 @@ impl Scalar for Networks {
         };
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `coordination.etcd`.
+pub(super) struct Urls(pub(super) Vec<String>);
+
+impl Scalar for Urls {
+    const EXPECTED: &'static str =
+        "the addresses of etcd, such as [\"http://192.0.2.7:2379\", \"http://192.0.2.8:2379\"]";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let urls: Vec<String> = parts.map(str::to_owned).collect();
+        Self::from_list(&urls)
+    }
+
+    fn from_list(list: &[String]) -> Result<Self, String> {
+        for url in list {
+            let rest = url
+                .strip_prefix("http://")
+                .or_else(|| url.strip_prefix("https://"));
+            let Some(rest) = rest.map(|rest| rest.trim_end_matches('/')) else {
+                return Err(format!(
+                    "{}; {url:?} begins with neither http:// nor https://",
+                    must_be::<Self>()
+                ));
+            };
+            if rest.contains('@') {
+                return Err(format!(
+                    "{}, without an account: that is coordination.user and password",
+                    must_be::<Self>()
+                ));
+            }
+            let port = rest
+                .rsplit_once(':')
+                .map(|(host, port)| (host, port.parse::<u16>()));
+            if !matches!(port, Some((host, Ok(1..))) if !host.is_empty() && !rest.contains('/')) {
+                return Err(format!(
+                    "{}; {url:?} has no valid host and port",
+                    must_be::<Self>()
+                ));
+            }
+        }
+        let is_mixed = list.iter().any(|url| url.starts_with("https://"))
+            && list.iter().any(|url| url.starts_with("http://"));
+        match is_mixed {
+            true => Err(format!(
+                "{}, all by http:// or all by https://",
+                must_be::<Self>()
+            )),
+            false => Ok(Self(list.to_vec())),
+        }
     }
 }
 

@@ -104,6 +104,23 @@ pub(super) const SECTIONS: &[Section] = &[
         repeated: false,
     },
     Section {
+        name: "coordination",
+        keys: &[
+            "etcd",
+            "cluster",
+            "name",
+            "lease",
+            "ca",
+            "certificate",
+            "key",
+            "user",
+            "password",
+            "password_env",
+            "password_file",
+        ],
+        repeated: false,
+    },
+    Section {
         name: "metrics",
         keys: &["address"],
         repeated: false,
@@ -160,6 +177,11 @@ pub(super) const SECTIONS: &[Section] = &[
 
 pub(super) fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
+}
+
+/// Whether a key may hold several values, `["…", "…"]`.
+pub(super) fn is_list(section: &Section, key: &str) -> bool {
+    (section.name, key) == ("coordination", "etcd")
 }
 
 /// Why `key` isn't one of `section`'s, and which one was probably meant.

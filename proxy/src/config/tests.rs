@@ -127,6 +127,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             track_interval: Duration::from_millis(10),
         },
         failover: None,
+        coordination: None,
         metrics: Metrics { address: None },
         log: Log {
             format: LogFormat::Human,

@@ -104,6 +104,12 @@ impl<H: Hands> Controller<H> {
         (controller, shown)
     }
 
+    /// The active master that is remembered was seen alive by this process, before this began.
+    pub fn having_seen(mut self) -> Self {
+        self.standing.seen = true;
+        self
+    }
+
     pub async fn run(mut self) {
         self.publish(false);
         loop {

@@ -43,6 +43,10 @@ pub enum Kind {
     LetIn,
     Paused,
     Resumed,
+    LeaseWon,
+    LeaseLost,
+    EtcdLost,
+    EtcdBack,
     Failed,
 }
 
@@ -73,6 +77,10 @@ impl Kind {
             Self::LetIn => "let_in",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::LeaseWon => "lease_won",
+            Self::LeaseLost => "lease_lost",
+            Self::EtcdLost => "etcd_lost",
+            Self::EtcdBack => "etcd_back",
             Self::Failed => "failed",
         }
     }
@@ -81,7 +89,11 @@ impl Kind {
     fn is_trouble(self) -> bool {
         matches!(
             self,
-            Self::FailoverStopped | Self::SwitchoverUndone | Self::Quarantined | Self::Failed
+            Self::FailoverStopped
+                | Self::SwitchoverUndone
+                | Self::Quarantined
+                | Self::EtcdLost
+                | Self::Failed
         )
     }
 }

@@ -22,13 +22,14 @@ use mysql_async::{Conn, Error, Row, Value};
 use tandem_protocol::handshake::connect::Protection;
 use tokio::sync::watch;
 
+use super::coordination::Seat;
 use super::events::{Event, Events, Kind, shell};
 use super::journal::{Entry, Journal};
 use super::pulse::Stall;
 use crate::config::{Config, Failover};
 use crate::monitor::applied;
 use crate::monitor::door::Door;
-use crate::monitor::{Monitor, Signals};
+use crate::monitor::{Signals, Sources};
 use crate::net::address::Endpoint;
 use crate::net::tls;
 use crate::topology::derive::{Authority, Decided};
@@ -44,6 +45,26 @@ pub type Trouble = String;
 pub struct Acknowledged {
     pub stream: Stream,
     pub number: u64,
+}
+
+impl Acknowledged {
+    pub(super) fn of(mark: &Mark) -> Self {
+        let stream = mark.stream();
+        Self {
+            stream,
+            // What was there when the mark began may have been acknowledged by the Tandem before this one.
+            number: mark.told().max(mark.floor().newest(&stream)),
+        }
+    }
+
+    /// What includes both, where they count the same.
+    pub(super) fn or_more(self, other: Option<Self>) -> Self {
+        let same = other.filter(|other| other.stream == self.stream);
+        Self {
+            number: same.map_or(self.number, |other| other.number.max(self.number)),
+            ..self
+        }
+    }
 }
 
 /// All that a decision can do; the simulation has its own. Each act is bounded in time by who does it.
@@ -106,6 +127,8 @@ pub trait Hands: Send + Sync + 'static {
     fn look(&self);
     /// Of the last active master; `None` if nobody was told of anything.
     fn acknowledged(&self) -> Option<Acknowledged>;
+    /// The same of all Tandems, once none of them lets anything reach a client that a given-up master still answers.
+    fn told(&self) -> impl Future<Output = Result<Vec<Acknowledged>, Trouble>> + Send;
     /// Whether anybody writes, or has a transaction open that has written.
     fn is_writing(&self) -> bool;
     /// Whether writes at the active master do not come to an end.
@@ -119,6 +142,14 @@ const APPLY_LOOK: Duration = Duration::from_millis(50);
 const ENDING_LOOK: Duration = Duration::from_millis(2);
 const ENDING_LOOKS: usize = 100;
 
+/// Where decisions are recorded.
+pub(super) enum Memory {
+    /// Of a Tandem that decides alone.
+    Alone(Journal),
+    /// Of one that others follow.
+    Shared(Arc<Seat>),
+}
+
 /// The real ones.
 pub struct Sql {
     doors: Vec<Server>,
@@ -128,7 +159,7 @@ pub struct Sql {
     topology: Shared,
     signals: Signals,
     authority: watch::Sender<Authority>,
-    journal: Journal,
+    memory: Memory,
     events: Arc<Events>,
     stall: watch::Receiver<Option<Stall>>,
     /// Of the active master that there is or was last.
@@ -149,9 +180,9 @@ impl Sql {
     pub(super) fn new(
         config: &Config,
         settings: &Failover,
-        monitor: &Monitor,
+        sources: &Sources,
         authority: watch::Sender<Authority>,
-        journal: Journal,
+        memory: Memory,
         events: Arc<Events>,
         stall: watch::Receiver<Option<Stall>>,
     ) -> Self {
@@ -166,10 +197,10 @@ impl Sql {
             doors: servers.collect(),
             command: settings.fence_command.clone(),
             login: config.monitor.clone(),
-            topology: monitor.topology(),
-            signals: monitor.signals(),
+            topology: Shared::clone(&sources.topology),
+            signals: sources.signals.clone(),
             authority,
-            journal,
+            memory,
             events,
             stall,
             mark: Mutex::default(),
@@ -554,16 +585,27 @@ impl Hands for Sql {
     }
 
     async fn record(&self, entry: &Entry) -> Result<(), Trouble> {
-        let recorded = self.journal.record(entry);
-        recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
+        match &self.memory {
+            Memory::Alone(journal) => {
+                let recorded = journal.record(entry);
+                recorded.map_err(|error| format!("the journal (failover.journal) can't be written: {error}"))
+            }
+            Memory::Shared(seat) => seat.record(entry).await,
+        }
     }
 
     async fn recorded(&self) -> Option<Entry> {
-        self.journal.read().ok()
+        match &self.memory {
+            Memory::Alone(journal) => journal.read().ok(),
+            Memory::Shared(_) => Seat::recorded(),
+        }
     }
 
     fn publish(&self, decided: Decided) {
         self.authority.send_replace(Authority::Tandem(decided));
+        if let Memory::Shared(seat) = &self.memory {
+            seat.publish(&decided);
+        }
         self.signals.look();
     }
 
@@ -576,17 +618,21 @@ impl Hands for Sql {
     }
 
     fn acknowledged(&self) -> Option<Acknowledged> {
-        let mark = self.current_mark()?;
-        let stream = mark.stream();
-        Some(Acknowledged {
-            stream,
-            // What was there when the mark began may have been acknowledged by the Tandem before this one.
-            number: mark.told().max(mark.floor().newest(&stream)),
-        })
+        self.current_mark().map(|mark| Acknowledged::of(&mark))
+    }
+
+    async fn told(&self) -> Result<Vec<Acknowledged>, Trouble> {
+        let mut told = match &self.memory {
+            Memory::Alone(_) => Vec::new(),
+            Memory::Shared(seat) => seat.told().await?,
+        };
+        told.extend(self.acknowledged());
+        Ok(told)
     }
 
     fn is_writing(&self) -> bool {
-        self.current_mark().is_some_and(|mark| mark.ledger().is_writing())
+        let own = self.current_mark().is_some_and(|mark| mark.ledger().is_writing());
+        own || matches!(&self.memory, Memory::Shared(seat) if seat.others_write())
     }
 
     fn stalled(&self) -> Option<Stall> {

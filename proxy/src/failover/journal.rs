@@ -79,7 +79,7 @@ impl Journal {
             _lock: lock,
         };
         let entry = match fs::read_to_string(path) {
-            Ok(text) => journal.parse(&text).map_err(|problem| Error::Unreadable {
+            Ok(text) => Entry::from_text(&text, names).map_err(|problem| Error::Unreadable {
                 path: path.to_owned(),
                 problem,
             })?,
@@ -98,23 +98,9 @@ impl Journal {
     /// # Errors
     /// When that is not certain.
     pub fn record(&self, entry: &Entry) -> io::Result<()> {
-        let mut document = DocumentMut::new();
-        document["epoch"] = value(i64::try_from(entry.epoch).unwrap_or(i64::MAX));
-        for (key, server) in [
-            ("active", entry.active),
-            ("promoting", entry.promoting),
-            ("drained", entry.drained),
-        ] {
-            if let Some(name) = server.and_then(|id| self.names.get(id.0)) {
-                document[key] = value(name.as_str());
-            }
-        }
-        document["semi_sync"] = value(entry.semi_sync);
-        if let Some(needed) = &entry.needed {
-            document["needed"] = value(needed.stream.up_to(needed.number));
-        }
         let text = format!(
-            "# Written by Tandem: who is the active master. See [failover] in its configuration.\n{document}"
+            "# Written by Tandem: who is the active master. See [failover] in its configuration.\n{}",
+            entry.to_text(&self.names)
         );
         self.write(&text)
     }
@@ -125,7 +111,7 @@ impl Journal {
     /// Why that is not known.
     pub fn read(&self) -> Result<Entry, String> {
         let text = fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
-        self.parse(&text)
+        Entry::from_text(&text, &self.names)
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
@@ -138,46 +124,99 @@ impl Journal {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
 
-    fn parse(&self, text: &str) -> Result<Entry, String> {
-        let document: DocumentMut = text
-            .parse()
-            .map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
-        let server = |key: &str| {
-            let Some(item) = document.get(key) else {
-                return Ok(None);
-            };
-            let name = item.as_str().ok_or_else(|| format!("{key} is no name"))?;
-            let index = self.names.iter().position(|known| known == name);
-            let index = index.ok_or_else(|| format!("{key} is {name:?}, and no [[server]] has this name"))?;
-            Ok::<_, String>(Some(ServerId(index)))
-        };
-        let epoch = document.get("epoch").map(|item| {
-            let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
-            number.ok_or("epoch is no number")
-        });
-        let needed = document.get("needed").map(|item| {
-            let gtid = item
-                .as_str()
-                .and_then(|text| Gtid::parse_mariadb(text).or_else(|| Gtid::parse_mysql(text)));
-            let gtid = gtid.ok_or("needed is no GTID")?;
-            Ok::<_, String>(Acknowledged {
-                stream: gtid.stream(),
-                number: gtid.number(),
-            })
-        });
-        Ok(Entry {
-            needed: needed.transpose()?,
-            epoch: epoch.transpose()?.unwrap_or(0),
-            active: server("active")?,
-            promoting: server("promoting")?,
-            drained: server("drained")?,
-            semi_sync: document
-                .get("semi_sync")
-                .and_then(toml_edit::Item::as_bool)
-                .unwrap_or_default(),
+impl Entry {
+    /// As TOML, with the servers by name.
+    pub(super) fn to_text(&self, names: &[String]) -> String {
+        let mut document = DocumentMut::new();
+        put_number(&mut document, "epoch", self.epoch);
+        put_server(&mut document, "active", self.active, names);
+        put_server(&mut document, "promoting", self.promoting, names);
+        put_server(&mut document, "drained", self.drained, names);
+        document["semi_sync"] = value(self.semi_sync);
+        put_acknowledged(&mut document, "needed", self.needed);
+        document.to_string()
+    }
+
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// What is not understood.
+    pub(super) fn from_text(text: &str, names: &[String]) -> Result<Self, String> {
+        let document = parse(text)?;
+        Ok(Self {
+            needed: acknowledged(&document, "needed")?,
+            epoch: number(&document, "epoch")?,
+            active: server(&document, "active", names)?,
+            promoting: server(&document, "promoting", names)?,
+            drained: server(&document, "drained", names)?,
+            semi_sync: flag(&document, "semi_sync"),
         })
     }
+}
+
+pub(super) fn parse(text: &str) -> Result<DocumentMut, String> {
+    text.parse()
+        .map_err(|error: toml_edit::TomlError| error.message().to_owned())
+}
+
+pub(super) fn put_number(document: &mut DocumentMut, key: &str, number: u64) {
+    document[key] = value(i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+pub(super) fn put_server(document: &mut DocumentMut, key: &str, server: Option<ServerId>, names: &[String]) {
+    if let Some(name) = server.and_then(|id| names.get(id.0)) {
+        document[key] = value(name.as_str());
+    }
+}
+
+pub(super) fn put_acknowledged(document: &mut DocumentMut, key: &str, known: Option<Acknowledged>) {
+    if let Some(known) = known {
+        document[key] = value(known.stream.up_to(known.number));
+    }
+}
+
+/// A key that is not there is 0.
+pub(super) fn number(document: &DocumentMut, key: &str) -> Result<u64, String> {
+    let number = document.get(key).map(|item| {
+        let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
+        number.ok_or_else(|| format!("{key} is no number"))
+    });
+    Ok(number.transpose()?.unwrap_or(0))
+}
+
+pub(super) fn flag(document: &DocumentMut, key: &str) -> bool {
+    let item = document.get(key);
+    item.and_then(toml_edit::Item::as_bool).unwrap_or_default()
+}
+
+pub(super) fn server(
+    document: &DocumentMut,
+    key: &str,
+    names: &[String],
+) -> Result<Option<ServerId>, String> {
+    let Some(item) = document.get(key) else {
+        return Ok(None);
+    };
+    let name = item.as_str().ok_or_else(|| format!("{key} is no name"))?;
+    let index = names.iter().position(|known| known == name);
+    let index = index.ok_or_else(|| format!("{key} is {name:?}, and no [[server]] has this name"))?;
+    Ok(Some(ServerId(index)))
+}
+
+pub(super) fn acknowledged(document: &DocumentMut, key: &str) -> Result<Option<Acknowledged>, String> {
+    let Some(item) = document.get(key) else {
+        return Ok(None);
+    };
+    let gtid = item
+        .as_str()
+        .and_then(|text| Gtid::parse_mariadb(text).or_else(|| Gtid::parse_mysql(text)));
+    let gtid = gtid.ok_or_else(|| format!("{key} is no GTID"))?;
+    Ok(Some(Acknowledged {
+        stream: gtid.stream(),
+        number: gtid.number(),
+    }))
 }
 
 #[cfg(test)]

@@ -496,4 +496,4 @@ fn heard(standby: &Health, active: &Health) -> Option<Instant> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::failover) mod tests;

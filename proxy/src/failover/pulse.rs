@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::monitor::door::Door;
-use crate::monitor::{CANT_WRITE, Monitor, Signals};
+use crate::monitor::{CANT_WRITE, Signals, Sources};
 use crate::topology::{ServerId, Shared};
 
 /// How often it is looked whether writes end.
@@ -73,13 +73,13 @@ enum Beat {
 }
 
 impl Pulse {
-    pub(super) fn new(config: &Config, monitor: &Monitor) -> (Self, watch::Receiver<Option<Stall>>) {
+    pub(super) fn new(config: &Config, sources: &Sources) -> (Self, watch::Receiver<Option<Stall>>) {
         let (stall, seen) = watch::channel(None);
         let pulse = Self {
             doors: Door::of_all(config),
             names: config.servers.iter().map(|server| server.name.clone()).collect(),
-            topology: monitor.topology(),
-            signals: monitor.signals(),
+            topology: Shared::clone(&sources.topology),
+            signals: sources.signals.clone(),
             stall,
             conns: None,
             complained: false,

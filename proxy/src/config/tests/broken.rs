@@ -202,6 +202,20 @@ const ADDITIONS: &[Broken] = &[
     add("[client_tls]\ncertificate = \"/c.pem\"\nkey = \"/k.pem\"", "ca = \"/ca.pem\"", "client_tls.ca", "set that to \"required\""),
     add("[client_tls]", "min_version = \"1.1\"", "client_tls.min_version", "\"1.2\" or \"1.3\""),
     add("[server_tls]", "ca = \"/ca.pem\"", "server_tls.ca", "is not looked at unless"),
+    add("[coordination]", "etcd = \"etcd:2379\"", "coordination.etcd", "neither http:// nor https://"),
+    add("[coordination]", "etcd = [\"http://e\"]", "coordination.etcd", "no valid host and port"),
+    add("[coordination]", "etcd = [\"http://u:p@e:1\"]", "coordination.etcd", "coordination.user and password"),
+    add("[coordination]", "etcd = [\"http://e:1\", \"https://f:1\"]", "coordination.etcd", "all by https://"),
+    add("[coordination]", "etcd = [1]", "coordination.etcd", "a string in quotes"),
+    add("[coordination]", "etcd = [\"http://e:1\"]", "coordination.etcd", "failover.mode is \"off\""),
+    add("[coordination]", "etcd = \"https://e:1\"", "", "add ca = "),
+    add("[failover]\nmode = \"automatic\"\n[coordination]\netcd = \"http://e:1\"", "lease = \"1s\"", "coordination.lease", "from 2s to 1m, not 1s"),
+    add("[failover]\nmode = \"automatic\"\n[coordination]\netcd = \"http://e:1\"", "lease = \"2500ms\"", "coordination.lease", "whole seconds"),
+    add("[failover]\nmode = \"automatic\"\n[coordination]\netcd = \"http://e:1\"", "cluster = \"a/b\"", "coordination.cluster", "letters, digits"),
+    add("[failover]\nmode = \"automatic\"\n[coordination]\netcd = \"http://e:1\"", "password = \"x\"", "", "the etcd account"),
+    add("[coordination]", "key = \"/k.pem\"", "", "go together"),
+    add("[coordination]", "names = \"one\"", "coordination.names", "did you mean \"name\"?"),
+    add("[monitor]", "etcd = \"http://e:1\"", "monitor.etcd", "belongs in [coordination]"),
 ];
 
 /// The minimal file with the mistake in it.

@@ -58,7 +58,10 @@ impl<H: Hands> Controller<H> {
     /// The steps of [the diagram](super), up to the promotion.
     pub(super) async fn promote_instead(&mut self, from: ServerId, to: ServerId) -> Result<(), Trouble> {
         // Of a restarted Tandem that carries on, the one before has known it.
-        self.standing.needed = self.hands.acknowledged().or(self.standing.needed);
+        let known = self.hands.acknowledged();
+        self.standing.needed = known
+            .map(|known| known.or_more(self.standing.needed))
+            .or(self.standing.needed);
         self.record(self.standing.epoch, Some(from), Some(to)).await?;
         self.give_up(from);
         let begun = self.hands.now();
@@ -111,11 +114,13 @@ impl<H: Hands> Controller<H> {
                 "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
             ));
         }
-        let needed = || self.hands.acknowledged().or(self.standing.needed);
-        if let Some(Acknowledged { stream, .. }) = needed() {
+        let mut needed = self.hands.told().await?;
+        needed.extend(self.standing.needed);
+        for Acknowledged { stream, number } in needed {
             let newest = within(&self.hands, ACT, self.hands.newest(to, stream)).await?;
             // Once more: what was under way may have been told of since.
-            let number = needed().map_or(0, |needed| needed.number);
+            let since = self.hands.acknowledged().filter(|told| told.stream == stream);
+            let number = since.map_or(number, |told| told.number.max(number));
             if newest < number {
                 return Err(format!(
                     "it has not received the newest {} commits that clients were told of (semi-sync replication was off or had given \

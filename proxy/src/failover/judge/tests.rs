@@ -35,7 +35,7 @@ fn ahead(ms: u64) -> Instant {
 }
 
 /// A server of the pair that answered lately, read-only, its channel from the other connected and applying.
-fn server(id: ServerId) -> Health {
+pub(in crate::failover) fn server(id: ServerId) -> Health {
     let own = u32::try_from(id.0).unwrap() + 1;
     let source = 3 - own;
     let seen = Seen {
@@ -80,7 +80,7 @@ fn change(health: &mut Health, with: impl FnOnce(&mut Seen)) {
     with(&mut answer.seen);
 }
 
-fn writable(mut health: Health) -> Health {
+pub(in crate::failover) fn writable(mut health: Health) -> Health {
     change(&mut health, |seen| seen.read_only = false);
     health
 }

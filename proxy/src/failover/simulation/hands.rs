@@ -242,6 +242,10 @@ impl Hands for Reach {
         })
     }
 
+    async fn told(&self) -> Result<Vec<Acknowledged>, Trouble> {
+        Ok(self.acknowledged().into_iter().collect())
+    }
+
     fn is_writing(&self) -> bool {
         self.world().is_writing()
     }

@@ -1,0 +1,452 @@
+//! Two Tandems in front of one pair, and etcd: one decides, the other follows at once and takes over, whoever dies or is cut off.
+
+use std::time::{Duration, Instant};
+
+use etcd_client::{EventType, WatchOptions, WatchStream};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use tandem::config::Config;
+use tandem_tests::etcd::Etcd;
+use tandem_tests::ledger::{self, Load, Manner, Report};
+use tandem_tests::pair::Pair;
+use tandem_tests::road::{Open, Road};
+use tandem_tests::{Cluster, Proxy, Setup, wait_until};
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Of etcd's lease: as short as an etcd on a busy machine keeps it.
+const LEASE: &str = "3s";
+
+/// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`), each on a new pair.
+fn rounds() -> u32 {
+    let set = std::env::var("TANDEM_FAULT_ROUNDS").ok();
+    set.map_or(1, |text| text.parse().expect("TANDEM_FAULT_ROUNDS is a number"))
+}
+
+async fn pair() -> (Pair, Etcd) {
+    let pair = Pair::start(&Setup::with_failover().pair).await;
+    let pair = pair.unwrap_or_else(|problem| panic!("the pair did not start: {problem}"));
+    let etcd = Etcd::start(pair.directory()).await;
+    (pair, etcd)
+}
+
+fn coordination(name: &str, etcd: impl std::fmt::Display) -> String {
+    format!("[coordination]\netcd = [\"http://{etcd}\"]\nname = \"{name}\"\nlease = \"{LEASE}\"\n")
+}
+
+/// Each has a journal of its own.
+fn apart(pair: &Pair, name: &str) -> impl FnOnce(&mut Config) + use<> {
+    let journal = pair.directory().join(format!("journal-{name}"));
+    move |config| {
+        let failover = config.failover.as_mut().expect("the harness switches it on");
+        failover.journal = journal;
+        failover.hold_time = Duration::from_secs(40);
+    }
+}
+
+/// A second Tandem beside that of the cluster, which decides.
+async fn second(cluster: &Cluster, etcd: impl std::fmt::Display) -> Proxy {
+    let pair = cluster.pair();
+    let two = Proxy::over(pair, &coordination("two", etcd), apart(pair, "two")).await;
+    wait_for(&mut two.admin().await, "role", "follower").await;
+    two
+}
+
+/// The pair behind a Tandem called one, which decides, and the ledger.
+async fn first(pair: Pair, etcd: impl std::fmt::Display) -> Cluster {
+    let change = apart(&pair, "one");
+    let cluster = Cluster::over(pair, &coordination("one", etcd), change).await;
+    prepare(&cluster).await;
+    cluster
+}
+
+async fn prepare(cluster: &Cluster) {
+    wait_for(&mut cluster.admin().await, "role", "leader: it decides").await;
+    wait_active(&mut cluster.admin().await, "a").await;
+    let mut conn = cluster.client().await;
+    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    cluster.wait_replicated().await;
+    wait_for(&mut cluster.admin().await, "could_fail_over", "yes").await;
+}
+
+/// What `SHOW FAILOVER` says, one line for each of its lines.
+async fn failover(admin: &mut Conn) -> Vec<(String, String)> {
+    let rows: Vec<(String, Option<String>)> = admin.query("SHOW FAILOVER").await.expect("a status");
+    rows.into_iter()
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect()
+}
+
+async fn property(admin: &mut Conn, name: &str) -> String {
+    let rows = failover(admin).await;
+    let found = rows.into_iter().find(|(property, _)| property == name);
+    found.map(|(_, value)| value).unwrap_or_default()
+}
+
+async fn wait_for(admin: &mut Conn, name: &str, value: &str) {
+    let deadline = Instant::now() + WITHIN;
+    while property(admin, name).await != value {
+        if Instant::now() > deadline {
+            show(admin).await;
+            panic!("{name} is not {value:?} within {WITHIN:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The roles as the data path has them.
+async fn is_active(admin: &mut Conn, name: &str) -> bool {
+    let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
+    rows.iter().any(|row| {
+        row.get::<String, _>("name").as_deref() == Some(name)
+            && row.get::<String, _>("role").as_deref() == Some("active")
+    })
+}
+
+async fn wait_active(admin: &mut Conn, name: &str) {
+    let deadline = Instant::now() + WITHIN;
+    while !is_active(admin, name).await {
+        if Instant::now() > deadline {
+            show(admin).await;
+            panic!("{name} is not active within {WITHIN:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn show(admin: &mut Conn) {
+    for (name, value) in failover(admin).await {
+        println!("    {name} | {value}");
+    }
+    let rows: Vec<Row> = admin.query("SHOW EVENTS").await.expect("events");
+    for row in rows {
+        let cells: Vec<String> = row
+            .unwrap()
+            .iter()
+            .map(|value| value.as_sql(true).trim_matches('\'').to_owned())
+            .collect();
+        println!("    {}", cells.join(" | "));
+    }
+}
+
+fn load(proxy: &Proxy) -> Load {
+    Load::beside(&proxy.opts(Some("shop")), &Manner::ALL, 2, 10_000)
+}
+
+/// Waits until the ledger has this many more rows, seen through a Tandem.
+async fn wait_rows(opts: mysql_async::Opts, more: u64) {
+    let count = "SELECT COUNT(*) FROM ledger";
+    let mut conn = Conn::new(opts).await.expect("a connection");
+    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
+        if rows.is_some_and(|rows| rows >= before + more) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the ledger does not grow");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn assert_nothing_lost(report: &Report) {
+    println!("{report}");
+    assert!(report.writes > 0, "{report}");
+    assert!(report.errors.is_empty(), "{report}: {:#?}", report.errors);
+    assert!(report.missing.is_empty(), "{report}: {:?}", report.missing);
+    assert!(report.doubled.is_empty(), "{report}: {:?}", report.doubled);
+    assert_eq!(report.stale, 0, "{report}");
+}
+
+/// How many of the servers that run take writes.
+async fn writers(cluster: &Cluster) -> usize {
+    let mut writers = 0;
+    for server in cluster.pair().servers() {
+        if let Ok(mut conn) = Conn::new(server.root()).await {
+            let read_only: Option<u8> = conn
+                .query_first("SELECT @@GLOBAL.read_only")
+                .await
+                .expect("an answer");
+            writers += usize::from(read_only == Some(0));
+        }
+    }
+    writers
+}
+
+/// Both have clients while the one that decides switches over again and again; the other one's picture follows.
+#[tokio::test]
+async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() {
+    let (pair, etcd) = pair().await;
+    let cluster = first(pair, etcd.address()).await;
+    let two = second(&cluster, etcd.address()).await;
+    let loads = [
+        Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2),
+        load(&two),
+    ];
+    wait_rows(two.opts(Some("shop")), 300).await;
+    let (mut leader, mut follower) = (cluster.admin().await, two.admin().await);
+    let refused = follower.query_drop("SWITCHOVER").await.unwrap_err().to_string();
+    assert!(refused.contains("one decides"), "{refused}");
+    let members = failover(&mut follower).await;
+    let members: Vec<&str> = members
+        .iter()
+        .filter(|(name, _)| name == "member")
+        .map(|(_, member)| member.as_str())
+        .collect();
+    assert!(
+        members.contains(&"one") && members.contains(&"two (this one)"),
+        "{members:?}"
+    );
+    let mut late = Vec::new();
+    for name in ["b", "a", "b", "a"] {
+        let epoch: u64 = property(&mut leader, "epoch").await.parse().expect("a number");
+        let mut switching = cluster.admin().await;
+        let deadline = Instant::now() + WITHIN;
+        let there = async {
+            // Refused until the one before is let back in.
+            while let Err(error) = switching.query_drop(format!("SWITCHOVER TO {name}")).await {
+                assert!(
+                    error.to_string().contains("not let back in yet") && Instant::now() < deadline,
+                    "{error}"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            wait_active(&mut leader, name).await;
+            Instant::now()
+        };
+        let follows = async {
+            wait_active(&mut follower, name).await;
+            Instant::now()
+        };
+        let (led, followed) = tokio::join!(there, follows);
+        wait_for(&mut follower, "epoch", &(epoch + 1).to_string()).await;
+        late.push(followed.saturating_duration_since(led));
+        wait_rows(two.opts(Some("shop")), 100).await;
+    }
+    println!("the follower has followed after {late:?}");
+    show(&mut leader).await;
+    let mut conn = cluster.direct(cluster.a()).await;
+    for load in loads {
+        assert_nothing_lost(&load.settle(&mut conn).await);
+    }
+    assert_eq!(writers(&cluster).await, 1);
+    drop(two);
+    cluster.stop().await;
+}
+
+/// When the Tandem that decides is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// With the master.
+    AtOnce,
+    /// As soon as etcd has that a server is being promoted.
+    Recorded,
+    /// As soon as it has told of this event.
+    Told(&'static str),
+}
+
+/// The master dies, and then the Tandem that replaces it, in the middle of that.
+#[tokio::test]
+async fn when_the_leader_is_killed_in_a_failover_the_other_carries_it_on() {
+    for _ in 0..rounds() {
+        for moment in [
+            Moment::Recorded,
+            Moment::Told("fenced"),
+            Moment::Told("receiving_stopped"),
+            Moment::Told("applied"),
+            Moment::Told("promoted"),
+        ] {
+            Box::pin(kill_the_leader(moment)).await;
+        }
+    }
+}
+
+/// As when the machine dies on which both run.
+#[tokio::test]
+async fn when_leader_and_master_are_killed_at_once_the_other_fails_over() {
+    for _ in 0..rounds() {
+        Box::pin(kill_the_leader(Moment::AtOnce)).await;
+    }
+}
+
+async fn kill_the_leader(moment: Moment) {
+    println!("{moment:?}");
+    let (pair, etcd) = pair().await;
+    let overrides = [
+        format!("coordination.etcd=http://{}", etcd.address()),
+        "coordination.name=one".to_owned(),
+        format!("coordination.lease={LEASE}"),
+    ];
+    let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
+    prepare(&cluster).await;
+    let two = second(&cluster, etcd.address()).await;
+    let load = load(&two);
+    wait_rows(two.opts(Some("shop")), 300).await;
+    let mut client = etcd.client().await;
+    let options = WatchOptions::new().with_prefix();
+    let mut watch = client
+        .watch("/tandem/decision", Some(options))
+        .await
+        .expect("a watch");
+    if let Moment::Told(event) = moment {
+        cluster.process().kill_at(&format!("event=\"{event}\""));
+    }
+    let killed = Instant::now();
+    cluster.a().kill9().expect("killed");
+    match moment {
+        Moment::AtOnce => cluster.process().kill9(),
+        Moment::Recorded => {
+            tokio::time::timeout(WITHIN, begun(&mut watch))
+                .await
+                .expect("a failover begins");
+            cluster.process().kill9();
+        }
+        Moment::Told(event) => {
+            wait_until(event, WITHIN, || async { !cluster.process().runs() }).await;
+        }
+    }
+    let mut admin = two.admin().await;
+    wait_for(&mut admin, "role", "leader: it decides").await;
+    println!("the lease has changed hands after {:?}", killed.elapsed());
+    wait_active(&mut admin, "b").await;
+    println!("b is active after {:?}", killed.elapsed());
+    wait_rows(two.opts(Some("shop")), 200).await;
+    cluster.a().restart().await.expect("back");
+    wait_until("a is let back in, or quarantined", WITHIN, || async {
+        let rows: Vec<Row> = two.admin().await.query("SHOW EVENTS").await.expect("events");
+        let told = |row: &Row, event: &str| {
+            row.get::<String, _>("event").as_deref() == Some(event)
+                && row.get::<String, _>("server").as_deref() == Some("a")
+        };
+        rows.iter()
+            .any(|row| told(row, "rejoined") || told(row, "quarantined"))
+    })
+    .await;
+    show(&mut admin).await;
+    let mut conn = cluster.direct(cluster.b()).await;
+    assert_nothing_lost(&load.settle(&mut conn).await);
+    assert_eq!(writers(&cluster).await, 1);
+    drop(two);
+    cluster.stop().await;
+}
+
+/// Waits until the decision in etcd says that a server is being promoted.
+async fn begun(watch: &mut WatchStream) {
+    while let Some(response) = watch.message().await.expect("a message") {
+        let promotes = response.events().iter().any(|event| {
+            let text = event.kv().and_then(|kv| kv.value_str().ok());
+            event.event_type() == EventType::Put && text.is_some_and(|text| text.contains("promoting"))
+        });
+        if promotes {
+            return;
+        }
+    }
+    panic!("the watch has ended");
+}
+
+/// Only its way to etcd is cut. It stops deciding, its clients notice nothing, and the other one takes over.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
+    let (pair, etcd) = pair().await;
+    let road = Road::to(etcd.address()).await.expect("a road");
+    let cluster = first(pair, road.address).await;
+    let two = second(&cluster, etcd.address()).await;
+    let loads = [
+        Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2),
+        load(&two),
+    ];
+    wait_rows(two.opts(Some("shop")), 300).await;
+    let (mut was, mut is) = (cluster.admin().await, two.admin().await);
+    let cut = Instant::now();
+    road.set(Open::NONE);
+    let alone = "cut off from etcd: it decides nothing, and goes by the last decision";
+    let watched = async {
+        // Never both: before the other one has the lease, this one has stopped.
+        loop {
+            let leads = property(&mut is, "role").await == "leader: it decides";
+            let role = property(&mut was, "role").await;
+            if leads {
+                assert_eq!(role, alone);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, watched)
+        .await
+        .expect("the other takes over");
+    println!("the lease has changed hands after {:?}", cut.elapsed());
+    let refused = was.query_drop("SWITCHOVER").await.unwrap_err().to_string();
+    assert!(refused.contains("etcd is not reached"), "{refused}");
+    wait_rows(cluster.opts(Some("shop")), 200).await;
+    // Decided by the other one while this one can't hear of it: it sees who is writable.
+    wait_until("switched over", WITHIN, || async {
+        two.admin().await.query_drop("SWITCHOVER TO b").await.is_ok()
+    })
+    .await;
+    wait_active(&mut is, "b").await;
+    wait_active(&mut was, "b").await;
+    wait_rows(cluster.opts(Some("shop")), 200).await;
+    road.set(Open::BOTH);
+    wait_for(&mut was, "role", "follower").await;
+    wait_for(&mut was, "leader", "two").await;
+    wait_active(&mut was, "b").await;
+    wait_rows(cluster.opts(Some("shop")), 200).await;
+    show(&mut was).await;
+    show(&mut is).await;
+    let mut conn = cluster.direct(cluster.b()).await;
+    for load in loads {
+        assert_nothing_lost(&load.settle(&mut conn).await);
+    }
+    assert_eq!(writers(&cluster).await, 1);
+    drop(two);
+    cluster.stop().await;
+}
+
+/// Without etcd nobody is promoted; what was held goes on when it is back.
+#[tokio::test]
+async fn losing_etcd_stops_decisions_and_not_traffic() {
+    let (pair, mut etcd) = pair().await;
+    let cluster = first(pair, etcd.address()).await;
+    let two = second(&cluster, etcd.address()).await;
+    let loads = [
+        Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 1),
+        load(&two),
+    ];
+    wait_rows(two.opts(Some("shop")), 300).await;
+    let (mut one, mut other) = (cluster.admin().await, two.admin().await);
+    etcd.kill();
+    for admin in [&mut one, &mut other] {
+        wait_for(admin, "could_fail_over", "no").await;
+        let deadline = Instant::now() + WITHIN;
+        while !property(admin, "why_not").await.contains("etcd is not reached") {
+            assert!(Instant::now() < deadline, "{:?}", failover(admin).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    wait_rows(cluster.opts(Some("shop")), 200).await;
+    wait_rows(two.opts(Some("shop")), 200).await;
+    cluster.a().kill9().expect("killed");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for admin in [&mut one, &mut other] {
+        assert!(!is_active(admin, "b").await, "nobody decides");
+    }
+    let back = Instant::now();
+    etcd.start_again().await;
+    for admin in [&mut one, &mut other] {
+        wait_active(admin, "b").await;
+    }
+    println!("b is active {:?} after etcd was started again", back.elapsed());
+    wait_rows(two.opts(Some("shop")), 200).await;
+    show(&mut one).await;
+    show(&mut other).await;
+    let mut conn = cluster.direct(cluster.b()).await;
+    for load in loads {
+        assert_nothing_lost(&load.settle(&mut conn).await);
+    }
+    assert_eq!(writers(&cluster).await, 1);
+    drop(two);
+    cluster.stop().await;
+}
