@@ -10,7 +10,7 @@ through Tandem, but for the exceptions, which stand with their reasons in `excep
     tests/mtr/run.py --every 50          only each fiftieth
     tests/mtr/run.py --verify-direct     makes direct-PROTOCOL.txt anew: what passes directly, twice
     tests/mtr/run.py --resume …          goes on where a run with the same options was ended
-    tests/mtr/run.py --jobs 4 …          on so many grounds at once, each with servers and a Tandem of its own
+    tests/mtr/run.py --jobs 2 …          on so many grounds at once, each with servers and a Tandem of its own
 
 What becomes of each test is written into `journal.txt` in the folder of --var as soon as it is known,
 and at the end `summary.txt`, which is printed too.
@@ -31,6 +31,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def arguments():
     parser.add_argument("--setting", action="append", choices=["one", "pair"])
     parser.add_argument("--protocol", action="append", choices=PROTOCOLS)
     parser.add_argument("--every", type=int, default=1, metavar="N")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--jobs", type=int, default=5, metavar="N")
     parser.add_argument("--verify-direct", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--var", type=Path, default=Path("/tmp/tandem-mtr"), help="a folder that is emptied first, unless --resume")
@@ -250,6 +251,9 @@ class Grounds:
         self.open, self.workers = ExitStack(), []
 
     def __enter__(self):
+        # mtr takes its time to make a server's folder.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Ground.install, self.grounds))
         for ground in self.grounds:
             self.open.enter_context(ground)
         return self
@@ -296,9 +300,11 @@ class Ground:
         names = ["a", "b"] if setting == "pair" else ["a"]
         self.servers = [Server(where / name, number, setting != "direct") for number, name in enumerate(names, 1)]
 
-    def __enter__(self):
+    def install(self):
         for server in self.servers:
             server.install()
+
+    def __enter__(self):
         return self
 
     def __exit__(self, *_):
