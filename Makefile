@@ -39,6 +39,8 @@ soak:
 	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
 	TANDEM_FAULT_ROUNDS=20 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1
 	TANDEM_FAULT_ROUNDS=20 TANDEM_SERVER=mysql-9.7 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1
+	TANDEM_FAULT_ROUNDS=20 $(CARGO) test --workspace --test packets --test restarts -- --nocapture --test-threads=1
+	TANDEM_FAULT_ROUNDS=20 TANDEM_SERVER=mysql-9.7 $(CARGO) test --workspace --test packets --test restarts -- --nocapture --test-threads=1
 	TANDEM_CONSISTENCY_SECONDS=30 $(CARGO) test --workspace --test consistency -- --nocapture
 	TANDEM_CROWD_SECONDS=60 $(CARGO) test --workspace --test crowd -- --nocapture
 	TANDEM_MUTATIONS=1000000 TANDEM_NOISE_MB=24 $(CARGO) test --release --workspace --test mutated -- --nocapture
