@@ -6,6 +6,7 @@ pub mod view;
 
 mod command;
 mod connection;
+mod login;
 pub(crate) mod show;
 mod sql;
 mod stream;
@@ -17,13 +18,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_protocol::auth::native;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::net::tls::Acceptor;
 use crate::{config, failover, topology};
 use connection::Shared;
+use login::Account;
 use view::DataPath;
 
 /// Most admin connections at once: an operator, some dashboards, and room for those that try passwords.
@@ -53,15 +55,15 @@ impl Admin {
     pub async fn run(
         self,
         config: config::Admin,
+        tls: Option<Arc<Acceptor>>,
         topology: topology::Shared,
         data: Arc<dyn DataPath>,
         failover: Option<failover::Handle>,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let password = config.password.reveal().as_bytes();
         let shared = Arc::new(Shared {
-            password: (!password.is_empty()).then(|| native::double_sha1(password)),
-            user: config.user,
+            account: Account::new(config.user, config.password.reveal().as_bytes()),
+            tls,
             topology,
             data,
             failover,
@@ -107,13 +109,12 @@ async fn connection(
     shared: Arc<Shared>,
     id: u32,
     peer: SocketAddr,
-    mut stream: TcpStream,
+    stream: TcpStream,
     _permit: OwnedSemaphorePermit,
 ) {
     // A reply is one write, so there is nothing for Nagle's algorithm to gather.
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.split();
-    if let Err(error) = connection::serve(shared, id, peer, reader, writer).await {
+    if let Err(error) = connection::serve(shared, id, peer, stream).await {
         tracing::info!(%peer, %error, "admin connection ended");
     }
 }

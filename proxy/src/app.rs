@@ -155,6 +155,7 @@ impl App {
 
         let mut tasks = Vec::new();
         let mut stopping = stopped.clone();
+        let certificates = tls.clients.clone();
         tasks.push(tokio::spawn(async move {
             tokio::select! {
                 () = tls::keep_fresh(tls) => {}
@@ -179,7 +180,9 @@ impl App {
         let shared = Arc::clone(&topology);
         let (account, source, stopping) = (config.admin.clone(), Arc::clone(&data), stopped.clone());
         tasks.push(tokio::spawn(async move {
-            admin.run(account, shared, source, failover, stopping).await;
+            admin
+                .run(account, certificates, shared, source, failover, stopping)
+                .await;
         }));
         if let Some(metrics) = metrics {
             let shared = Arc::clone(&topology);

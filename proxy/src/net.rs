@@ -3,6 +3,7 @@
 pub mod address;
 pub mod buffer;
 pub mod compressed;
+pub mod nonce;
 pub mod proxied;
 mod socket;
 pub mod tls;

@@ -11,10 +11,10 @@ use opensrv_mysql::{
     AsyncMysqlIntermediary, AsyncMysqlShim, ErrorKind, InitWriter, IntermediaryOptions, OkResponse,
     ParamParser, QueryResultWriter, StatementMetaWriter,
 };
-use tandem_protocol::auth::native;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use super::command::{self, Command, Refusal};
+use super::login::{Account, Duplex, LoggedIn, log_in};
 use super::show;
 use super::sql;
 use super::stream::{Gate, Input, Output};
@@ -22,6 +22,7 @@ use super::table::Table;
 use super::tables::{self, Source};
 use super::view::{DataPath, WorkerView};
 use crate::failover;
+use crate::net::tls::Acceptor;
 use crate::topology;
 use crate::topology::ServerId;
 use crate::worker::kill::{Order, Outcome};
@@ -33,9 +34,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every admin connection has in common.
 pub(super) struct Shared {
-    pub(super) user: String,
-    /// SHA1(SHA1(password)); none if the configured password is empty, and then nobody logs in.
-    pub(super) password: Option<[u8; 20]>,
+    pub(super) account: Account,
+    /// That of the listener.
+    pub(super) tls: Option<Arc<Acceptor>>,
     pub(super) topology: topology::Shared,
     pub(super) data: Arc<dyn DataPath>,
     /// `None`: Tandem decides nothing.
@@ -43,67 +44,34 @@ pub(super) struct Shared {
 }
 
 /// Serves one client until it leaves, breaks the protocol, or fails to log in.
-pub(super) async fn serve<R, W>(
+pub(super) async fn serve(
     shared: Arc<Shared>,
     id: u32,
     peer: SocketAddr,
-    reader: R,
-    writer: W,
-) -> io::Result<()>
-where
-    R: AsyncRead + Send + Unpin,
-    W: AsyncWrite + Send + Unpin,
-{
+    stream: impl Duplex,
+) -> io::Result<()> {
+    let login = log_in(stream, &shared.account, shared.tls.as_deref(), id, peer);
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client did not log in in time");
+    let LoggedIn { stream, response } = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)??;
+    let (reader, writer) = tokio::io::split(stream);
     let gate = Gate::new();
-    let refusal = format!("Access denied to Tandem's admin port from {peer}");
-    let input = Input::new(reader, Arc::clone(&gate));
-    let output = Output::new(writer, Arc::clone(&gate), refusal);
     let shim = Handler {
         shared,
         id,
-        salt: salt()?,
-        gate: Arc::clone(&gate),
         schema: None,
     };
+    let input = Input::new(io::Cursor::new(response).chain(reader), Arc::clone(&gate));
+    let output = Output::new(writer, gate);
     let options = IntermediaryOptions {
         process_use_statement_on_query: true,
         reject_connection_on_dbname_absence: false,
     };
-    let session = AsyncMysqlIntermediary::run_with_options(shim, input, output, &options);
-    with_login_timeout(&gate, session).await
-}
-
-/// Runs the session, and drops it if the login takes too long.
-async fn with_login_timeout(gate: &Gate, session: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::pin!(session);
-    match tokio::time::timeout(LOGIN_TIMEOUT, &mut session).await {
-        Ok(ended) => ended,
-        Err(_) if gate.is_logged_in() => session.await,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client did not log in in time",
-        )),
-    }
-}
-
-/// A fresh nonce. As the servers do it, it has seven-bit characters without NUL, which would end it, and `$`.
-fn salt() -> io::Result<[u8; 20]> {
-    let mut salt = [0; 20];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    for byte in &mut salt {
-        *byte &= 0x7f;
-        if *byte == 0 || *byte == b'$' {
-            *byte += 1;
-        }
-    }
-    Ok(salt)
+    AsyncMysqlIntermediary::run_with_options(shim, input, output, &options).await
 }
 
 struct Handler {
     shared: Arc<Shared>,
     id: u32,
-    salt: [u8; 20],
-    gate: Arc<Gate>,
     schema: Option<&'static str>,
 }
 
@@ -238,7 +206,7 @@ impl Handler {
         let answered = tokio::task::spawn_blocking(move || {
             let client = show::Client {
                 id,
-                user: &shared.user,
+                user: &shared.account.user,
                 schema,
             };
             sql::select(&statement, &filled, &client)
@@ -317,7 +285,7 @@ impl Handler {
     async fn select(&self, items: &[command::Item], statement: String) -> Reply {
         let client = show::Client {
             id: self.id,
-            user: &self.shared.user,
+            user: &self.shared.account.user,
             schema: self.schema,
         };
         match show::selected(items, &client) {
@@ -371,22 +339,9 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
         self.id
     }
 
-    fn salt(&self) -> [u8; 20] {
-        self.salt
-    }
-
-    async fn authenticate(&self, _plugin: &str, user: &[u8], _salt: &[u8], proof: &[u8]) -> bool {
-        // The password is checked for an unknown user too, so that time does not tell which of the two was wrong.
-        let proved = self
-            .shared
-            .password
-            .is_some_and(|stored| native::verify(&stored, &self.salt, proof));
-        if proved && user == self.shared.user.as_bytes() {
-            self.gate.admit();
-            return true;
-        }
-        self.gate.deny();
-        false
+    /// Of the login that has been, see [`super::login`].
+    async fn authenticate(&self, _plugin: &str, _user: &[u8], _salt: &[u8], _proof: &[u8]) -> bool {
+        true
     }
 
     /// PDO falls back to its own preparing when it sees this error, other drivers show it.

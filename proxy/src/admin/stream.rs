@@ -1,66 +1,37 @@
 //! The admin connection's bytes on both sides of opensrv-mysql, which has no bounds of its own.
 //!
 //! - [`Input`] ends a connection whose statement would grow beyond [`MAX_STATEMENT`]: opensrv gathers packet
-//!   after packet of 16 MiB, before login too.
-//! - [`Output`] sends an answer in one write, and puts error 1045 in the place of opensrv's own refusal of a login, which is
-//!   1698 and tells the plugin's name.
+//!   after packet of 16 MiB.
+//! - [`Output`] sends an answer in one write, and nothing of opensrv's greeting: the client has had one ([`super::login`]).
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes that a client may send without taking an answer; more than any statement to explain needs.
 pub(super) const MAX_STATEMENT: usize = 1 << 20;
-/// Before login nothing longer than a handshake response is due.
-const MAX_LOGIN: usize = 16 * 1024;
 /// An answer longer than this goes out in pieces.
 const ANSWER_PIECE: usize = 64 * 1024;
 
-/// Access denied; the number and state that every client knows for a wrong password.
-const DENIED: (u16, &[u8; 5]) = (1045, b"28000");
-
-/// What the two sides of one connection and its handler tell each other.
+/// What the two sides of one connection tell each other: how many bytes the client may still send before it takes an answer.
 #[derive(Debug)]
 pub(super) struct Gate {
-    logged_in: AtomicBool,
-    /// The login was refused, and nothing has been sent about it.
-    denied: AtomicBool,
-    /// Bytes that the client may still send before it takes an answer.
     allowance: AtomicUsize,
 }
 
 impl Gate {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            logged_in: AtomicBool::new(false),
-            denied: AtomicBool::new(false),
-            allowance: AtomicUsize::new(MAX_LOGIN),
+            allowance: AtomicUsize::new(MAX_STATEMENT),
         })
     }
 
-    pub(super) fn admit(&self) {
-        self.logged_in.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn deny(&self) {
-        self.denied.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_logged_in(&self) -> bool {
-        self.logged_in.load(Ordering::Relaxed)
-    }
-
     fn answered(&self) {
-        let allowance = if self.is_logged_in() {
-            MAX_STATEMENT
-        } else {
-            MAX_LOGIN
-        };
-        self.allowance.store(allowance, Ordering::Relaxed);
+        self.allowance.store(MAX_STATEMENT, Ordering::Relaxed);
     }
 }
 
@@ -101,18 +72,17 @@ impl<R: AsyncRead + Unpin> AsyncRead for Input<R> {
 pub(super) struct Output<W> {
     writer: W,
     gate: Arc<Gate>,
-    /// What a refused client is told.
-    refusal: String,
+    has_greeted: bool,
     held: Vec<u8>,
     sent: usize,
 }
 
 impl<W: AsyncWrite + Unpin> Output<W> {
-    pub(super) fn new(writer: W, gate: Arc<Gate>, refusal: String) -> Self {
+    pub(super) fn new(writer: W, gate: Arc<Gate>) -> Self {
         Self {
             writer,
             gate,
-            refusal,
+            has_greeted: false,
             held: Vec::new(),
             sent: 0,
         }
@@ -142,10 +112,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Output<W> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gate.denied.swap(false, Ordering::Relaxed) {
-            // The refusal that opensrv wrote is all that is held; its fourth byte is the sequence number.
-            let sequence = self.held.get(3).copied().unwrap_or(2);
-            self.held = error_packet(sequence, DENIED, &self.refusal);
+        if !std::mem::replace(&mut self.has_greeted, true) {
+            self.held.clear();
         }
         if !self.held.is_empty() {
             ready!(self.drain(cx))?;
@@ -185,30 +153,29 @@ mod tests {
     async fn a_flood_ends_and_an_answer_renews_the_allowance() {
         let gate = Gate::new();
         let mut input = Input::new(tokio::io::repeat(0), Arc::clone(&gate));
-        let mut output = Output::new(tokio::io::sink(), Arc::clone(&gate), String::new());
-        let mut buffer = vec![0; MAX_LOGIN];
+        let mut output = Output::new(tokio::io::sink(), Arc::clone(&gate));
+        output.flush().await.expect("no greeting");
+        let mut buffer = vec![0; MAX_STATEMENT];
         input.read_exact(&mut buffer).await.expect("within bounds");
         let over = input.read_exact(&mut buffer).await;
         assert_eq!(
             over.map_err(|error| error.kind()),
             Err(io::ErrorKind::InvalidData)
         );
-        gate.admit();
         output.write_all(b"ok").await.expect("held");
         output.flush().await.expect("sent");
-        let mut buffer = vec![0; MAX_STATEMENT];
         input.read_exact(&mut buffer).await.expect("within bounds");
         assert!(input.read_exact(&mut buffer).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_refusal_is_rewritten() {
-        let gate = Gate::new();
+    async fn the_greeting_is_not_sent_and_what_follows_is() {
         let mut sent = Vec::new();
-        let mut output = Output::new(&mut sent, Arc::clone(&gate), "no".to_owned());
-        gate.deny();
-        output.write_all(b"\x05\0\0\x04what1").await.expect("held");
+        let mut output = Output::new(&mut sent, Gate::new());
+        output.write_all(b"greeting").await.expect("held");
+        output.flush().await.expect("dropped");
+        output.write_all(b"ok").await.expect("held");
         output.flush().await.expect("sent");
-        assert_eq!(sent, b"\x0b\0\0\x04\xff\x15\x04#28000no");
+        assert_eq!(sent, b"ok");
     }
 }

@@ -111,7 +111,7 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let data = Arc::new(data);
     let (stop, shutdown) = watch::channel(false);
     let path: Arc<dyn DataPath> = Arc::clone(&data) as _;
-    tokio::spawn(admin.run(config, topology(), path, None, shutdown));
+    tokio::spawn(admin.run(config, None, topology(), path, None, shutdown));
     (address, data, stop)
 }
 

@@ -16,7 +16,7 @@ use super::complaint::Complaint;
 use super::doubt;
 use super::hold::Ties;
 use super::named::Names;
-use super::prove::{Claim, Proved, Refused, fresh_nonce, prove, read_packet};
+use super::prove::{Claim, Proved, Refused, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
@@ -28,6 +28,7 @@ use crate::config::Auth;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
 use crate::net::compressed::Side;
+use crate::net::nonce;
 use crate::net::proxied::{self, Beginning};
 use crate::net::{self, Stream};
 use crate::route::Written;
@@ -123,7 +124,7 @@ async fn introduce(
     if handle.signal() != Signal::None {
         return Err(Refused::with(Complaint::stopping(), 0));
     }
-    let nonce = fresh_nonce().map_err(|_| Refused::silently())?;
+    let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
     let accept = Accept::new(AcceptOptions {

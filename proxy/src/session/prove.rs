@@ -17,6 +17,7 @@ use super::registry::Handle;
 use super::relay::Client;
 use crate::net;
 use crate::net::address::Peer;
+use crate::net::nonce;
 use crate::topology::Flavor;
 use crate::worker::Worker;
 use crate::worker::accounts::{Account, Claimed, Method, Verdict};
@@ -205,8 +206,8 @@ impl Exam<'_> {
             return Err(Refused::with(Complaint::client_too_old(), self.dialogue.seq));
         }
         let nonce = match method {
-            Method::Ed25519 => fresh_nonce::<{ ed25519::NONCE_LEN }>().map(Vec::from),
-            _ => fresh_nonce::<NONCE_LEN>().map(Vec::from),
+            Method::Ed25519 => nonce::fresh::<{ ed25519::NONCE_LEN }>().map(Vec::from),
+            _ => nonce::fresh::<NONCE_LEN>().map(Vec::from),
         };
         let nonce = nonce.map_err(|_| Refused::silently())?;
         let mut out = Vec::new();
@@ -324,19 +325,6 @@ pub(super) async fn read_packet(client: &mut Client) -> Result<(u8, Vec<u8>), Re
     let payload = inbox.bytes()[HEADER_LEN..total].to_vec();
     inbox.consume(total);
     Ok((header.seq, payload))
-}
-
-/// A nonce that no byte of ends a string early or needs escaping, as the servers make them.
-pub(super) fn fresh_nonce<const LEN: usize>() -> Result<[u8; LEN], getrandom::Error> {
-    let mut nonce = [0; LEN];
-    getrandom::fill(&mut nonce)?;
-    for byte in &mut nonce {
-        *byte &= 0x7f;
-        if *byte == 0 || *byte == b'$' {
-            *byte += 1;
-        }
-    }
-    Ok(nonce)
 }
 
 #[cfg(test)]
