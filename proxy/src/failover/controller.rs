@@ -126,6 +126,8 @@ impl<H: Hands> Controller<H> {
                     Some((command, answer)) => {
                         // Who asked may have gone.
                         let _ = answer.send(self.command(command).await);
+                        self.standing.acted = Some(self.hands.now());
+                        self.hands.look();
                     }
                     None => return,
                 },
