@@ -149,6 +149,25 @@ impl Drop for Hold {
     }
 }
 
+/// A statement that may change who is let in, for as long as it is under way. Its client has its answer a moment before it is over here,
+/// and may have somebody log in by then.
+pub struct Change(Rc<Worker>);
+
+impl Change {
+    pub fn begin(worker: &Rc<Worker>) -> Self {
+        worker.accounts.change();
+        worker.begin_epoch();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        self.0.begin_epoch();
+        self.0.accounts.changed();
+    }
+}
+
 impl Worker {
     pub fn new(index: usize, parts: Parts) -> Rc<Self> {
         let Parts {
@@ -226,10 +245,9 @@ impl Worker {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Something went through that whoever logs in from now on has to find.
+    /// Something went through that whoever connects from now on has to find.
     pub fn begin_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.accounts.changed();
     }
 
     /// Runs what must not take the worker with it if it panics; nothing comes of it then.

@@ -55,6 +55,33 @@ async fn a_native_hash_in_the_configuration_is_enough() {
     assert!(user.starts_with("hashed@"), "{user}");
 }
 
+/// MySQL's library offers caching_sha2_password to everybody, and may not give the password away without TLS. MariaDB asks it
+/// for the account's own method; MySQL, which has no such accounts, asks for the password.
+#[tokio::test]
+async fn who_offers_what_cannot_be_checked_is_asked_for_what_can() {
+    let account = user("hashed", &format!("password_hash = \"{NATIVE_HASH}\""));
+    let proxy = Proxy::over(pair().await, &account, |_| {}).await;
+    let mut raw = Raw::connect(proxy.address()).await;
+    let (_, payload) = raw.packet().await.expect("a greeting");
+    let greeting = Greeting::decode(&payload).expect("a greeting");
+    let proof = sha2::scramble(b"secret", &greeting.nonce);
+    raw.send(&answer(b"hashed", &proof, sha2::PLUGIN)).await;
+    let (seq, payload) = raw.packet().await.expect("a question");
+    match pair().await.a().engine().flavor() {
+        Flavor::MySql => assert_eq!(payload, [sha2::MORE_DATA, sha2::WANT_PASSWORD]),
+        Flavor::MariaDb => {
+            let request = AuthSwitchRequest::decode(&payload).expect("a switch");
+            assert_eq!(request.plugin, native::PLUGIN.as_bytes());
+            let proof = native::scramble(b"secret", &request.nonce().expect("a nonce"));
+            let mut out = Vec::new();
+            frame::write_packet(&mut out, &mut (seq + 1), &proof);
+            raw.send(&out).await;
+            let (_, payload) = raw.packet().await.expect("an end");
+            assert_eq!(payload[0], 0, "{}", String::from_utf8_lossy(&payload));
+        }
+    }
+}
+
 /// Every client that speaks caching_sha2_password gets in without TLS where Tandem must be told the password, and a
 /// second time by its proof alone; with a wrong one it does not.
 #[tokio::test]

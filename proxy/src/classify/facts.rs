@@ -153,7 +153,7 @@ bitflags! {
         const LEAVES_FOUND_ROWS = 1 << 4;
         /// `LAST_INSERT_ID(expr)` sets the insert id without an insert.
         const SETS_INSERT_ID = 1 << 5;
-        /// `SET GLOBAL`, `ALTER DATABASE`, `GRANT`, `DROP USER`, …: who logs in after it finds other values or rights.
+        /// `GRANT`, `DROP USER`, …: who logs in after it finds other accounts or rights.
         const CHANGES_LOGINS = 1 << 6;
         /// Reads or sets `session_track_*`, by name or in a list of all variables.
         const TRACKERS = 1 << 7;
@@ -170,6 +170,8 @@ bitflags! {
         const KEEPS_WARNINGS = 1 << 12;
         /// Reads `CONNECTION_ID()` or `@@pseudo_thread_id`.
         const READS_CONNECTION_ID = 1 << 13;
+        /// `SET GLOBAL`, `ALTER DATABASE`: who connects after it finds other values. Accounts are as they were.
+        const CHANGES_DEFAULTS = 1 << 14;
     }
 }
 

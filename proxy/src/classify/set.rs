@@ -100,7 +100,7 @@ fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     }
     if global {
         found.kind = Kind::Admin;
-        found.links |= Links::CHANGES_LOGINS;
+        found.links |= Links::CHANGES_DEFAULTS;
         found.reason = Some(Purity::Writes);
     }
     if found.calls_unknown {

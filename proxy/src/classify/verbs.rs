@@ -161,7 +161,7 @@ fn definition(all: &Statement<'_>, verb: &str) -> Findings {
     let what = if all.starts(1, &["OR", "REPLACE"]) { 3 } else { 1 };
     if all.is(what, "DATABASE") || all.is(what, "SCHEMA") {
         // A connection that has it as its schema keeps the collation that it had.
-        found.links |= Links::CHANGES_LOGINS;
+        found.links |= Links::CHANGES_DEFAULTS;
     }
     let temporary = all.is(what, "TEMPORARY");
     if verb == "CREATE" && temporary {

@@ -63,7 +63,9 @@ impl Session {
             .await?;
         if let Some(refused) = expired
             && !matches!(facts.kind, Kind::Set | Kind::Use)
-            && !facts.links.contains(Links::CHANGES_LOGINS)
+            && !facts
+                .links
+                .intersects(Links::CHANGES_LOGINS | Links::CHANGES_DEFAULTS)
         {
             connection.broken = true;
             return Err(FailedSync::Refused(Complaint::of_server(refused)));

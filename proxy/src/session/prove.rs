@@ -148,7 +148,17 @@ async fn examine(
     };
     // A client that knows none of them is asked for the one that all know.
     let wanted = Method::by_plugin(&plugin).filter(|method| *method != Method::Clear || exam.is_protected);
-    let method = claimed.method(wanted.unwrap_or(worker.greeting_method()));
+    let wanted = wanted.unwrap_or(worker.greeting_method());
+    let method = match claimed.method(wanted) {
+        // As MariaDB asks. MySQL's library offers caching_sha2_password to everybody, and may neither send the password itself
+        // without TLS nor ask for a key.
+        Method::Sha2
+            if worker.flavor() == Flavor::MariaDb && !exam.is_protected && claimed.is_only_native() =>
+        {
+            Method::Native
+        }
+        method => method,
+    };
     let (nonce, proof) = match nonce {
         Some(nonce) if method.plugin().as_bytes() == plugin => (nonce.to_vec(), proof),
         _ => exam.switch(method).await?,

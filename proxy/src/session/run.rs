@@ -24,6 +24,7 @@ use crate::pool::Pool;
 use crate::pool::lease::Lease;
 use crate::route::{self, Decision, Held, Situation, Target};
 use crate::topology::{ServerId, Topology};
+use crate::worker::Change;
 
 /// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
 /// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), shutdown, killed connection,
@@ -174,6 +175,8 @@ impl Session {
             }
             self.let_go_of_diagnostics();
         }
+        let changes_logins = work.facts.links.contains(Links::CHANGES_LOGINS);
+        let _change = changes_logins.then(|| Change::begin(&self.worker));
         let mut failed_on = None;
         let mut attempts = 0;
         let mut patience = self.worker.config.consistency.read_wait;

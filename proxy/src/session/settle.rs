@@ -52,7 +52,7 @@ impl Session {
             connection.insert_id_of = Some(Rc::clone(&self.insert_id));
         }
         connection.ran_code |= runs_code(facts.kind) && facts.purity != Purity::Pure;
-        if facts.links.contains(Links::CHANGES_LOGINS) {
+        if facts.links.contains(Links::CHANGES_DEFAULTS) {
             self.worker.begin_epoch();
         }
         self.ties.statement |= learned.cursor;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tandem_protocol::auth::native::{self, NONCE_LEN};
@@ -139,6 +140,8 @@ pub struct Accounts {
     servers: Option<Reader>,
     /// When a statement that went through Tandem may have changed them last.
     changed: Mutex<Option<Instant>>,
+    /// Such statements under way: when their clients have their answers is not known here.
+    changing: AtomicUsize,
     /// Accounts of the servers that sessions have.
     in_use: Mutex<HashMap<UserId, Weak<Account>>>,
 }
@@ -176,6 +179,7 @@ impl Accounts {
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
             servers,
             changed: Mutex::default(),
+            changing: AtomicUsize::new(0),
             in_use: Mutex::default(),
         }
     }
@@ -223,18 +227,27 @@ impl Accounts {
         }
     }
 
-    /// A statement may have changed the servers' accounts.
+    /// A statement that may change the servers' accounts is sent. Ends with [`Self::changed`].
+    pub fn change(&self) {
+        self.changing.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has done so, or may have.
     pub fn changed(&self) {
         if let Some(servers) = &self.servers {
             *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             servers.want();
         }
+        self.changing.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Waits, within reason, until what is known is no older than the last change that went through Tandem: who was locked
     /// out or dropped is not let in afterwards.
     pub async fn caught_up(&self) {
-        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = match self.changing.load(Ordering::SeqCst) {
+            0 => *self.changed.lock().unwrap_or_else(PoisonError::into_inner),
+            _ => Some(Instant::now()),
+        };
         if let (Some(servers), Some(changed)) = (&self.servers, changed) {
             servers.read_since(changed).await;
         }
@@ -295,6 +308,13 @@ impl Claimed {
             Method::Ed25519 if checks.ed25519.is_none() => Method::Sha2,
             wanted => wanted,
         }
+    }
+
+    /// Whether a proof by mysql_native_password can be checked, and by caching_sha2_password not: then the password itself
+    /// would be asked for.
+    pub fn is_only_native(&self) -> bool {
+        let checks = self.checked.checks();
+        checks.native.is_some() && checks.sha2.is_none()
     }
 
     /// What `proof` says. Takes the same time for accounts that do not exist.
