@@ -1,5 +1,5 @@
 //! Who is the active master, decided by Tandem (`[failover]`): [`judge`] looks, [`controller`] decides and acts, [`hands`] are
-//! what it acts with, [`journal`] remembers over a restart, [`events`] tell operators what was done and why. Of several Tandems
+//! what it acts with ([`sql`]: statements to the servers), [`journal`] remembers over a restart, [`events`] tell operators what was done and why. Of several Tandems
 //! one does all that, as [`coordination`] has it.
 //!
 //! ```text
@@ -33,6 +33,7 @@ pub mod outcome;
 pub mod pulse;
 #[cfg(test)]
 mod simulation;
+mod sql;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +49,9 @@ use crate::topology::derive::Authority;
 use controller::{Controller, Status};
 use coordination::Membership;
 use events::Events;
-use hands::{Memory, Sql};
 use journal::Journal;
 use pulse::Pulse;
+use sql::{Memory, Sql};
 
 /// Commands that may wait to be carried out.
 const COMMANDS: usize = 8;

@@ -302,7 +302,7 @@ pub fn monitor_grant(flavor: Flavor) -> &'static str {
     }
 }
 
-/// What deciding who is active takes beside that: see [`crate::failover::hands`].
+/// What deciding who is active takes beside that: see `failover::sql`.
 pub fn failover_grants(flavor: Flavor) -> [&'static str; 2] {
     let roles = match flavor {
         Flavor::MariaDb => {

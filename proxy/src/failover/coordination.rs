@@ -34,10 +34,11 @@ use tokio::task::JoinHandle;
 
 use super::controller::{Controller, Status};
 use super::events::{Event, Events, Kind};
-use super::hands::{Acknowledged, Memory, Sql};
+use super::hands::Acknowledged;
 use super::journal::{Entry, Journal};
 use super::judge::Rules;
 use super::pulse::Pulse;
+use super::sql::{Memory, Sql};
 use super::{COMMANDS, Command, Request};
 use crate::config::{Config, Coordination, Failover};
 use crate::monitor::Sources;

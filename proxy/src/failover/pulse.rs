@@ -2,7 +2,7 @@
 //! a statement that takes long from a server that writes nothing any more (its disk is dead or full) and from one whose commits
 //! wait for a standby that can't be reached. While all is well nothing is written.
 //!
-//! The table `tandem.pulse` is made when it is first needed; without the right to (see [`super::hands`]) there is no such sign.
+//! The table `tandem.pulse` is made when it is first needed; without the right to (see [`super::sql`]) there is no such sign.
 
 use std::time::{Duration, Instant, SystemTime};
 
