@@ -10,6 +10,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, TxOpts};
 use tokio::task::JoinHandle;
 
+use crate::{Cluster, wait_until};
+
 /// How a writer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -138,6 +140,28 @@ impl Load {
         }
         report
     }
+}
+
+/// Makes the table, in the schema `shop`, and waits until both servers have it.
+pub async fn prepare(cluster: &Cluster) {
+    let mut conn = cluster.client().await;
+    for statement in ["CREATE DATABASE shop", "USE shop", TABLE] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    cluster.wait_replicated().await;
+}
+
+/// Waits until the table has this many more rows, as a client with these options sees it.
+pub async fn wait_rows(opts: Opts, more: u64, within: Duration) {
+    let count = "SELECT COUNT(*) FROM shop.ledger";
+    let mut conn = Conn::new(opts.clone()).await.expect("a connection");
+    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
+    wait_until("the ledger grows", within, || async {
+        let mut conn = Conn::new(opts.clone()).await.expect("a connection");
+        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
+        rows.is_some_and(|rows| rows >= before + more)
+    })
+    .await;
 }
 
 async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Account {

@@ -63,11 +63,7 @@ async fn first(pair: Pair, etcd: impl std::fmt::Display) -> Cluster {
 async fn prepare(cluster: &Cluster) {
     wait_for(&mut cluster.admin().await, "role", "leader: it decides").await;
     wait_active(&mut cluster.admin().await, "a").await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
-    cluster.wait_replicated().await;
+    ledger::prepare(cluster).await;
     wait_for(&mut cluster.admin().await, "could_fail_over", "yes").await;
 }
 
@@ -135,22 +131,6 @@ fn load(proxy: &Proxy) -> Load {
     Load::beside(&proxy.opts(Some("shop")), &Manner::ALL, 2, 10_000)
 }
 
-/// Waits until the ledger has this many more rows, seen through a Tandem.
-async fn wait_rows(opts: mysql_async::Opts, more: u64) {
-    let count = "SELECT COUNT(*) FROM ledger";
-    let mut conn = Conn::new(opts).await.expect("a connection");
-    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
-        if rows.is_some_and(|rows| rows >= before + more) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the ledger does not grow");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 fn assert_nothing_lost(report: &Report) {
     println!("{report}");
     assert!(report.writes > 0, "{report}");
@@ -185,7 +165,7 @@ async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() 
         Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2),
         load(&two),
     ];
-    wait_rows(two.opts(Some("shop")), 300).await;
+    ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
     let (mut leader, mut follower) = (cluster.admin().await, two.admin().await);
     let refused = follower.query_drop("SWITCHOVER").await.unwrap_err().to_string();
     assert!(refused.contains("one decides"), "{refused}");
@@ -223,7 +203,7 @@ async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() 
         let (led, followed) = tokio::join!(there, follows);
         wait_for(&mut follower, "epoch", &(epoch + 1).to_string()).await;
         late.push(followed.saturating_duration_since(led));
-        wait_rows(two.opts(Some("shop")), 100).await;
+        ledger::wait_rows(two.opts(Some("shop")), 100, WITHIN).await;
     }
     println!("the follower has followed after {late:?}");
     show(&mut leader).await;
@@ -283,7 +263,7 @@ async fn kill_the_leader(moment: Moment) {
     prepare(&cluster).await;
     let two = second(&cluster, etcd.address()).await;
     let load = load(&two);
-    wait_rows(two.opts(Some("shop")), 300).await;
+    ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
     let mut client = etcd.client().await;
     let options = WatchOptions::new().with_prefix();
     let mut watch = client
@@ -312,7 +292,7 @@ async fn kill_the_leader(moment: Moment) {
     println!("the lease has changed hands after {:?}", killed.elapsed());
     wait_active(&mut admin, "b").await;
     println!("b is active after {:?}", killed.elapsed());
-    wait_rows(two.opts(Some("shop")), 200).await;
+    ledger::wait_rows(two.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().restart().await.expect("back");
     wait_until("a is let back in, or quarantined", WITHIN, || async {
         let rows: Vec<Row> = two.admin().await.query("SHOW EVENTS").await.expect("events");
@@ -361,7 +341,7 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
         ),
         load(&two),
     ];
-    wait_rows(two.opts(Some("shop")), 300).await;
+    ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
     let (mut was, mut is) = (cluster.admin().await, two.admin().await);
     let cut = Instant::now();
     road.set(Open::NONE);
@@ -384,7 +364,7 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     println!("the lease has changed hands after {:?}", cut.elapsed());
     let refused = was.query_drop("SWITCHOVER").await.unwrap_err().to_string();
     assert!(refused.contains("etcd is not reached"), "{refused}");
-    wait_rows(cluster.opts(Some("shop")), 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     // Decided by the other one while this one can't hear of it: it sees who is writable. Nor does it hold its writes, so the
     // standby may be too far behind at first.
     let deadline = Instant::now() + WITHIN;
@@ -395,12 +375,12 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     }
     wait_active(&mut is, "b").await;
     wait_active(&mut was, "b").await;
-    wait_rows(cluster.opts(Some("shop")), 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     road.set(Open::BOTH);
     wait_for(&mut was, "role", "follower").await;
     wait_for(&mut was, "leader", "two").await;
     wait_active(&mut was, "b").await;
-    wait_rows(cluster.opts(Some("shop")), 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     show(&mut was).await;
     show(&mut is).await;
     let mut conn = cluster.direct(cluster.b()).await;
@@ -422,7 +402,7 @@ async fn losing_etcd_stops_decisions_and_not_traffic() {
         Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 1),
         load(&two),
     ];
-    wait_rows(two.opts(Some("shop")), 300).await;
+    ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
     let (mut one, mut other) = (cluster.admin().await, two.admin().await);
     etcd.kill();
     for admin in [&mut one, &mut other] {
@@ -433,8 +413,8 @@ async fn losing_etcd_stops_decisions_and_not_traffic() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    wait_rows(cluster.opts(Some("shop")), 200).await;
-    wait_rows(two.opts(Some("shop")), 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
+    ledger::wait_rows(two.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().kill9().expect("killed");
     tokio::time::sleep(Duration::from_secs(2)).await;
     for admin in [&mut one, &mut other] {
@@ -446,7 +426,7 @@ async fn losing_etcd_stops_decisions_and_not_traffic() {
         wait_active(admin, "b").await;
     }
     println!("b is active {:?} after etcd was started again", back.elapsed());
-    wait_rows(two.opts(Some("shop")), 200).await;
+    ledger::wait_rows(two.opts(Some("shop")), 200, WITHIN).await;
     show(&mut one).await;
     show(&mut other).await;
     let mut conn = cluster.direct(cluster.b()).await;

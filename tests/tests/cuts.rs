@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
 use tandem_tests::road::{Open, Road};
@@ -46,11 +45,7 @@ impl Ways {
             between,
         };
         roles::wait_active(&ways.cluster, Some("a"), WITHIN).await;
-        let mut conn = ways.cluster.client().await;
-        for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-            conn.query_drop(statement).await.expect(statement);
-        }
-        ways.cluster.wait_replicated().await;
+        ledger::prepare(&ways.cluster).await;
         ways
     }
 

@@ -15,11 +15,7 @@ const SLOW_START: Duration = Duration::from_secs(4);
 async fn cluster(setup: Setup) -> Cluster {
     let cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
-    cluster.wait_replicated().await;
+    ledger::prepare(&cluster).await;
     wait_until("a failover is possible", WITHIN, || async {
         let rows: Vec<(String, Option<String>)> = cluster
             .admin()

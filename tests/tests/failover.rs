@@ -13,11 +13,7 @@ async fn cluster() -> Cluster {
     let setup = Setup::with_failover();
     let cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
-    cluster.wait_replicated().await;
+    ledger::prepare(&cluster).await;
     cluster
 }
 
@@ -55,21 +51,8 @@ async fn settle(cluster: &Cluster, load: Load, survivor: &Server) -> Report {
 /// Four clients of each manner, after they have begun in earnest.
 async fn load(cluster: &Cluster) -> Load {
     let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 4);
-    wait_rows(cluster, 500).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 500, WITHIN).await;
     load
-}
-
-/// Waits until the ledger has this many more rows.
-async fn wait_rows(cluster: &Cluster, more: u64) {
-    let mut conn = cluster.client_in("shop").await;
-    let count = "SELECT COUNT(*) FROM ledger";
-    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
-    wait_until("the ledger grows", WITHIN, || async {
-        let mut conn = cluster.client_in("shop").await;
-        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
-        rows.is_some_and(|rows| rows >= before + more)
-    })
-    .await;
 }
 
 /// Waits until a server that came back is let back in, or is quarantined for what it has and the other has not: a commit
@@ -146,10 +129,10 @@ async fn kill_the_active_master() {
     roles::wait_active(&cluster, Some("b"), WITHIN).await;
     println!("b is active after {:?}", killed.elapsed());
     println!("{}", roles::steps(&cluster, killed).await);
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().restart().await.expect("back");
     let is_in = wait_back(&cluster, "a").await;
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.b()).await;
     assert_nothing_lost(&report);
     if is_in {
@@ -175,7 +158,7 @@ async fn stop_the_active_master() {
     println!("b is active after {:?}", paused.elapsed());
     println!("{}", roles::steps(&cluster, paused).await);
     roles::show(&cluster).await;
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().resume().expect("awake");
     wait_until("a is read-only", WITHIN, || async {
         // Its sessions are ended, this one too.
@@ -186,7 +169,7 @@ async fn stop_the_active_master() {
         }
     })
     .await;
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.b()).await;
     assert_nothing_lost(&report);
     cluster.stop().await;
@@ -203,9 +186,9 @@ async fn kill_the_standby() {
     let cluster = cluster().await;
     let load = load(&cluster).await;
     cluster.b().kill9().expect("killed");
-    wait_rows(&cluster, 500).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 500, WITHIN).await;
     cluster.b().restart().await.expect("back");
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.a()).await;
     assert_nothing_lost(&report);
     wait_whole(&cluster, "b").await;
@@ -239,7 +222,7 @@ async fn switch_over_and_back() {
         };
         println!("{}", done.expect("a sentence"));
         roles::wait_active(&cluster, Some(name), WITHIN).await;
-        wait_rows(&cluster, 100).await;
+        ledger::wait_rows(cluster.opts(Some("shop")), 100, WITHIN).await;
     }
     let report = settle(&cluster, load, cluster.a()).await;
     assert_nothing_lost(&report);
@@ -254,12 +237,8 @@ async fn after_both_servers_were_killed_the_right_one_is_active() {
     let setup = Setup::with_failover();
     let mut cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
+    ledger::prepare(&cluster).await;
     // The second of the file is active: who went by the file would choose the other.
-    cluster.wait_replicated().await;
     wait_until("switched over", WITHIN, || async {
         cluster.admin().await.query_drop("SWITCHOVER TO b").await.is_ok()
     })
@@ -320,13 +299,13 @@ async fn a_second_tandem_follows_and_its_sessions_carry_on() {
     })
     .await;
     let load = Load::start(&follower.opts(Some("shop")), &[Manner::Text, Manner::Prepared], 1);
-    wait_rows(&cluster, 300).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 300, WITHIN).await;
     let mut admin = cluster.admin().await;
     admin.query_drop("SWITCHOVER TO b").await.expect("switched over");
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     cluster.b().kill9().expect("killed");
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    wait_rows(&cluster, 200).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.a()).await;
     assert_nothing_lost(&report);
     drop(follower);

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::packets::{self, Direction, Packets};
 use tandem_tests::pair::{Pair, Server};
@@ -64,11 +63,7 @@ async fn cluster() -> Cluster {
     pair.wait_linked(1).await.expect("linked");
     let cluster = Cluster::over(pair, "", |_| {}).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
-    cluster.wait_replicated().await;
+    ledger::prepare(&cluster).await;
     roles::wait_settled(&cluster, WITHIN).await;
     cluster
 }

@@ -30,10 +30,7 @@ async fn cluster(more: &[&str]) -> Cluster {
     overrides.extend(more.iter().map(|&text| text.to_owned()));
     let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
+    ledger::prepare(&cluster).await;
     roles::wait_settled(&cluster, WITHIN).await;
     cluster
 }
@@ -45,20 +42,8 @@ async fn load(cluster: &Cluster, writers: u64) -> Load {
         .await
         .expect("an empty ledger");
     let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, writers);
-    wait_rows(cluster, 100).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 100, WITHIN).await;
     load
-}
-
-async fn wait_rows(cluster: &Cluster, more: u64) {
-    let mut conn = cluster.client_in("shop").await;
-    let count = "SELECT COUNT(*) FROM ledger";
-    let before: u64 = conn.query_first(count).await.expect("a count").expect("a row");
-    wait_until("the ledger grows", WITHIN, || async {
-        let mut conn = cluster.client_in("shop").await;
-        let rows: Option<u64> = conn.query_first(count).await.expect("a count");
-        rows.is_some_and(|rows| rows >= before + more)
-    })
-    .await;
 }
 
 impl Moment {
@@ -112,7 +97,7 @@ fn signal(name: &str, numbers: &[u32]) {
 /// Waits until the pair is settled, stops the load, and compares.
 async fn settle(cluster: &Cluster, load: Load, what: &str) -> Settled {
     let settled = roles::wait_settled(cluster, WITHIN).await;
-    wait_rows(cluster, 50).await;
+    ledger::wait_rows(cluster.opts(Some("shop")), 50, WITHIN).await;
     let active = roles::wait_active(cluster, None, WITHIN).await;
     assert_eq!(
         roles::writable(cluster).await,
@@ -303,7 +288,7 @@ async fn tandem_that_stood_still_replaces_nobody() {
             signal("STOP", &[number]);
             tokio::time::sleep(Duration::from_secs(4)).await;
             signal("CONT", &[number]);
-            wait_rows(&cluster, 50).await;
+            ledger::wait_rows(cluster.opts(Some("shop")), 50, WITHIN).await;
         }
         let told = cluster.process().told();
         let begun: Vec<&String> = told

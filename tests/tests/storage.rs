@@ -86,14 +86,6 @@ async fn wait_event(cluster: &Cluster, words: &str) {
     }
 }
 
-async fn prepare(cluster: &Cluster) {
-    let mut conn = cluster.client().await;
-    for statement in ["CREATE DATABASE shop", "USE shop", ledger::TABLE] {
-        conn.query_drop(statement).await.expect(statement);
-    }
-    cluster.wait_replicated().await;
-}
-
 /// Its place is taken by the standby, which has everything that was acknowledged.
 #[tokio::test]
 async fn a_master_whose_disk_is_full_is_replaced() {
@@ -103,7 +95,7 @@ async fn a_master_whose_disk_is_full_is_replaced() {
     let disk = Disk::under(pair.a());
     pair.a().restart().await.expect("started on its own disk");
     let cluster = Cluster::over(pair, "", |_| {}).await;
-    prepare(&cluster).await;
+    ledger::prepare(&cluster).await;
     wait_event(&cluster, "rejoined").await;
     let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -128,7 +120,7 @@ async fn a_master_whose_disk_is_full_is_replaced() {
 #[tokio::test]
 async fn a_master_that_is_locked_for_a_backup_is_not_replaced() {
     let cluster = Cluster::start(Setup::with_failover()).await;
-    prepare(&cluster).await;
+    ledger::prepare(&cluster).await;
     wait_event(&cluster, "rejoined").await;
     let load = Load::start(&cluster.opts(Some("shop")), &[Manner::ALL[0]], 2);
     let mut backup = cluster.a().connect().await.expect("connected");
