@@ -10,18 +10,12 @@ use tandem_tests::etcd::Etcd;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::Pair;
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Proxy, Setup, rounds, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// Of etcd's lease: as short as an etcd on a busy machine keeps it.
 const LEASE: &str = "3s";
-
-/// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`), each on a new pair.
-fn rounds() -> u32 {
-    let set = std::env::var("TANDEM_FAULT_ROUNDS").ok();
-    set.map_or(1, |text| text.parse().expect("TANDEM_FAULT_ROUNDS is a number"))
-}
 
 async fn pair() -> (Pair, Etcd) {
     let pair = Pair::start(&Setup::with_failover().pair).await;
