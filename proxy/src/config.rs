@@ -114,6 +114,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The servers' names, in their order.
+    pub fn server_names(&self) -> Vec<String> {
+        self.servers.iter().map(|server| server.name.clone()).collect()
+    }
+
     /// Worker threads to start on a machine with so many cores: as many as asked for, or one a core, but never so
     /// many that one would have no connection of the pool.
     pub fn worker_count(&self, cores: usize) -> usize {

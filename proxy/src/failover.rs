@@ -56,6 +56,17 @@ use sql::{Memory, Sql};
 /// Commands that may wait to be carried out.
 const COMMANDS: usize = 8;
 
+const TOO_MANY_COMMANDS: &str = "too many commands wait already; try again when those are done";
+
+/// Sends what differs from what was sent last; whether it did.
+fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, value: T) -> bool {
+    to.send_if_modified(|known| {
+        let differs = *known != value;
+        *known = value;
+        differs
+    })
+}
+
 /// How long it may take to give the lease back.
 const LEAVING: Duration = Duration::from_secs(1);
 
@@ -113,7 +124,7 @@ impl Handle {
     pub async fn command(&self, command: Command) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
         let sent = self.commands.try_send((command, answer));
-        sent.map_err(|_| "too many commands wait already; try again when those are done".to_owned())?;
+        sent.map_err(|_| TOO_MANY_COMMANDS.to_owned())?;
         answered
             .await
             .unwrap_or_else(|_| {
@@ -183,7 +194,7 @@ pub fn start(
     if !settings.decides && config.coordination.is_none() {
         return Ok(None);
     }
-    let names: Vec<String> = config.servers.iter().map(|server| server.name.clone()).collect();
+    let names = config.server_names();
     let journal = match settings.decides {
         true => Some(Journal::open(&settings.journal, &names)?),
         false => None,

@@ -77,6 +77,17 @@ impl fmt::Display for Report {
     }
 }
 
+impl Report {
+    /// Nobody has got an error or read anything old, and every acknowledged write is there once.
+    pub fn assert_nothing_lost(&self) {
+        assert!(self.writes > 0, "{self}");
+        assert!(self.errors.is_empty(), "{self}: {:#?}", self.errors);
+        assert!(self.missing.is_empty(), "{self}: {:?}", self.missing);
+        assert!(self.doubled.is_empty(), "{self}: {:?}", self.doubled);
+        assert_eq!(self.stale, 0, "{self}");
+    }
+}
+
 /// The table that writers write to.
 pub const TABLE: &str =
     "CREATE TABLE ledger (id INT AUTO_INCREMENT PRIMARY KEY, writer BIGINT, n BIGINT, KEY (writer, n))";

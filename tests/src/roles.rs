@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 
 use crate::Cluster;
 use crate::pair::Server;
@@ -20,25 +20,43 @@ pub enum Settled {
 
 /// The active master's name.
 pub async fn active(cluster: &Cluster) -> Option<String> {
-    let rows = ask(cluster, "SHOW SERVERS").await;
+    active_by(&mut cluster.admin().await).await
+}
+
+/// The same, as the Tandem says whose admin port this is.
+pub async fn active_by(admin: &mut Conn) -> Option<String> {
+    let rows = ask_by(admin, "SHOW SERVERS").await;
     let active = rows.iter().find(|row| is(row, "role", "active"));
     active.and_then(|row| row.get("name"))
 }
 
 /// Waits for it; `None` is anybody. Panics, with what Tandem says, when it takes longer.
 pub async fn wait_active(cluster: &Cluster, name: Option<&str>, within: Duration) -> String {
+    wait_active_by(&mut cluster.admin().await, name, within).await
+}
+
+/// The same, as the Tandem says whose admin port this is.
+pub async fn wait_active_by(admin: &mut Conn, name: Option<&str>, within: Duration) -> String {
     let deadline = Instant::now() + within;
     loop {
-        let active = active(cluster).await;
+        let active = active_by(admin).await;
         if let Some(active) = active.filter(|active| name.is_none_or(|name| name == active)) {
             return active;
         }
         if Instant::now() > deadline {
-            show(cluster).await;
+            show_by(admin).await;
             panic!("{} is not active within {within:?}", name.unwrap_or("nobody"));
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// A line of `SHOW FAILOVER`; empty without it.
+pub async fn property(admin: &mut Conn, name: &str) -> String {
+    let rows = ask_by(admin, "SHOW FAILOVER").await;
+    let found = rows.iter().find(|row| is(row, "property", name));
+    let value = found.and_then(|row| row.get::<Option<String>, _>("value").flatten());
+    value.unwrap_or_default()
 }
 
 /// Waits until the pair is whole or a server is in quarantine.
@@ -62,7 +80,8 @@ pub async fn wait_settled(cluster: &Cluster, within: Duration) -> Settled {
         }
         if Instant::now() > deadline {
             show(cluster).await;
-            panic!("the pair is not settled within {within:?}: {servers:#?}");
+            let servers = said(cluster, "SERVERS").await;
+            panic!("the pair is not settled within {within:?}:\n{servers}");
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -70,9 +89,14 @@ pub async fn wait_settled(cluster: &Cluster, within: Duration) -> Settled {
 
 /// Prints what an operator would look at.
 pub async fn show(cluster: &Cluster) {
+    show_by(&mut cluster.admin().await).await;
+}
+
+/// The same, of the Tandem whose admin port this is.
+pub async fn show_by(admin: &mut Conn) {
     for what in ["FAILOVER", "EVENTS"] {
         println!("SHOW {what}");
-        for line in said(cluster, what).await.lines() {
+        for line in said_by(admin, what).await.lines() {
             println!("    {line}");
         }
     }
@@ -80,7 +104,11 @@ pub async fn show(cluster: &Cluster) {
 
 /// What `SHOW …` says, a line for each row.
 pub async fn said(cluster: &Cluster, what: &str) -> String {
-    let rows = ask(cluster, &format!("SHOW {what}")).await;
+    said_by(&mut cluster.admin().await, what).await
+}
+
+async fn said_by(admin: &mut Conn, what: &str) -> String {
+    let rows = ask_by(admin, &format!("SHOW {what}")).await;
     let lines = rows.into_iter().map(|row| {
         let cells = row.unwrap();
         let cells = cells
@@ -147,7 +175,10 @@ pub async fn writable(cluster: &Cluster) -> Vec<&str> {
 }
 
 async fn ask(cluster: &Cluster, question: &str) -> Vec<Row> {
-    let mut admin = cluster.admin().await;
+    ask_by(&mut cluster.admin().await, question).await
+}
+
+async fn ask_by(admin: &mut Conn, question: &str) -> Vec<Row> {
     admin.query(question).await.expect(question)
 }
 
@@ -155,4 +186,4 @@ fn is(row: &Row, column: &str, wanted: &str) -> bool {
     row.get::<Option<String>, _>(column).flatten().as_deref() == Some(wanted)
 }
 
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(2);

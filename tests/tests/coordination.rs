@@ -7,10 +7,10 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tandem::config::Config;
 use tandem_tests::etcd::Etcd;
-use tandem_tests::ledger::{self, Load, Manner, Report};
+use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::Pair;
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Proxy, Setup, rounds, wait_until};
+use tandem_tests::{Cluster, Proxy, Setup, roles, rounds, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -56,7 +56,7 @@ async fn first(pair: Pair, etcd: impl std::fmt::Display) -> Cluster {
 
 async fn prepare(cluster: &Cluster) {
     wait_for(&mut cluster.admin().await, "role", "leader: it decides").await;
-    wait_active(&mut cluster.admin().await, "a").await;
+    roles::wait_active_by(&mut cluster.admin().await, Some("a"), WITHIN).await;
     ledger::prepare(cluster).await;
     wait_for(&mut cluster.admin().await, "could_fail_over", "yes").await;
 }
@@ -69,84 +69,19 @@ async fn failover(admin: &mut Conn) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn property(admin: &mut Conn, name: &str) -> String {
-    let rows = failover(admin).await;
-    let found = rows.into_iter().find(|(property, _)| property == name);
-    found.map(|(_, value)| value).unwrap_or_default()
-}
-
 async fn wait_for(admin: &mut Conn, name: &str, value: &str) {
     let deadline = Instant::now() + WITHIN;
-    while property(admin, name).await != value {
+    while roles::property(admin, name).await != value {
         if Instant::now() > deadline {
-            show(admin).await;
+            roles::show_by(admin).await;
             panic!("{name} is not {value:?} within {WITHIN:?}");
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// The roles as the data path has them.
-async fn is_active(admin: &mut Conn, name: &str) -> bool {
-    let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
-    rows.iter().any(|row| {
-        row.get::<String, _>("name").as_deref() == Some(name)
-            && row.get::<String, _>("role").as_deref() == Some("active")
-    })
-}
-
-async fn wait_active(admin: &mut Conn, name: &str) {
-    let deadline = Instant::now() + WITHIN;
-    while !is_active(admin, name).await {
-        if Instant::now() > deadline {
-            show(admin).await;
-            panic!("{name} is not active within {WITHIN:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn show(admin: &mut Conn) {
-    for (name, value) in failover(admin).await {
-        println!("    {name} | {value}");
-    }
-    let rows: Vec<Row> = admin.query("SHOW EVENTS").await.expect("events");
-    for row in rows {
-        let cells: Vec<String> = row
-            .unwrap()
-            .iter()
-            .map(|value| value.as_sql(true).trim_matches('\'').to_owned())
-            .collect();
-        println!("    {}", cells.join(" | "));
-    }
-}
-
 fn load(proxy: &Proxy) -> Load {
     Load::beside(&proxy.opts(Some("shop")), &Manner::ALL, 2, 10_000)
-}
-
-fn assert_nothing_lost(report: &Report) {
-    println!("{report}");
-    assert!(report.writes > 0, "{report}");
-    assert!(report.errors.is_empty(), "{report}: {:#?}", report.errors);
-    assert!(report.missing.is_empty(), "{report}: {:?}", report.missing);
-    assert!(report.doubled.is_empty(), "{report}: {:?}", report.doubled);
-    assert_eq!(report.stale, 0, "{report}");
-}
-
-/// How many of the servers that run take writes.
-async fn writers(cluster: &Cluster) -> usize {
-    let mut writers = 0;
-    for server in cluster.pair().servers() {
-        if let Ok(mut conn) = Conn::new(server.root()).await {
-            let read_only: Option<u8> = conn
-                .query_first("SELECT @@GLOBAL.read_only")
-                .await
-                .expect("an answer");
-            writers += usize::from(read_only == Some(0));
-        }
-    }
-    writers
 }
 
 /// Both have clients while the one that decides switches over again and again; the other one's picture follows.
@@ -175,7 +110,10 @@ async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() 
     );
     let mut late = Vec::new();
     for name in ["b", "a", "b", "a"] {
-        let epoch: u64 = property(&mut leader, "epoch").await.parse().expect("a number");
+        let epoch: u64 = roles::property(&mut leader, "epoch")
+            .await
+            .parse()
+            .expect("a number");
         let mut switching = cluster.admin().await;
         let deadline = Instant::now() + WITHIN;
         let there = async {
@@ -187,11 +125,11 @@ async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() 
                 );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            wait_active(&mut leader, name).await;
+            roles::wait_active_by(&mut leader, Some(name), WITHIN).await;
             Instant::now()
         };
         let follows = async {
-            wait_active(&mut follower, name).await;
+            roles::wait_active_by(&mut follower, Some(name), WITHIN).await;
             Instant::now()
         };
         let (led, followed) = tokio::join!(there, follows);
@@ -200,12 +138,14 @@ async fn a_follower_goes_by_the_leaders_decision_at_once_and_its_sessions_too() 
         ledger::wait_rows(two.opts(Some("shop")), 100, WITHIN).await;
     }
     println!("the follower has followed after {late:?}");
-    show(&mut leader).await;
+    roles::show_by(&mut leader).await;
     let mut conn = cluster.direct(cluster.a()).await;
     for load in loads {
-        assert_nothing_lost(&load.settle(&mut conn).await);
+        let report = load.settle(&mut conn).await;
+        println!("{report}");
+        report.assert_nothing_lost();
     }
-    assert_eq!(writers(&cluster).await, 1);
+    assert_eq!(roles::writable(&cluster).await.len(), 1);
     drop(two);
     cluster.stop().await;
 }
@@ -284,7 +224,7 @@ async fn kill_the_leader(moment: Moment) {
     let mut admin = two.admin().await;
     wait_for(&mut admin, "role", "leader: it decides").await;
     println!("the lease has changed hands after {:?}", killed.elapsed());
-    wait_active(&mut admin, "b").await;
+    roles::wait_active_by(&mut admin, Some("b"), WITHIN).await;
     println!("b is active after {:?}", killed.elapsed());
     ledger::wait_rows(two.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().restart().await.expect("back");
@@ -298,10 +238,12 @@ async fn kill_the_leader(moment: Moment) {
             .any(|row| told(row, "rejoined") || told(row, "quarantined"))
     })
     .await;
-    show(&mut admin).await;
+    roles::show_by(&mut admin).await;
     let mut conn = cluster.direct(cluster.b()).await;
-    assert_nothing_lost(&load.settle(&mut conn).await);
-    assert_eq!(writers(&cluster).await, 1);
+    let report = load.settle(&mut conn).await;
+    println!("{report}");
+    report.assert_nothing_lost();
+    assert_eq!(roles::writable(&cluster).await.len(), 1);
     drop(two);
     cluster.stop().await;
 }
@@ -343,8 +285,8 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     let watched = async {
         // Never both: before the other one has the lease, this one has stopped.
         loop {
-            let leads = property(&mut is, "role").await == "leader: it decides";
-            let role = property(&mut was, "role").await;
+            let leads = roles::property(&mut is, "role").await == "leader: it decides";
+            let role = roles::property(&mut was, "role").await;
             if leads {
                 assert_eq!(role, alone);
                 return;
@@ -367,21 +309,23 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    wait_active(&mut is, "b").await;
-    wait_active(&mut was, "b").await;
+    roles::wait_active_by(&mut is, Some("b"), WITHIN).await;
+    roles::wait_active_by(&mut was, Some("b"), WITHIN).await;
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     road.set(Open::BOTH);
     wait_for(&mut was, "role", "follower").await;
     wait_for(&mut was, "leader", "two").await;
-    wait_active(&mut was, "b").await;
+    roles::wait_active_by(&mut was, Some("b"), WITHIN).await;
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
-    show(&mut was).await;
-    show(&mut is).await;
+    roles::show_by(&mut was).await;
+    roles::show_by(&mut is).await;
     let mut conn = cluster.direct(cluster.b()).await;
     for load in loads {
-        assert_nothing_lost(&load.settle(&mut conn).await);
+        let report = load.settle(&mut conn).await;
+        println!("{report}");
+        report.assert_nothing_lost();
     }
-    assert_eq!(writers(&cluster).await, 1);
+    assert_eq!(roles::writable(&cluster).await.len(), 1);
     drop(two);
     cluster.stop().await;
 }
@@ -402,7 +346,10 @@ async fn losing_etcd_stops_decisions_and_not_traffic() {
     for admin in [&mut one, &mut other] {
         wait_for(admin, "could_fail_over", "no").await;
         let deadline = Instant::now() + WITHIN;
-        while !property(admin, "why_not").await.contains("etcd is not reached") {
+        while !roles::property(admin, "why_not")
+            .await
+            .contains("etcd is not reached")
+        {
             assert!(Instant::now() < deadline, "{:?}", failover(admin).await);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -412,22 +359,27 @@ async fn losing_etcd_stops_decisions_and_not_traffic() {
     cluster.a().kill9().expect("killed");
     tokio::time::sleep(Duration::from_secs(2)).await;
     for admin in [&mut one, &mut other] {
-        assert!(!is_active(admin, "b").await, "nobody decides");
+        assert!(
+            roles::active_by(admin).await.as_deref() != Some("b"),
+            "nobody decides"
+        );
     }
     let back = Instant::now();
     etcd.start_again().await;
     for admin in [&mut one, &mut other] {
-        wait_active(admin, "b").await;
+        roles::wait_active_by(admin, Some("b"), WITHIN).await;
     }
     println!("b is active {:?} after etcd was started again", back.elapsed());
     ledger::wait_rows(two.opts(Some("shop")), 200, WITHIN).await;
-    show(&mut one).await;
-    show(&mut other).await;
+    roles::show_by(&mut one).await;
+    roles::show_by(&mut other).await;
     let mut conn = cluster.direct(cluster.b()).await;
     for load in loads {
-        assert_nothing_lost(&load.settle(&mut conn).await);
+        let report = load.settle(&mut conn).await;
+        println!("{report}");
+        report.assert_nothing_lost();
     }
-    assert_eq!(writers(&cluster).await, 1);
+    assert_eq!(roles::writable(&cluster).await.len(), 1);
     drop(two);
     cluster.stop().await;
 }

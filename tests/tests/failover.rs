@@ -17,26 +17,6 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-async fn status(cluster: &Cluster, property: &str) -> String {
-    let rows: Vec<(String, Option<String>)> = cluster
-        .admin()
-        .await
-        .query("SHOW FAILOVER")
-        .await
-        .expect("a status");
-    let found = rows.into_iter().find(|(name, _)| name == property);
-    found.and_then(|(_, value)| value).unwrap_or_default()
-}
-
-/// The roles as the data path has them.
-fn assert_nothing_lost(report: &Report) {
-    assert!(report.writes > 0, "{report}");
-    assert!(report.errors.is_empty(), "{report}: {:#?}", report.errors);
-    assert!(report.missing.is_empty(), "{report}: {:?}", report.missing);
-    assert!(report.doubled.is_empty(), "{report}: {:?}", report.doubled);
-    assert_eq!(report.stale, 0, "{report}");
-}
-
 async fn settle(cluster: &Cluster, load: Load, survivor: &Server) -> Report {
     let mut conn = cluster.direct(survivor).await;
     let report = load.settle(&mut conn).await;
@@ -120,7 +100,7 @@ async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
 async fn kill_the_active_master() {
     let cluster = cluster().await;
     wait_until("a failover is possible", WITHIN, || async {
-        status(&cluster, "could_fail_over").await == "yes"
+        roles::property(&mut cluster.admin().await, "could_fail_over").await == "yes"
     })
     .await;
     let load = load(&cluster).await;
@@ -134,7 +114,7 @@ async fn kill_the_active_master() {
     let is_in = wait_back(&cluster, "a").await;
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.b()).await;
-    assert_nothing_lost(&report);
+    report.assert_nothing_lost();
     if is_in {
         wait_whole(&cluster, "a").await;
         cluster.wait_replicated().await;
@@ -171,7 +151,7 @@ async fn stop_the_active_master() {
     .await;
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.b()).await;
-    assert_nothing_lost(&report);
+    report.assert_nothing_lost();
     cluster.stop().await;
 }
 
@@ -190,7 +170,7 @@ async fn kill_the_standby() {
     cluster.b().restart().await.expect("back");
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.a()).await;
-    assert_nothing_lost(&report);
+    report.assert_nothing_lost();
     wait_whole(&cluster, "b").await;
     cluster.wait_replicated().await;
     cluster.stop().await;
@@ -225,7 +205,7 @@ async fn switch_over_and_back() {
         ledger::wait_rows(cluster.opts(Some("shop")), 100, WITHIN).await;
     }
     let report = settle(&cluster, load, cluster.a()).await;
-    assert_nothing_lost(&report);
+    report.assert_nothing_lost();
     cluster.wait_replicated().await;
     cluster.stop().await;
 }
@@ -307,7 +287,7 @@ async fn a_second_tandem_follows_and_its_sessions_carry_on() {
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.a()).await;
-    assert_nothing_lost(&report);
+    report.assert_nothing_lost();
     drop(follower);
     cluster.stop().await;
 }

@@ -95,11 +95,7 @@ async fn play(fault: &Fault) {
             fault.what,
             whole.as_millis()
         );
-        assert!(report.writes > 0, "{report}");
-        assert!(report.errors.is_empty(), "{report}: {:#?}", report.errors);
-        assert!(report.missing.is_empty(), "{report}: {:?}", report.missing);
-        assert!(report.doubled.is_empty(), "{report}: {:?}", report.doubled);
-        assert_eq!(report.stale, 0, "{report}");
+        report.assert_nothing_lost();
         cluster.stop().await;
     }
 }

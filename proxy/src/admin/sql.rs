@@ -40,12 +40,13 @@ pub(super) fn select(
     client: &Client<'_>,
 ) -> Result<Table, String> {
     let mut conn = Connection::open_in_memory().map_err(said)?;
-    prepare(&mut conn, filled, client).map_err(said)?;
+    prepare(&mut conn, statement, filled, client).map_err(said)?;
     answer(&conn, statement)
 }
 
 fn prepare(
     conn: &mut Connection,
+    statement: &str,
     filled: &[(&'static Definition, Table)],
     client: &Client<'_>,
 ) -> rusqlite::Result<()> {
@@ -55,8 +56,10 @@ fn prepare(
     for (definition, table) in filled {
         fill(conn, SCHEMA, definition.name, table)?;
     }
-    for (name, table) in tables::information_schema() {
-        fill(conn, "information_schema", name, &table)?;
+    for (name, table) in tables::INFORMATION_SCHEMA {
+        if tables::words(statement).any(|word| word.eq_ignore_ascii_case(name)) {
+            fill(conn, "information_schema", name, &table())?;
+        }
     }
     functions(conn, client)?;
     conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;

@@ -91,11 +91,15 @@ pub(super) fn named(name: &str) -> Option<&'static Definition> {
     TABLES.iter().find(|table| table.name.eq_ignore_ascii_case(name))
 }
 
+/// What may be names in a statement.
+pub(super) fn words(statement: &str) -> impl Iterator<Item = &str> {
+    statement.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+}
+
 /// The tables whose names are words of a statement. A word that only looks like a name costs a snapshot that is not read.
 pub(super) fn mentioned(statement: &str) -> Vec<&'static Definition> {
-    let words = statement.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     let mut found: Vec<&'static Definition> = Vec::new();
-    for table in words.filter_map(named) {
+    for table in words(statement).filter_map(named) {
         if !found.iter().any(|known| known.name == table.name) {
             found.push(table);
         }
@@ -128,23 +132,36 @@ fn type_name(shape: Shape) -> &'static str {
     }
 }
 
-/// What clients read to know what there is.
-pub(super) fn information_schema() -> [(&'static str, Table); 4] {
-    let mut schemata = Table::new([
+type Maker = fn() -> Table;
+
+/// What clients read to know what there is: each table, and what makes it.
+pub(super) const INFORMATION_SCHEMA: [(&str, Maker); 4] = [
+    ("SCHEMATA", schemata),
+    ("TABLES", tables),
+    ("COLUMNS", columns),
+    ("GLOBAL_VARIABLES", show::variables),
+];
+
+fn schemata() -> Table {
+    let mut table = Table::new([
         ("CATALOG_NAME", Text),
         ("SCHEMA_NAME", Text),
         ("DEFAULT_CHARACTER_SET_NAME", Text),
         ("DEFAULT_COLLATION_NAME", Text),
     ]);
     for schema in ["information_schema", show::SCHEMA] {
-        schemata.rows.push(vec![
+        table.rows.push(vec![
             "def".into(),
             schema.into(),
             "utf8mb4".into(),
             "utf8mb4_general_ci".into(),
         ]);
     }
-    let mut tables = Table::new([
+    table
+}
+
+fn tables() -> Table {
+    let mut table = Table::new([
         ("TABLE_CATALOG", Text),
         ("TABLE_SCHEMA", Text),
         ("TABLE_NAME", Text),
@@ -153,7 +170,23 @@ pub(super) fn information_schema() -> [(&'static str, Table); 4] {
         ("TABLE_ROWS", Number),
         ("TABLE_COMMENT", Text),
     ]);
-    let mut columns = Table::new([
+    let row = |known: &Definition| {
+        vec![
+            "def".into(),
+            show::SCHEMA.into(),
+            known.name.into(),
+            "SYSTEM VIEW".into(),
+            "MEMORY".into(),
+            Cell::Null,
+            known.meaning.into(),
+        ]
+    };
+    table.rows = TABLES.iter().map(row).collect();
+    table
+}
+
+fn columns() -> Table {
+    let mut table = Table::new([
         ("TABLE_CATALOG", Text),
         ("TABLE_SCHEMA", Text),
         ("TABLE_NAME", Text),
@@ -167,23 +200,14 @@ pub(super) fn information_schema() -> [(&'static str, Table); 4] {
         ("EXTRA", Text),
         ("COLUMN_COMMENT", Text),
     ]);
-    for table in &TABLES {
-        tables.rows.push(vec![
-            "def".into(),
-            show::SCHEMA.into(),
-            table.name.into(),
-            "SYSTEM VIEW".into(),
-            "MEMORY".into(),
-            Cell::Null,
-            table.meaning.into(),
-        ]);
-        for (place, (name, shape)) in table.columns.iter().enumerate() {
+    for known in &TABLES {
+        for (place, (name, shape)) in known.columns.iter().enumerate() {
             let column_type = type_name(*shape);
             let end = column_type.find(['(', ' ']).unwrap_or(column_type.len());
-            columns.rows.push(vec![
+            table.rows.push(vec![
                 "def".into(),
                 show::SCHEMA.into(),
-                table.name.into(),
+                known.name.into(),
                 (*name).into(),
                 (place + 1).into(),
                 Cell::Null,
@@ -196,10 +220,5 @@ pub(super) fn information_schema() -> [(&'static str, Table); 4] {
             ]);
         }
     }
-    [
-        ("SCHEMATA", schemata),
-        ("TABLES", tables),
-        ("COLUMNS", columns),
-        ("GLOBAL_VARIABLES", show::variables()),
-    ]
+    table
 }

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::Request;
 use super::events::{Event, Kind};
 use super::hands::{Hands, Trouble};
 use super::journal::Entry;
 use super::judge::{
     Intent, RETRY, Rules, Standing, Verdict, adopt, decide, is_whole, judge_active, obstacles, pair,
 };
+use super::{Request, send_if_new};
 use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
 use crate::topology::derive::Decided;
@@ -249,11 +249,7 @@ impl<H: Hands> Controller<H> {
             state,
             obstacles: obstacles(&self.standing, health, &self.rules, self.hands.now()),
         };
-        self.status.send_if_modified(|shown| {
-            let differs = *shown != status;
-            *shown = status;
-            differs
-        });
+        send_if_new(&self.status, status);
     }
 
     async fn record(

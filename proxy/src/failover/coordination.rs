@@ -39,7 +39,7 @@ use super::journal::{Entry, Journal};
 use super::judge::Rules;
 use super::pulse::Pulse;
 use super::sql::{Memory, Sql};
-use super::{COMMANDS, Command, Request};
+use super::{COMMANDS, Command, Request, TOO_MANY_COMMANDS, send_if_new};
 use crate::config::{Config, Coordination, Failover};
 use crate::monitor::Sources;
 use crate::monitor::health::State;
@@ -159,7 +159,7 @@ pub(super) struct Means<'a> {
 /// When a file for TLS can't be read.
 pub(super) fn start(means: Means<'_>) -> Result<(View, JoinHandle<()>), Error> {
     let Means { config, settings, .. } = means;
-    let names: Vec<String> = config.servers.iter().map(|server| server.name.clone()).collect();
+    let names = config.server_names();
     let (member, said) = watch::channel(None);
     let (link, post) = Link::new(settings, &names, said)?;
     let view = View {
@@ -241,12 +241,7 @@ impl Coordinator {
     }
 
     fn goes_by(&self, authority: Authority) {
-        let changed = self.authority.send_if_modified(|known| {
-            let differs = *known != authority;
-            *known = authority;
-            differs
-        });
-        if changed {
+        if send_if_new(&self.authority, authority) {
             self.sources.signals.look();
         }
     }
@@ -374,11 +369,7 @@ impl Coordinator {
             },
             epoch: self.journal.as_ref().map_or(0, |(_, entry)| entry.epoch),
         };
-        self.member.send_if_modified(|known| {
-            let differs = known.as_ref() != Some(&member);
-            *known = Some(member);
-            differs
-        });
+        send_if_new(&self.member, Some(member));
     }
 
     /// Waits until the sessions' picture shows it.
@@ -487,11 +478,7 @@ impl Coordinator {
             state,
             obstacles: vec![obstacle],
         };
-        self.status.send_if_modified(|shown| {
-            let differs = *shown != status;
-            *shown = status;
-            differs
-        });
+        send_if_new(&self.status, status);
     }
 
     /// Tries to win the lease's key, where this Tandem may decide.
@@ -656,7 +643,7 @@ impl Coordinator {
                     Some((command, answer)) => {
                         if let Err(refused) = commands.try_send((command, answer)) {
                             let (_, answer) = refused.into_inner();
-                            let _ = answer.send(Err("too many commands wait already; try again when those are done".to_owned()));
+                            let _ = answer.send(Err(TOO_MANY_COMMANDS.to_owned()));
                         }
                     }
                     None => return Next::Leave,

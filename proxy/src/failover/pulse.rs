@@ -77,7 +77,7 @@ impl Pulse {
         let (stall, seen) = watch::channel(None);
         let pulse = Self {
             doors: Door::of_all(config),
-            names: config.servers.iter().map(|server| server.name.clone()).collect(),
+            names: config.server_names(),
             topology: Shared::clone(&sources.topology),
             signals: sources.signals.clone(),
             stall,

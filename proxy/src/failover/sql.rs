@@ -353,10 +353,13 @@ impl Hands for Sql {
     }
 
     async fn replicate(&self, server: ServerId, from: ServerId) -> Result<(), Trouble> {
-        if self.links(server).await?.is_empty() {
-            self.set_up(server, from).await?;
-        }
-        let link = self.link(server).await?;
+        let link = match self.links(server).await?.into_iter().next() {
+            Some(link) => link,
+            None => {
+                self.set_up(server, from).await?;
+                self.link(server).await?
+            }
+        };
         let statement = match self.flavor() {
             Flavor::MariaDb => format!("START SLAVE '{}'", column(&link, "Connection_name")),
             Flavor::MySql => format!("START REPLICA FOR CHANNEL '{}'", column(&link, "Channel_Name")),
