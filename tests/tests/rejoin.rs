@@ -229,3 +229,62 @@ async fn a_drained_server_is_the_operators_until_it_is_opened() {
     assert_eq!(read_only, Some(1));
     cluster.stop().await;
 }
+
+/// A crash has taken a commit from the server that made it, which the other has, and which had come round the ring: it gets it back.
+/// Only MariaDB forgets so (`init_rpl_role=SLAVE`); a MySQL keeps what is in its log.
+#[tokio::test]
+async fn a_server_gets_back_what_a_crash_has_taken_from_it() {
+    let cluster = cluster().await;
+    if cluster.a().engine().flavor() == Flavor::MySql {
+        println!("MySQL forgets nothing");
+        return cluster.stop().await;
+    }
+    wait_until("b is active", WITHIN, async || {
+        let mut admin = cluster.admin().await;
+        admin.query_drop("SWITCHOVER TO b").await.is_ok()
+    })
+    .await;
+    wait_whole(&cluster).await;
+    cluster
+        .admin()
+        .await
+        .query_drop("DRAIN a")
+        .await
+        .expect("DRAIN a");
+    run(cluster.a(), &["STOP SLAVE"]).await;
+    let mut conn = cluster.b().connect().await.expect("connected");
+    let position: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
+        .await
+        .expect("a position");
+    let number: u64 = position
+        .as_deref()
+        .and_then(|position| position.rsplit('-').next()?.parse().ok())
+        .expect("a number");
+    // As if a had made it.
+    let claim = format!("SET GLOBAL gtid_slave_pos='0-1-{}'", number + 1);
+    for statement in [
+        "STOP SLAVE",
+        "SET SESSION server_id=1",
+        &format!("SET SESSION gtid_seq_no={}", number + 1),
+        "INSERT INTO shop.t VALUES (1)",
+        // It had received it from a.
+        &claim,
+        "SET SESSION server_id=2",
+        "INSERT INTO shop.t VALUES (2)",
+    ] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    run(cluster.a(), &[&claim]).await;
+    cluster.admin().await.query_drop("OPEN a").await.expect("OPEN a");
+    wait_whole(&cluster).await;
+    cluster.wait_replicated().await;
+    assert!(roles::said(&cluster, "EVENTS").await.contains("fetches_back | a"));
+    let mut returned = cluster.a().connect().await.expect("connected");
+    let rows: Vec<u32> = returned
+        .query("SELECT id FROM shop.t ORDER BY id")
+        .await
+        .expect("its rows");
+    assert_eq!(rows, [1, 2]);
+    cluster.stop().await;
+}

@@ -93,9 +93,9 @@ fn mariadb_options(number: u32, options: &Options) -> String {
     let timeout = options.semi_sync_timeout.as_millis();
     let log_size = MARIADB_LOG_SIZE.trim_start_matches("--");
     let sync = if options.durable { "" } else { "debug_no_sync=1\n" };
-    // After a crash, what the other server has not acknowledged is not committed but forgotten.
+    // After a crash, what the other server has not acknowledged is not committed but forgotten; and replication is begun by Tandem.
     let role = if options.failover {
-        "init_rpl_role=SLAVE\n"
+        "init_rpl_role=SLAVE\nskip_slave_start\n"
     } else {
         ""
     };
@@ -123,6 +123,11 @@ userstat=1
 /// Character set and collation stay the server's own: most applications meet them.
 fn mysql_options(options: &Options) -> String {
     let timeout = options.semi_sync_timeout.as_millis();
+    let role = if options.failover {
+        "skip_replica_start=ON\n"
+    } else {
+        ""
+    };
     format!(
         "mysqlx=OFF
 secure_file_priv=
@@ -136,7 +141,7 @@ loose_rpl_semi_sync_source_enabled=1
 loose_rpl_semi_sync_replica_enabled=1
 loose_rpl_semi_sync_source_timeout={timeout}
 innodb_redo_log_capacity=32M
-# Counts statements by account.
+{role}# Counts statements by account.
 performance_schema=ON
 performance_schema_instrument='%=OFF'
 performance_schema_instrument='statement/%=ON'

@@ -86,6 +86,7 @@ impl<H: Hands> Controller<H> {
             semi_sync: remembered.semi_sync,
             needed: remembered.needed,
             drained: remembered.drained,
+            fresh: remembered.fresh,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| active.other(names.len())),
             ..Standing::default()
@@ -153,6 +154,7 @@ impl<H: Hands> Controller<H> {
             Intent::Open(server) => self.open(server).await,
             Intent::Guard(server) => self.guard(server).await,
             Intent::Withdraw => self.withdraw().await,
+            Intent::Settle => self.settle().await,
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
             Intent::Together(server) => self.go_together(server).await,
@@ -235,7 +237,7 @@ impl<H: Hands> Controller<H> {
             Intent::Adopt(id) => format!("{} becomes active", name(*id)),
             Intent::Open(id) => format!("{} is made writable", name(*id)),
             Intent::Guard(id) => format!("{} is made read-only", name(*id)),
-            Intent::Withdraw => "the journal is written".to_owned(),
+            Intent::Withdraw | Intent::Settle => "the journal is written".to_owned(),
             Intent::Rejoin(id) => format!("{} is let back in", name(*id)),
             Intent::GoAlone(id) => format!("{} is made to wait for nobody", name(*id)),
             Intent::Together(id) => format!("{} is made to wait for the standby", name(*id)),
@@ -265,6 +267,7 @@ impl<H: Hands> Controller<H> {
             semi_sync: self.standing.semi_sync,
             needed: self.standing.needed.filter(|_| promoting.is_some()),
             drained: self.standing.drained,
+            fresh: self.standing.fresh,
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
         let recorded = self.hands.record(&entry(epoch, active, promoting)).await;

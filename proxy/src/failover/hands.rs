@@ -86,6 +86,13 @@ pub trait Hands: Send + Sync + 'static {
     /// Whether a crash takes from it what clients were told of, if the other server was not asked for it: MariaDB with
     /// `init_rpl_role=SLAVE` rolls back what its engine has not committed yet, which is after the other's receipt.
     fn forgets(&self, server: ServerId) -> impl Future<Output = Result<bool, Trouble>> + Send;
+    /// The commits of its own that a crash has taken from `server`, that `other` has, and that it will not ask for any more, since it has
+    /// gone on behind them; `None` is nothing.
+    fn lost(
+        &self,
+        server: ServerId,
+        other: ServerId,
+    ) -> impl Future<Output = Result<Option<String>, Trouble>> + Send;
     /// The operator's own means; `Ok` where there are none.
     fn fence(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// On the disk when it returns.

@@ -26,6 +26,8 @@ pub struct Entry {
     pub needed: Option<Acknowledged>,
     /// See [`crate::topology::derive::Decided::drained`].
     pub drained: Option<ServerId>,
+    /// `active` was promoted and not seen writable since: it has made no commit as the active master that a crash could have taken.
+    pub fresh: bool,
 }
 
 /// Why Tandem can't begin to decide.
@@ -135,6 +137,7 @@ impl Entry {
         put_server(&mut document, "promoting", self.promoting, names);
         put_server(&mut document, "drained", self.drained, names);
         document["semi_sync"] = value(self.semi_sync);
+        document["fresh"] = value(self.fresh);
         put_acknowledged(&mut document, "needed", self.needed);
         document.to_string()
     }
@@ -152,6 +155,7 @@ impl Entry {
             promoting: server(&document, "promoting", names)?,
             drained: server(&document, "drained", names)?,
             semi_sync: flag(&document, "semi_sync"),
+            fresh: flag(&document, "fresh"),
         })
     }
 }
@@ -242,6 +246,7 @@ mod tests {
                 semi_sync: false,
                 needed: None,
                 drained: None,
+                fresh: false,
             },
             Entry {
                 epoch: 1,
@@ -253,6 +258,7 @@ mod tests {
                     number: 70,
                 }),
                 drained: Some(ServerId(1)),
+                fresh: true,
             },
             Entry {
                 epoch: 1,
@@ -264,6 +270,7 @@ mod tests {
                     number: 7,
                 }),
                 drained: None,
+                fresh: true,
             },
         ] {
             journal.record(&entry).unwrap();

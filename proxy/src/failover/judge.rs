@@ -85,6 +85,8 @@ pub struct Standing {
     pub given_up: Option<ServerId>,
     /// An operator has taken it out, and is left alone with it.
     pub drained: Option<ServerId>,
+    /// See [`super::journal::Entry::fresh`].
+    pub fresh: bool,
     /// It has what the pair lacks, and an operator must look.
     pub quarantined: Option<ServerId>,
     /// When to see whether the operator has.
@@ -122,6 +124,8 @@ pub enum Intent {
     Guard(ServerId),
     /// The active master lives: what was begun in its absence is not carried on, and the journal must say so.
     Withdraw,
+    /// The active master was promoted and is writable now: the journal must say so.
+    Settle,
     /// It is back: perhaps it may replicate again.
     Rejoin(ServerId),
     /// The standby is gone, or receives nothing: commits of the active master must not wait for it.
@@ -301,6 +305,9 @@ pub fn decide(standing: &Standing, health: &[Health], rules: &Rules, now: Instan
     }
     if standing.unrecorded || standing.promoting.is_some() && writable(active) {
         return Intent::Withdraw;
+    }
+    if standing.fresh && writable(active) && asked(active) > standing.opened {
+        return Intent::Settle;
     }
     let Some(other) = other else {
         return Intent::Wait(None);

@@ -180,6 +180,24 @@ impl Sql {
         Ok(())
     }
 
+    /// Of a MariaDB server.
+    async fn place(&self, server: ServerId) -> Result<Place, Trouble> {
+        let question = "SELECT CONCAT_WS('|', @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_state, @@GLOBAL.gtid_binlog_pos, \
+                        @@GLOBAL.server_id)";
+        let text = self.text(server, question).await?;
+        let parts: Vec<&str> = text.split('|').collect();
+        let place = match parts[..] {
+            [applied, state, written, id] => id.parse().ok().map(|id| Place {
+                applied: applied.to_owned(),
+                state: state.to_owned(),
+                written: written.to_owned(),
+                id,
+            }),
+            _ => None,
+        };
+        place.ok_or_else(|| format!("its position can't be read: {text}"))
+    }
+
     /// The state of the channel by which it receives.
     async fn link(&self, server: ServerId) -> Result<Row, Trouble> {
         let rows = self.links(server).await?;
@@ -252,6 +270,76 @@ impl Server {
     fn trouble(&self, error: &Error) -> Trouble {
         format!("server {}: {error}", self.name)
     }
+}
+
+/// Where a MariaDB server stands, in its own words.
+#[derive(Debug)]
+struct Place {
+    /// `gtid_slave_pos`
+    applied: String,
+    /// `gtid_binlog_state`
+    state: String,
+    /// `gtid_binlog_pos`
+    written: String,
+    /// `server_id`
+    id: u32,
+}
+
+impl Place {
+    /// Own commits that the other's `gtid_binlog_state` has and this server has not, and which are before its `gtid_slave_pos`.
+    fn lost(&self, theirs: &str) -> Option<String> {
+        let own = gtids(&self.state).filter_map(numbered);
+        let found: Vec<String> = own
+            .filter(|(stream, _)| stream.ends_with(&format!("-{}", self.id)))
+            .filter_map(|(stream, number)| {
+                let (_, theirs) = gtids(theirs)
+                    .filter_map(numbered)
+                    .find(|(other, _)| *other == stream)?;
+                let domain = stream.split('-').next();
+                let mut applied = gtids(&self.applied).filter_map(numbered);
+                let (last, reached) = applied.find(|(applied, _)| applied.split('-').next() == domain)?;
+                let has_gone_on = last != stream && reached > number;
+                (theirs > number && has_gone_on).then(|| format!("{stream}-{}..{theirs}", number + 1))
+            })
+            .collect();
+        (!found.is_empty()).then(|| found.join(", "))
+    }
+
+    /// `gtid_slave_pos` as it should be, if it counts commits of the server's own that its binary log has not (seen on 10.11.19): they had come
+    /// round the ring when a crash took them (`init_rpl_role=SLAVE`). It would never ask for them again.
+    fn without_forgotten(&self) -> Option<String> {
+        let domain = |gtid: &str| gtid.split('-').next().map(str::to_owned);
+        let mut is_wrong = false;
+        let corrected: Vec<&str> = gtids(&self.applied)
+            .map(|applied| {
+                let Some((stream, number)) = numbered(applied) else {
+                    return applied;
+                };
+                let is_own = stream.ends_with(&format!("-{}", self.id));
+                let mut written = gtids(&self.state).filter_map(numbered);
+                let own = written.find(|(known, _)| is_own && *known == stream);
+                if own.is_none_or(|(_, written)| written >= number) {
+                    return applied;
+                }
+                is_wrong = true;
+                let reached = gtids(&self.written).find(|written| domain(written) == domain(applied));
+                reached.unwrap_or_default()
+            })
+            .filter(|gtid| !gtid.is_empty())
+            .collect();
+        is_wrong.then(|| corrected.join(","))
+    }
+}
+
+/// The parts of a list of GTIDs.
+fn gtids(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|gtid| !gtid.is_empty())
+}
+
+/// `0-1-7` as `0-1` and 7.
+fn numbered(gtid: &str) -> Option<(&str, u64)> {
+    let (stream, number) = gtid.rsplit_once('-')?;
+    Some((stream, number.parse().ok()?))
 }
 
 /// `login` is in quotes, a user and a password.
@@ -360,6 +448,21 @@ impl Hands for Sql {
                 self.link(server).await?
             }
         };
+        if self.flavor() == Flavor::MariaDb
+            && let place = self.place(server).await?
+            && let Some(applied) = place.without_forgotten()
+        {
+            let channel = column(&link, "Connection_name");
+            self.run(server, &format!("STOP SLAVE '{channel}'")).await?;
+            self.run(server, &format!("SET GLOBAL gtid_slave_pos='{applied}'"))
+                .await?;
+            let detail = format!(
+                "a crash has taken commits of its own from it, up to {}: it gets them back from {}",
+                place.applied, self.doors[from.0].name
+            );
+            let name = self.doors[server.0].name.clone();
+            self.tell(Event::of_now(Kind::FetchesBack, name, detail, None));
+        }
         let statement = match self.flavor() {
             Flavor::MariaDb => format!("START SLAVE '{}'", column(&link, "Connection_name")),
             Flavor::MySql => format!("START REPLICA FOR CHANNEL '{}'", column(&link, "Channel_Name")),
@@ -407,17 +510,11 @@ impl Hands for Sql {
         let (text, position) = match self.flavor() {
             // Not gtid_current_pos: a stray commit of its own would count for all of the domain before it.
             Flavor::MariaDb => {
-                let question = "SELECT CONCAT_WS('|', @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.server_id)";
-                let text = self.text(server, question).await?;
-                let parts: Vec<&str> = text.split('|').collect();
-                let position = match parts[..] {
-                    [applied, written, id] => id
-                        .parse()
-                        .ok()
-                        .and_then(|id| Position::of_mariadb(applied, written, id)),
-                    _ => None,
-                };
-                (text, position)
+                let place = self.place(server).await?;
+                let applied = place.without_forgotten();
+                let applied = applied.as_deref().unwrap_or(&place.applied);
+                let position = Position::of_mariadb(applied, &place.written, place.id);
+                (format!("{place:?}"), position)
             }
             Flavor::MySql => {
                 let text = self.position(server).await?;
@@ -461,6 +558,15 @@ impl Hands for Sql {
                 Ok(Some(self.text(other, &question).await?).filter(|set| !set.is_empty()))
             }
         }
+    }
+
+    async fn lost(&self, server: ServerId, other: ServerId) -> Result<Option<String>, Trouble> {
+        if self.flavor() == Flavor::MySql {
+            return Ok(None);
+        }
+        let place = self.place(server).await?;
+        let theirs = self.text(other, "SELECT @@GLOBAL.gtid_binlog_state").await?;
+        Ok(place.lost(&theirs))
     }
 
     async fn forgets(&self, server: ServerId) -> Result<bool, Trouble> {
@@ -549,20 +655,13 @@ impl Hands for Sql {
 /// What stands in one `gtid_binlog_state` of MariaDB and not in the other: by domain and server, the numbers above the
 /// other's.
 fn surplus(mine: &str, theirs: &str) -> Option<String> {
-    let read = |text: &str| -> Vec<(String, u64)> {
-        let parts = text.split(',').map(str::trim);
-        let gtids = parts.filter_map(|gtid| {
-            let (stream, number) = gtid.rsplit_once('-')?;
-            Some((stream.to_owned(), number.parse().ok()?))
-        });
-        gtids.collect()
-    };
-    let theirs = read(theirs);
-    let found: Vec<String> = read(mine)
-        .into_iter()
+    let found: Vec<String> = gtids(mine)
+        .filter_map(numbered)
         .filter_map(|(stream, number)| {
-            let known = theirs.iter().find(|(other, _)| *other == stream);
-            let known = known.map_or(0, |&(_, number)| number);
+            let known = gtids(theirs)
+                .filter_map(numbered)
+                .find(|(other, _)| *other == stream);
+            let known = known.map_or(0, |(_, number)| number);
             (number > known).then(|| format!("{stream}-{}..{number}", known + 1))
         })
         .collect();
@@ -584,6 +683,59 @@ mod tests {
         );
         let on_mysql = set_up(Flavor::MySql, source, login(), true);
         assert!(on_mysql.contains("SOURCE_SSL=1") && on_mysql.ends_with("SOURCE_AUTO_POSITION=1"));
+    }
+
+    #[test]
+    fn a_position_that_counts_what_a_crash_has_taken_is_corrected() {
+        let place = |applied: &str, state: &str, written: &str| {
+            let place = Place {
+                applied: applied.to_owned(),
+                state: state.to_owned(),
+                written: written.to_owned(),
+                id: 1,
+            };
+            place.without_forgotten()
+        };
+        let corrected = |applied, state, written| place(applied, state, written).unwrap();
+        assert_eq!(corrected("0-1-83", "0-1-82", "0-1-82"), "0-1-82");
+        assert_eq!(
+            corrected("0-1-83,3-2-5", "0-2-70,0-1-60", "0-2-70"),
+            "0-2-70,3-2-5"
+        );
+        for (applied, state, written) in [
+            ("0-1-83", "0-1-83", "0-1-83"),
+            ("0-1-70", "0-1-83", "0-1-83"),
+            ("0-2-90", "0-1-83,0-2-90", "0-2-90"),
+            ("0-2-90", "0-1-83", "0-1-83"),
+            ("", "0-1-83", "0-1-83"),
+            // Its binary log was thrown away: nothing can be said.
+            ("0-1-83", "", ""),
+        ] {
+            assert_eq!(place(applied, state, written), None, "{applied}");
+        }
+    }
+
+    #[test]
+    fn what_a_crash_has_taken_for_good_is_named() {
+        let lost = |applied: &str, state: &str, theirs: &str| {
+            let place = Place {
+                applied: applied.to_owned(),
+                state: state.to_owned(),
+                written: String::new(),
+                id: 1,
+            };
+            place.lost(theirs)
+        };
+        let theirs = "0-1-91,0-2-829";
+        assert_eq!(
+            lost("0-2-111", "0-1-90,0-2-112", theirs).as_deref(),
+            Some("0-1-91..91")
+        );
+        // It asks for them, or Tandem has it ask.
+        assert_eq!(lost("0-2-80", "0-2-80,0-1-90", theirs), None);
+        assert_eq!(lost("0-1-91", "0-1-90", theirs), None);
+        assert_eq!(lost("0-2-111", "0-1-91,0-2-112", theirs), None);
+        assert_eq!(lost("", "0-1-90", theirs), None);
     }
 
     #[test]

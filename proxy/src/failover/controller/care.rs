@@ -28,7 +28,11 @@ impl<H: Hands> Controller<H> {
 
     pub(super) async fn open(&mut self, server: ServerId) -> Done {
         self.withdraw().await?;
-        let fetched = self.fetch_back(server).await;
+        let fetched = match self.standing.fresh {
+            // It had everything when it was promoted, and has made nothing since.
+            true => Ok(0),
+            false => self.fetch_back(server).await,
+        };
         let fetched = fetched.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
         // A server that was started may receive by itself what the other has committed and nobody was told of. What it has
         // received is applied first; if that can't be, its applier does not run, and `rejoin` starts it or says why not.
@@ -116,6 +120,17 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
+    /// From now on it may make commits that a crash takes.
+    pub(super) async fn settle(&mut self) -> Done {
+        let Some(active) = self.standing.active else {
+            return Ok(());
+        };
+        self.standing.fresh = false;
+        let recorded = self.record(self.standing.epoch, Some(active), None).await;
+        self.standing.fresh = recorded.is_err();
+        recorded.map_err(|trouble| (active, trouble))
+    }
+
     pub(super) async fn guard(&mut self, server: ServerId) -> Done {
         let closed = self.close(server).await;
         closed.map_err(|trouble| {
@@ -156,18 +171,15 @@ impl<H: Hands> Controller<H> {
         within(&self.hands, ACT, self.hands.set_read_only(server, true))
             .await
             .map_err(fail)?;
-        let errant = within(&self.hands, ACT, self.hands.errant(server, active))
-            .await
-            .map_err(fail)?;
-        if let Some(errant) = errant {
+        if let Some(why) = self.unfit(server, active).await.map_err(fail)? {
             // Neither direction: these commits must not spread, and what follows may build on what they are not.
             let _ = within(&self.hands, ACT, self.hands.stop_receiving(active)).await;
             let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
             self.standing.look_again = Some(self.hands.now() + QUARANTINE_LOOK);
             if self.standing.quarantined.replace(server) != Some(server) {
                 let advice = format!(
-                    "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem. It serves \
-                     nothing until it is made anew from the active master's data (mariadb-backup, clone); it is let back in when it is"
+                    "{why}. It serves nothing until it is made anew from the active master's data (mariadb-backup, clone); it is let back in \
+                     when it is"
                 );
                 self.tell(Kind::Quarantined, server, advice, None);
             }
@@ -192,6 +204,23 @@ impl<H: Hands> Controller<H> {
             None,
         );
         Ok(())
+    }
+
+    /// Why it can't be a standby: what it has and the active master has not, or the other way round for good.
+    async fn unfit(&self, server: ServerId, active: ServerId) -> Result<Option<String>, Trouble> {
+        let errant = within(&self.hands, ACT, self.hands.errant(server, active)).await?;
+        if let Some(errant) = errant {
+            return Ok(Some(format!(
+                "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem"
+            )));
+        }
+        let lost = within(&self.hands, ACT, self.hands.lost(server, active)).await?;
+        Ok(lost.map(|lost| {
+            format!(
+                "a crash has taken commits of its own from it that the active master has: {lost}. It began to replicate by itself and has gone on \
+                 behind them (skip_slave_start keeps it from that)"
+            )
+        }))
     }
 
     pub(super) async fn go_together(&mut self, active: ServerId) -> Done {

@@ -142,7 +142,10 @@ impl<H: Hands> Controller<H> {
     /// The point of no return: from the record on, it is the active master.
     pub(super) async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
         self.standing.drained = None;
-        self.record(self.standing.epoch + 1, Some(to), None).await?;
+        let was_fresh = std::mem::replace(&mut self.standing.fresh, true);
+        let recorded = self.record(self.standing.epoch + 1, Some(to), None).await;
+        self.standing.fresh = recorded.is_ok() || was_fresh;
+        recorded?;
         self.standing.seen = false;
         self.standing.alone = None;
         self.standing.quarantined = None;

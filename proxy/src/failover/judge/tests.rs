@@ -550,6 +550,11 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
         ("b was away", on(|s| s.away = Some(B)), RULES),
         ("b is drained", on(|s| s.drained = Some(B)), RULES),
         (
+            "a was promoted and not seen writable yet",
+            on(|s| s.fresh = true),
+            RULES,
+        ),
+        (
             "b was away, commits wait for nobody",
             on(|s| {
                 s.away = Some(B);
@@ -618,6 +623,7 @@ fn named(intent: &Intent, standing: &Standing, health: &[Health], rules: &Rules)
         Intent::Open(id) => format!("open {}", name(id)),
         Intent::Guard(id) => format!("guard {}", name(id)),
         Intent::Withdraw => "withdraw".to_owned(),
+        Intent::Settle => "settle".to_owned(),
         Intent::Rejoin(id) => format!("rejoin {}", name(id)),
         Intent::GoAlone(id) => format!("{} alone", name(id)),
         Intent::Together(id) => format!("{} together", name(id)),

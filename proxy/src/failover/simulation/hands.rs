@@ -180,6 +180,10 @@ impl Hands for Reach {
         Ok(false)
     }
 
+    async fn lost(&self, _server: ServerId, _other: ServerId) -> Result<Option<String>, Trouble> {
+        Ok(None)
+    }
+
     async fn fence(&self, _: ServerId) -> Result<(), Trouble> {
         Ok(())
     }
