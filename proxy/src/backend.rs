@@ -6,6 +6,7 @@ pub mod sync;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
@@ -68,6 +69,7 @@ pub struct Connection {
     pub key: Key,
     /// The server's own id of this connection, as `SHOW PROCESSLIST` shows it.
     pub thread_id: u32,
+    pub opened: Instant,
     /// What was agreed on at login: it decides how replies are read.
     pub capabilities: Capabilities,
     pub stream: Stream,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tandem_protocol::compression::{Algorithm, Method};
 use tandem_protocol::error::DecodeError;
@@ -176,6 +177,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         flavor,
         key: target.key,
         thread_id: info.connection_id,
+        opened: Instant::now(),
         capabilities: info.capabilities,
         stream,
         inbox,

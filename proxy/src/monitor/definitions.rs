@@ -29,6 +29,9 @@ use crate::topology::{ServerId, Shared, Version};
 const LOOK: Duration = Duration::from_millis(100);
 const GAP: Duration = Duration::from_millis(20);
 
+/// After readings that failed, most times [`LOOK`] until the next.
+const MOST_LOOKS: u32 = 10;
+
 /// Reading again takes at most a fifth of the time, however many tables there are.
 const REST: u32 = 4;
 
@@ -103,6 +106,8 @@ pub(super) struct Reader {
     looked_at: Option<Instant>,
     /// From before the catalog was read.
     counts: Option<Counts>,
+    /// Readings that failed since one did not.
+    failures: u32,
     said: bool,
 }
 
@@ -117,6 +122,7 @@ impl Reader {
             read_at: None,
             looked_at: None,
             counts: None,
+            failures: 0,
             said: false,
         }
     }
@@ -151,7 +157,8 @@ impl Reader {
         if self.is_due(mark) {
             if let Err(unknown) = self.read(active, mark, version).await {
                 self.say(&unknown, &self.topology.load().server(active).name);
-                tokio::time::sleep(LOOK * 10).await;
+                self.failures += 1;
+                tokio::time::sleep(LOOK * self.failures.min(MOST_LOOKS)).await;
             }
             rest = Some(GAP.max(begun.elapsed() * REST));
         }
@@ -203,6 +210,7 @@ impl Reader {
         mark.set_checked(code);
         self.counts = Some(counts);
         self.read_at = Some(Instant::now());
+        self.failures = 0;
         Ok(())
     }
 
@@ -220,16 +228,21 @@ impl Reader {
         Ok((counts, definitions(&answers.ok_or(Unknown::NoRights)?, version)))
     }
 
-    /// The connection is taken out while it is used: one whose answer has not come is not used again.
+    /// The connection is taken out while it is used: one whose answer has not come is not used again. One that was kept may
+    /// have been lost since, with its server perhaps, which is back.
     async fn with_conn<T>(
         &mut self,
         active: ServerId,
-        ask: impl AsyncFnOnce(&mut Conn) -> Result<T, Error>,
+        ask: impl AsyncFn(&mut Conn) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut conn = match self.conn.take() {
-            Some((server, conn)) if server == active => conn,
-            _ => self.doors[active.0].open().await?,
-        };
+        if let Some((server, mut conn)) = self.conn.take()
+            && server == active
+            && let Ok(answer) = ask(&mut conn).await
+        {
+            self.conn = Some((active, conn));
+            return Ok(answer);
+        }
+        let mut conn = self.doors[active.0].open().await?;
         let answer = ask(&mut conn).await?;
         self.conn = Some((active, conn));
         Ok(answer)

@@ -23,7 +23,7 @@ use super::writes::NOTHING_DONE;
 use super::{End, Session};
 use crate::backend::{Connection, ConnectionId};
 use crate::classify::facts::{Effect, Facts, Kind, Links, Pins, TableName};
-use crate::failover::outcome::dump::{self, Question};
+use crate::failover::outcome::dump::{self, Question, Thread};
 use crate::failover::outcome::{Doubt, Proof, Subject, Token, Verdict, judge};
 use crate::route::Written;
 use crate::topology::ServerId;
@@ -38,6 +38,9 @@ pub(super) const STATE_LOST: &str = "the session's transaction or state is lost 
 /// looked at meanwhile.
 const DEFINITIONS_WAIT: Duration = Duration::from_secs(3);
 const DEFINITIONS_STEP: Duration = Duration::from_millis(10);
+
+/// How often the log is asked if the connection is lost over it, the new active master having died too, for instance.
+const MOST_LOOKUPS: u32 = 5;
 
 /// What was sent last, and what the open transaction has shown of itself.
 #[derive(Debug, Default)]
@@ -65,10 +68,9 @@ struct NotKnown;
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    at: Instant,
     /// The connection, by its own name and the server's.
     token: Token,
-    thread: u32,
+    thread: Thread,
     stained: bool,
     /// The active master's, and its newest commit that anybody had been told of.
     stream: Stream,
@@ -104,9 +106,8 @@ impl Session {
         }
         let topology = self.worker.topology.load();
         self.trail.sent = topology.mark.as_ref().map(|mark| Sent {
-            at: Instant::now(),
             token,
-            thread: connection.thread_id,
+            thread: Thread::of(connection),
             stained: connection.stained,
             stream: mark.stream(),
             after: mark.newest_told(),
@@ -198,9 +199,21 @@ impl Session {
             };
         }
         self.written = Written::Somewhere(Instant::now());
-        let verdict = match self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await? {
-            Waited::There => self.verdict(&unanswered, subject, work).await,
-            Waited::Over(complaint) => return refused(complaint),
+        let mut lost = lost;
+        let mut tries = 0;
+        let verdict = loop {
+            if let Waited::Over(complaint) = self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await? {
+                return refused(complaint);
+            }
+            let Some(server) = self.worker.topology.load().active else {
+                continue;
+            };
+            tries += 1;
+            match self.verdict(&unanswered, subject, work, server).await {
+                Ok(verdict) => break verdict,
+                Err(error) if error.may_pass() && tries < MOST_LOOKUPS => lost = Lost::now(server),
+                Err(error) => break Verdict::Unknown(error.to_string()),
+            }
         };
         tracing::info!(session = self.handle.id, server = %unanswered.name, "a statement without an answer: {verdict:?}");
         match verdict {
@@ -244,7 +257,7 @@ impl Session {
     /// What is to be looked for; nothing where nothing can have been committed.
     fn subject(&self, facts: &Facts) -> Option<Subject> {
         let effect = facts.effect();
-        let thread = self.trail.sent.map(|sent| sent.thread);
+        let thread = self.trail.sent.map(|sent| sent.thread.id);
         let changes = match facts.kind {
             Kind::Commit => return Some(Subject::Commit),
             _ if effect == Effect::Nothing => return None,
@@ -261,12 +274,17 @@ impl Session {
         (!waits_for_commit).then_some(changes)
     }
 
-    async fn verdict(&mut self, unanswered: &Unanswered, subject: Subject, work: &Work) -> Verdict {
+    async fn verdict(
+        &mut self,
+        unanswered: &Unanswered,
+        subject: Subject,
+        work: &Work,
+        server: ServerId,
+    ) -> Result<Verdict, dump::Error> {
         let Some(sent) = self.trail.sent else {
-            return Verdict::Unknown("the active master's position was not known when it was sent".into());
-        };
-        let Some(server) = self.worker.topology.load().active else {
-            return Verdict::Unknown("there is no active master to ask".into());
+            return Ok(Verdict::Unknown(
+                "the active master's position was not known when it was sent".into(),
+            ));
         };
         let mut doubt = Doubt {
             token: sent.token,
@@ -293,20 +311,17 @@ impl Session {
         let question = Question {
             server,
             after: sent.after,
-            same: (server == unanswered.server).then_some((sent.at, sent.thread)),
+            same: (server == unanswered.server).then_some(sent.thread),
             doubt: &mut doubt,
         };
-        let found = match dump::look_up(&self.worker, question).await {
-            Ok(found) => found,
-            Err(error) => return Verdict::Unknown(error.to_string()),
-        };
+        let found = dump::look_up(&self.worker, question).await?;
         if found.transactions == 0
             && doubt.proof == Proof::Nothing
             && self.is_shown_by_now(subject, work).await
         {
             doubt.proof = Proof::Now;
         }
-        judge(&doubt, &found)
+        Ok(judge(&doubt, &found))
     }
 
     /// Whether the tables are known to have no triggers now, on the new active master.

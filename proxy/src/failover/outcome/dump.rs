@@ -36,6 +36,9 @@ const STEP: Duration = Duration::from_millis(5);
 /// ER_NO_SUCH_THREAD
 const NO_SUCH_THREAD: u16 = 1094;
 
+/// ER_CONNECTION_KILLED of MariaDB
+const CONNECTION_KILLED: u16 = 1927;
+
 /// Flags of a dump: end where the log ends; MariaDB: send the texts beside the rows; MySQL: from a set of GTIDs.
 const NON_BLOCK: u16 = 1;
 const ANNOTATE: u16 = 2;
@@ -49,9 +52,35 @@ pub struct Question<'a> {
     pub doubt: &'a mut Doubt,
     /// The newest commit that anybody was told of when the statement was sent; none is the beginning.
     pub after: Option<Gtid>,
-    /// When it is the server that the statement was sent to: when that was, and the number of the connection, which may still
-    /// be at work.
-    pub same: Option<(Instant, u32)>,
+    /// When it is the server that the statement was sent to: the connection, which may still be at work.
+    pub same: Option<Thread>,
+}
+
+/// A connection as its server knows it. A server that is started anew gives the same numbers to others.
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    pub id: u32,
+    pub opened: Instant,
+}
+
+impl Thread {
+    pub fn of(connection: &Connection) -> Self {
+        Self {
+            id: connection.thread_id,
+            opened: connection.opened,
+        }
+    }
+
+    /// Whether it is one of the time before the server was started anew, seen by a connection that was opened after it; `uptime` counts
+    /// seconds.
+    fn is_from_before(self, later: Self, uptime: Duration) -> bool {
+        let between = later.opened.saturating_duration_since(self.opened);
+        match between.abs_diff(uptime) > Duration::from_secs(1) {
+            true => between > uptime,
+            // The start was within that second. Numbers grow.
+            false => later.id <= self.id,
+        }
+    }
 }
 
 /// Why the log could not be asked.
@@ -75,6 +104,17 @@ pub enum Error {
     LongEvent,
     #[error("its binary log could not be searched within {MOST_TIME:?}")]
     TooLong,
+}
+
+impl Error {
+    /// Whether it may be otherwise when it is asked again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Lost(_) => true,
+            Self::Refused { code, .. } => *code == CONNECTION_KILLED,
+            _ => false,
+        }
+    }
 }
 
 impl From<io::Error> for Error {
@@ -127,14 +167,14 @@ impl Log {
         let Question {
             doubt, after, same, ..
         } = question;
-        if let Some((sent, thread)) = same {
-            if self.was_started_after(sent).await? {
+        if let Some(thread) = same {
+            if self.is_gone(thread).await? {
                 if let Subject::Definition { thread } = &mut doubt.subject {
                     // The number may be another connection's now.
                     *thread = None;
                 }
             } else {
-                self.wait_for_end(thread).await?;
+                self.wait_for_end(thread.id).await?;
             }
         }
         let begun = match self.connection.flavor {
@@ -147,14 +187,12 @@ impl Log {
         }
     }
 
-    /// Whether the server has been started anew: what was under way is over then. Its clock counts seconds.
-    async fn was_started_after(&mut self, then: Instant) -> Result<bool, Error> {
+    /// Whether the server has been started anew: what was under way is over then.
+    async fn is_gone(&mut self, thread: Thread) -> Result<bool, Error> {
         let row = self.ask("SHOW GLOBAL STATUS LIKE 'Uptime'", 2).await?;
-        let seconds = row
-            .get(1)
-            .and_then(|value| value.parse().ok())
-            .ok_or(Error::Position)?;
-        Ok(then.elapsed() > Duration::from_secs(seconds) + Duration::from_secs(1))
+        let uptime = row.get(1).and_then(|value| value.parse().ok());
+        let uptime = Duration::from_secs(uptime.ok_or(Error::Position)?);
+        Ok(thread.is_from_before(Thread::of(&self.connection), uptime))
     }
 
     /// Ends the connection that the statement ran on, and waits until it is gone with whatever it was doing.
@@ -308,4 +346,28 @@ fn mariadb_start(newest: &str, doubt: &Doubt, after: Option<Gtid>) -> Result<Opt
     start.extend(after);
     let start: Vec<_> = start.iter().map(ToString::to_string).collect();
     Ok(Some(start.join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_another_connection_may_have_now_is_known() {
+        let begun = Instant::now();
+        let thread = |id, seconds| Thread {
+            id,
+            opened: begun + Duration::from_secs_f64(seconds),
+        };
+        let uptime = Duration::from_secs;
+        let old = thread(30, 5.0);
+        assert!(!old.is_from_before(thread(40, 20.0), uptime(100)));
+        assert!(!old.is_from_before(thread(40, 20.0), uptime(15)));
+        // The numbers went over their end.
+        assert!(!old.is_from_before(thread(7, 20.0), uptime(100)));
+        // Started anew since, a while ago or just now.
+        assert!(old.is_from_before(thread(40, 20.0), uptime(13)));
+        assert!(old.is_from_before(thread(7, 5.2), uptime(0)));
+        assert!(old.is_from_before(thread(30, 5.2), uptime(0)));
+    }
 }
