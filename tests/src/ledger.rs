@@ -1,9 +1,10 @@
-//! A load whose every acknowledged write is known: what must be found after a fault, once and only once.
+//! A load whose every acknowledged write is known: what must be found after a fault, once and only once. Writers read back what they have
+//! written, and readers what any of them was told of.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
@@ -40,12 +41,19 @@ struct Account {
     /// Numbers whose write ended in an error: they may be there, once.
     doubtful: Vec<u64>,
     errors: Vec<String>,
-    /// Reads of this client's own rows that did not show what it had been told was there.
+    reads: u64,
+    /// Reads of rows that were known to be there, its own or another's, and that did not show them.
     stale: u64,
     longest: Duration,
 }
 
-/// Writers that run until they are told to stop.
+/// The newest write that a writer was told of.
+struct Newest {
+    writer: u64,
+    n: AtomicU64,
+}
+
+/// Writers and readers that run until they are told to stop.
 pub struct Load {
     stop: Arc<AtomicBool>,
     tasks: Vec<(u64, JoinHandle<Account>)>,
@@ -55,6 +63,8 @@ pub struct Load {
 #[derive(Debug, Default)]
 pub struct Report {
     pub writes: usize,
+    /// Of rows of their own and of others.
+    pub reads: u64,
     pub errors: Vec<String>,
     pub missing: Vec<(u64, u64)>,
     pub doubled: Vec<(u64, u64)>,
@@ -66,8 +76,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} writes, {} errors, {} missing, {} twice, {} stale reads, longest pause {} ms",
+            "{} writes, {} reads, {} errors, {} missing, {} twice, {} stale reads, longest pause {} ms",
             self.writes,
+            self.reads,
             self.errors.len(),
             self.missing.len(),
             self.doubled.len(),
@@ -93,7 +104,7 @@ pub const TABLE: &str =
     "CREATE TABLE ledger (id INT AUTO_INCREMENT PRIMARY KEY, writer BIGINT, n BIGINT, KEY (writer, n))";
 
 impl Load {
-    /// `writers` clients of each of `manners`; each connects by `opts`, whose schema has [`TABLE`].
+    /// `writers` clients of each of `manners`, and for each manner a reader; each connects by `opts`, whose schema has [`TABLE`].
     pub fn start(opts: &Opts, manners: &[Manner], writers: u64) -> Self {
         Self::beside(opts, manners, writers, 0)
     }
@@ -101,13 +112,23 @@ impl Load {
     /// The same, beside others whose numbers are below `first`, a multiple of 10,000.
     pub fn beside(opts: &Opts, manners: &[Manner], writers: u64, first: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let kinds = || (0..).zip(manners);
+        let ids = kinds().flat_map(|(kind, _)| (0..writers).map(move |writer| first + kind * 1000 + writer));
+        let newest = ids.map(|writer| Newest {
+            writer,
+            n: AtomicU64::new(0),
+        });
+        let newest: Arc<[Newest]> = newest.collect();
         let mut tasks = Vec::new();
-        for (kind, &manner) in (0..).zip(manners) {
-            for writer in 0..writers {
-                let id = first + kind * 1000 + writer;
-                let task = tokio::spawn(write(opts.clone(), manner, id, Arc::clone(&stop)));
-                tasks.push((id, task));
-            }
+        for (place, newest_of) in newest.iter().enumerate() {
+            let (_, &manner) = kinds().nth(place / writers as usize).expect("as many");
+            let (newest, stop) = (Arc::clone(&newest), Arc::clone(&stop));
+            let task = tokio::spawn(write(opts.clone(), manner, newest, place, stop));
+            tasks.push((newest_of.writer, task));
+        }
+        for (kind, _) in kinds() {
+            let (newest, stop) = (Arc::clone(&newest), Arc::clone(&stop));
+            tasks.push((first + kind * 1000 + 999, tokio::spawn(read(opts.clone(), newest, stop))));
         }
         Self { stop, tasks }
     }
@@ -120,11 +141,12 @@ impl Load {
         for (id, task) in self.tasks {
             let account = task.await.expect("a writer does not panic");
             report.writes += account.acknowledged.len();
+            report.reads += account.reads;
             report.stale += account.stale;
             report.longest = report.longest.max(account.longest);
             report
                 .errors
-                .extend(account.errors.iter().map(|error| format!("writer {id}: {error}")));
+                .extend(account.errors.iter().map(|error| format!("client {id}: {error}")));
             accounts.push((id, account));
         }
         let found: Vec<(u64, u64, u64)> = survivor
@@ -175,23 +197,21 @@ pub async fn wait_rows(opts: Opts, more: u64, within: Duration) {
     .await;
 }
 
-async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Account {
+async fn write(
+    opts: Opts,
+    manner: Manner,
+    newest: Arc<[Newest]>,
+    place: usize,
+    stop: Arc<AtomicBool>,
+) -> Account {
+    let id = newest[place].writer;
     let mut account = Account::default();
     let mut conn = None;
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        let connected = match conn.take() {
-            Some(conn) => Ok(conn),
-            None => Conn::new(opts.clone()).await,
-        };
-        let mut open = match connected {
-            Ok(open) => open,
-            Err(error) => {
-                account.errors.push(format!("connecting: {error}"));
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
+        let Some(mut open) = connected(&opts, &mut conn, &mut account).await else {
+            continue;
         };
         n += 2;
         let done = one(&mut open, manner, id, n).await;
@@ -201,6 +221,7 @@ async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Ac
                 if matches!(manner, Manner::Transaction | Manner::PreparedTransaction) {
                     account.acknowledged.push(n + 1);
                 }
+                newest[place].n.store(n, Ordering::Release);
                 shows(&mut open, id, n).await
             }
             Err(error) => {
@@ -208,19 +229,66 @@ async fn write(opts: Opts, manner: Manner, id: u64, stop: Arc<AtomicBool>) -> Ac
                 Err(error)
             }
         };
+        account.note_read(&told, n, begun);
+        conn = told.is_ok().then_some(open);
+    }
+    account
+}
+
+/// Reads what writers were told of, one after the other.
+async fn read(opts: Opts, newest: Arc<[Newest]>, stop: Arc<AtomicBool>) -> Account {
+    let mut account = Account::default();
+    let mut conn = None;
+    for newest in newest.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let n = newest.n.load(Ordering::Acquire);
+        if n == 0 {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let begun = Instant::now();
+        let Some(mut open) = connected(&opts, &mut conn, &mut account).await else {
+            continue;
+        };
+        let told = shows(&mut open, newest.writer, n).await;
+        account.note_read(&told, n, begun);
+        conn = told.is_ok().then_some(open);
+    }
+    account
+}
+
+/// The connection that there is, or a new one; nothing after an error, which is noted.
+async fn connected(opts: &Opts, conn: &mut Option<Conn>, account: &mut Account) -> Option<Conn> {
+    if let Some(conn) = conn.take() {
+        return Some(conn);
+    }
+    match Conn::new(opts.clone()).await {
+        Ok(conn) => Some(conn),
+        Err(error) => {
+            account.errors.push(format!("connecting: {error}"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            None
+        }
+    }
+}
+
+impl Account {
+    /// What came of a read of what was known to be there, or of the write before it.
+    fn note_read(&mut self, told: &Result<bool, mysql_async::Error>, n: u64, begun: Instant) {
         match told {
             Ok(fresh) => {
-                account.stale += u64::from(!fresh);
-                conn = Some(open);
+                self.reads += 1;
+                self.stale += u64::from(!fresh);
             }
             Err(error) => {
                 let after = begun.elapsed();
-                account.errors.push(format!("{n} after {after:?}: {error}"));
+                self.errors.push(format!("{n} after {after:?}: {error}"));
             }
         }
-        account.longest = account.longest.max(begun.elapsed());
+        self.longest = self.longest.max(begun.elapsed());
     }
-    account
 }
 
 /// One write, of one row or of two.

@@ -28,9 +28,9 @@ async fn settle(cluster: &Cluster, load: Load, survivor: &Server) -> Report {
     report
 }
 
-/// Four clients of each manner, after they have begun in earnest.
+/// Eight clients of each manner, after they have begun in earnest.
 async fn load(cluster: &Cluster) -> Load {
-    let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 4);
+    let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 8);
     ledger::wait_rows(cluster.opts(Some("shop")), 500, WITHIN).await;
     load
 }
