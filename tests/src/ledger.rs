@@ -128,7 +128,10 @@ impl Load {
         }
         for (kind, _) in kinds() {
             let (newest, stop) = (Arc::clone(&newest), Arc::clone(&stop));
-            tasks.push((first + kind * 1000 + 999, tokio::spawn(read(opts.clone(), newest, stop))));
+            tasks.push((
+                first + kind * 1000 + 999,
+                tokio::spawn(read(opts.clone(), newest, stop)),
+            ));
         }
         Self { stop, tasks }
     }

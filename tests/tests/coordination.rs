@@ -262,7 +262,8 @@ async fn begun(watch: &mut WatchStream) {
     panic!("the watch has ended");
 }
 
-/// Only its way to etcd is cut. It stops deciding, its clients notice nothing, and the other one takes over.
+/// Only its way to etcd is cut. It stops deciding, its clients notice nothing, and the other one takes over, with what an operator had
+/// told the first.
 #[tokio::test]
 async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     let (pair, etcd) = pair().await;
@@ -279,6 +280,7 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     ];
     ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
     let (mut was, mut is) = (cluster.admin().await, two.admin().await);
+    was.query_drop("PAUSE").await.expect("PAUSE");
     let cut = Instant::now();
     road.set(Open::NONE);
     let alone = "cut off from etcd: it decides nothing, and goes by the last decision";
@@ -298,6 +300,8 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
         .await
         .expect("the other takes over");
     println!("the lease has changed hands after {:?}", cut.elapsed());
+    wait_for(&mut is, "state", "paused").await;
+    is.query_drop("RESUME").await.expect("RESUME");
     let refused = was.query_drop("SWITCHOVER").await.unwrap_err().to_string();
     assert!(refused.contains("etcd is not reached"), "{refused}");
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;

@@ -69,7 +69,7 @@ async fn is_replicated(cluster: &Cluster, first_id: u32) {
 
 #[tokio::test]
 async fn a_server_that_replicates_from_nobody_is_set_up() {
-    let cluster = cluster().await;
+    let mut cluster = cluster().await;
     let forget: &[&str] = match cluster.a().engine().flavor() {
         Flavor::MariaDb => &["STOP SLAVE", "RESET SLAVE ALL"],
         Flavor::MySql => &["STOP REPLICA", "RESET REPLICA ALL"],
@@ -77,10 +77,18 @@ async fn a_server_that_replicates_from_nobody_is_set_up() {
     // Else it starts again what was stopped.
     let mut admin = cluster.admin().await;
     admin.query_drop("PAUSE").await.expect("PAUSE");
+    drop(admin);
+    cluster.restart_proxy().await;
+    wait_until(
+        "a Tandem that was restarted is paused still",
+        WITHIN,
+        async || roles::property(&mut cluster.admin().await, "state").await == "paused",
+    )
+    .await;
     for server in [cluster.a(), cluster.b()] {
         run(server, forget).await;
     }
-    admin.query_drop("RESUME").await.expect("RESUME");
+    cluster.admin().await.query_drop("RESUME").await.expect("RESUME");
     wait_until("both are set up", WITHIN, async || {
         let events = roles::said(&cluster, "EVENTS").await;
         events.matches("set_up").count() == 2

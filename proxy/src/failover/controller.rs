@@ -86,6 +86,7 @@ impl<H: Hands> Controller<H> {
             semi_sync: remembered.semi_sync,
             needed: remembered.needed,
             drained: remembered.drained,
+            paused: remembered.paused,
             fresh: remembered.fresh,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| active.other(names.len())),
@@ -267,11 +268,14 @@ impl<H: Hands> Controller<H> {
             semi_sync: self.standing.semi_sync,
             needed: self.standing.needed.filter(|_| promoting.is_some()),
             drained: self.standing.drained,
+            paused: self.standing.paused,
             fresh: self.standing.fresh,
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
-        let recorded = self.hands.record(&entry(epoch, active, promoting)).await;
-        if recorded.is_err() && self.hands.recorded().await != Some(before) {
+        let next = entry(epoch, active, promoting);
+        let recorded = self.hands.record(&next).await;
+        // Where it is not about who is active, either may stand there.
+        if recorded.is_err() && next != before && self.hands.recorded().await != Some(before) {
             self.standing.unrecorded = true;
             self.publish(false);
         }

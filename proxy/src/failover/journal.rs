@@ -26,6 +26,8 @@ pub struct Entry {
     pub needed: Option<Acknowledged>,
     /// See [`crate::topology::derive::Decided::drained`].
     pub drained: Option<ServerId>,
+    /// An operator's `PAUSE`.
+    pub paused: bool,
     /// `active` was promoted and not seen writable since: it has made no commit as the active master that a crash could have taken.
     pub fresh: bool,
 }
@@ -137,6 +139,7 @@ impl Entry {
         put_server(&mut document, "promoting", self.promoting, names);
         put_server(&mut document, "drained", self.drained, names);
         document["semi_sync"] = value(self.semi_sync);
+        document["paused"] = value(self.paused);
         document["fresh"] = value(self.fresh);
         put_acknowledged(&mut document, "needed", self.needed);
         document.to_string()
@@ -155,6 +158,7 @@ impl Entry {
             promoting: server(&document, "promoting", names)?,
             drained: server(&document, "drained", names)?,
             semi_sync: flag(&document, "semi_sync"),
+            paused: flag(&document, "paused"),
             fresh: flag(&document, "fresh"),
         })
     }
@@ -246,6 +250,7 @@ mod tests {
                 semi_sync: false,
                 needed: None,
                 drained: None,
+                paused: false,
                 fresh: false,
             },
             Entry {
@@ -258,6 +263,7 @@ mod tests {
                     number: 70,
                 }),
                 drained: Some(ServerId(1)),
+                paused: true,
                 fresh: true,
             },
             Entry {
@@ -270,6 +276,7 @@ mod tests {
                     number: 7,
                 }),
                 drained: None,
+                paused: false,
                 fresh: true,
             },
         ] {

@@ -1,8 +1,9 @@
-//! A server that an operator works on: it gets no reads, is promoted by nobody, and nothing is done to it until it is let back in.
+//! What an operator keeps Tandem from: acting by itself at all, or a server that is worked on, which gets no reads, is promoted by nobody,
+//! and has nothing done to it until it is let back in. Both hold for the next Tandem that decides, too.
 
 use super::Controller;
 use crate::failover::events::Kind;
-use crate::failover::hands::Hands;
+use crate::failover::hands::{Hands, Trouble};
 use crate::topology::ServerId;
 
 impl<H: Hands> Controller<H> {
@@ -39,11 +40,29 @@ impl<H: Hands> Controller<H> {
 
     async fn note_drained(&mut self, drained: Option<ServerId>) -> Result<(), String> {
         let before = std::mem::replace(&mut self.standing.drained, drained);
-        let (epoch, active, promoting) = (self.standing.epoch, self.standing.active, self.standing.promoting);
-        let recorded = self.record(epoch, active, promoting).await;
+        let recorded = self.note().await;
         if recorded.is_err() {
             self.standing.drained = before;
         }
+        recorded
+    }
+
+    /// Where it can't be recorded, it holds for this Tandem.
+    pub(super) async fn pause(&mut self, on: bool, kind: Kind, rest: &str) -> String {
+        self.standing.paused = on;
+        let recorded = self.note().await;
+        self.tell_all(kind, rest);
+        let said = format!("{}: {rest}", kind.name());
+        match recorded {
+            Ok(()) => said,
+            Err(trouble) => format!("{said}; a restart forgets it: {trouble}"),
+        }
+    }
+
+    /// Records what has nothing to do with who is active.
+    async fn note(&mut self) -> Result<(), Trouble> {
+        let (epoch, active, promoting) = (self.standing.epoch, self.standing.active, self.standing.promoting);
+        let recorded = self.record(epoch, active, promoting).await;
         self.publish(false);
         recorded
     }

@@ -25,14 +25,12 @@ impl<H: Hands> Controller<H> {
     pub(super) async fn command(&mut self, command: Command) -> Result<String, String> {
         match command {
             Command::Pause => {
-                self.standing.paused = true;
-                self.tell_all(Kind::Paused, "no automatic failover until RESUME");
-                Ok("paused: no automatic failover until RESUME".to_owned())
+                let rest = "no automatic failover until RESUME";
+                Ok(self.pause(true, Kind::Paused, rest).await)
             }
             Command::Resume => {
-                self.standing.paused = false;
-                self.tell_all(Kind::Resumed, "automatic failover is possible again");
-                Ok("resumed".to_owned())
+                let rest = "automatic failover is possible again";
+                Ok(self.pause(false, Kind::Resumed, rest).await)
             }
             Command::Switchover {
                 to, dry_run: true, ..
