@@ -3,6 +3,7 @@
 //! [`maintenance`] leaves a server to an operator.
 
 mod care;
+mod forgotten;
 mod maintenance;
 mod promotion;
 mod switchover;
@@ -87,6 +88,7 @@ impl<H: Hands> Controller<H> {
             needed: remembered.needed,
             drained: remembered.drained,
             paused: remembered.paused,
+            blind: remembered.blind,
             fresh: remembered.fresh,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| active.other(names.len())),
@@ -269,6 +271,7 @@ impl<H: Hands> Controller<H> {
             needed: self.standing.needed.filter(|_| promoting.is_some()),
             drained: self.standing.drained,
             paused: self.standing.paused,
+            blind: self.standing.blind,
             fresh: self.standing.fresh,
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);

@@ -28,6 +28,9 @@ pub struct Entry {
     pub drained: Option<ServerId>,
     /// An operator's `PAUSE`.
     pub paused: bool,
+    /// `active` was opened after a crash without the other, and had this of its own then: newer commits of it at the other are none that
+    /// the pair has.
+    pub blind: Option<Acknowledged>,
     /// `active` was promoted and not seen writable since: it has made no commit as the active master that a crash could have taken.
     pub fresh: bool,
 }
@@ -142,6 +145,7 @@ impl Entry {
         document["paused"] = value(self.paused);
         document["fresh"] = value(self.fresh);
         put_acknowledged(&mut document, "needed", self.needed);
+        put_acknowledged(&mut document, "blind", self.blind);
         document.to_string()
     }
 
@@ -153,6 +157,7 @@ impl Entry {
         let document = parse(text)?;
         Ok(Self {
             needed: acknowledged(&document, "needed")?,
+            blind: acknowledged(&document, "blind")?,
             epoch: number(&document, "epoch")?,
             active: server(&document, "active", names)?,
             promoting: server(&document, "promoting", names)?,
@@ -251,6 +256,7 @@ mod tests {
                 needed: None,
                 drained: None,
                 paused: false,
+                blind: None,
                 fresh: false,
             },
             Entry {
@@ -264,6 +270,10 @@ mod tests {
                 }),
                 drained: Some(ServerId(1)),
                 paused: true,
+                blind: Some(Acknowledged {
+                    stream: Stream::of_mariadb(0, 1),
+                    number: 69,
+                }),
                 fresh: true,
             },
             Entry {
@@ -277,6 +287,7 @@ mod tests {
                 }),
                 drained: None,
                 paused: false,
+                blind: None,
                 fresh: true,
             },
         ] {

@@ -87,6 +87,10 @@ pub struct Standing {
     pub drained: Option<ServerId>,
     /// See [`super::journal::Entry::fresh`].
     pub fresh: bool,
+    /// See [`super::journal::Entry::blind`].
+    pub blind: Option<Acknowledged>,
+    /// Since when the active master is not opened because the other can't be asked what it has of it.
+    pub unasked_since: Option<Instant>,
     /// It has what the pair lacks, and an operator must look.
     pub quarantined: Option<ServerId>,
     /// When to see whether the operator has.

@@ -12,7 +12,7 @@
 //! - Who is published stands in the journal.
 //! - The controller comes back to look in bounded time, and answers commands in bounded time.
 //! - When the faults have stopped the pair is whole again in bounded time: one is writable, both replicate, both have the
-//!   same; or the other is in quarantine and really has what the active one lacks. When that is made anew, it comes back.
+//!   same, under the same numbers; or the other is in quarantine and really has what the active one lacks. When that is made anew, it comes back.
 
 mod dice;
 mod faults;
@@ -271,6 +271,9 @@ impl Simulation {
             None => {
                 let active = world.active().unwrap_or_default();
                 world.check_acknowledged(active);
+                if !world.agree() {
+                    world.violated("the servers have different commits under one number");
+                }
                 self.over = true;
             }
             Some(why) if world.now > CALM + WHOLE => {
@@ -286,12 +289,19 @@ impl Simulation {
                 {
                     let has = world.servers[active].executed;
                     let errant = world.servers[1 - active].executed;
-                    if errant.iter().zip(has).all(|(&theirs, has)| theirs <= has) {
+                    if errant.iter().zip(has).all(|(&theirs, has)| theirs <= has)
+                        && world.journal.blind.is_none()
+                    {
                         let shown = world.show();
                         return world.violated(format!("quarantined for nothing; {shown}"));
                     }
                     world.rebuild(1 - active);
                     self.rebuilt = true;
+                    if world.journal.blind.is_some() {
+                        drop(world);
+                        // And let in again by the next look.
+                        self.order(Command::Drain(ServerId(1 - active)), false);
+                    }
                 }
             }
         }

@@ -10,9 +10,6 @@ use crate::topology::ServerId;
 /// Whether a server in quarantine was repaired, or one lets itself be received from that refused, is seen after this time.
 const QUARANTINE_LOOK: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether what was forgotten is back.
-const FETCH_LOOK: Duration = Duration::from_millis(20);
-
 impl<H: Hands> Controller<H> {
     pub(super) async fn adopt(&mut self, server: ServerId) -> Done {
         let semi_sync = within(&self.hands, ACT, self.hands.semi_sync(server)).await;
@@ -41,6 +38,7 @@ impl<H: Hands> Controller<H> {
         let opened = within(&self.hands, ACT, self.hands.set_read_only(server, false)).await;
         opened.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
         self.standing.opened = Some(self.hands.now());
+        self.standing.unasked_since = None;
         // It was started anew, and is as its option file says.
         self.standing.away = server.other(self.names.len());
         self.standing.alone = None;
@@ -53,59 +51,6 @@ impl<H: Hands> Controller<H> {
         self.tell(Kind::Opened, server, detail, None);
         self.publish(false);
         Ok(())
-    }
-
-    /// A server that [`Hands::forgets`] may have come back from a crash without what clients were told of, and would give the
-    /// same numbers to other commits. The standby has it, since the clients were told after it had received it. How many commits came back.
-    async fn fetch_back(&mut self, server: ServerId) -> Result<u64, Trouble> {
-        let stream = {
-            let health = self.health.borrow();
-            let answer = health[server.0].answer.as_ref();
-            answer.and_then(|answer| answer.seen.stream)
-        };
-        let (Some(other), Some(stream)) = (server.other(self.names.len()), stream) else {
-            return Ok(0);
-        };
-        if self.standing.quarantined == Some(other)
-            || !self.standing.semi_sync
-            || !within(&self.hands, ACT, self.hands.forgets(server)).await?
-        {
-            return Ok(0);
-        }
-        let own = within(&self.hands, ACT, self.hands.newest(server, stream)).await?;
-        let needed = match within(&self.hands, ACT, self.hands.newest(other, stream)).await {
-            Ok(theirs) => theirs,
-            Err(trouble) => {
-                let told = self.hands.acknowledged();
-                let told = told.filter(|told| told.stream == stream);
-                return match told.is_some_and(|told| told.number <= own) {
-                    true => Ok(0),
-                    false => Err(format!(
-                        "MariaDB may have forgotten in a crash (init_rpl_role=SLAVE) what clients were told of, and {}, which has \
-                         it, does not answer ({trouble}). It goes on when that is back; if that is lost, accept the loss by SET GLOBAL read_only=0 here",
-                        self.names[other.0]
-                    )),
-                };
-            }
-        };
-        if own >= needed {
-            return Ok(0);
-        }
-        // What it applies would wait for the other's receipt.
-        within(&self.hands, ACT, self.hands.set_semi_sync(server, false)).await?;
-        within(&self.hands, ACT, self.hands.replicate(server, other)).await?;
-        let deadline = self.hands.now() + self.rules.apply_timeout;
-        while within(&self.hands, ACT, self.hands.newest(server, stream)).await? < needed {
-            if self.hands.now() >= deadline {
-                return Err(format!(
-                    "it lacks {} commits that {} has of it, and did not get them back within failover.apply_timeout",
-                    needed - own,
-                    self.names[other.0]
-                ));
-            }
-            self.hands.sleep_until(self.hands.now() + FETCH_LOOK).await;
-        }
-        Ok(needed - own)
     }
 
     /// What was begun in the active master's absence has not happened.
@@ -191,6 +136,9 @@ impl<H: Hands> Controller<H> {
         within(&self.hands, ACT, self.hands.replicate(active, server))
             .await
             .map_err(fail)?;
+        if self.standing.blind.take().is_some() {
+            self.note().await.map_err(fail)?;
+        }
         self.standing.away = None;
         self.standing.quarantined = None;
         self.standing.look_again = Some(self.hands.now() + QUARANTINE_LOOK);
@@ -204,23 +152,6 @@ impl<H: Hands> Controller<H> {
             None,
         );
         Ok(())
-    }
-
-    /// Why it can't be a standby: what it has and the active master has not, or the other way round for good.
-    async fn unfit(&self, server: ServerId, active: ServerId) -> Result<Option<String>, Trouble> {
-        let errant = within(&self.hands, ACT, self.hands.errant(server, active)).await?;
-        if let Some(errant) = errant {
-            return Ok(Some(format!(
-                "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem"
-            )));
-        }
-        let lost = within(&self.hands, ACT, self.hands.lost(server, active)).await?;
-        Ok(lost.map(|lost| {
-            format!(
-                "a crash has taken commits of its own from it that the active master has: {lost}. It began to replicate by itself and has gone on \
-                 behind them (skip_slave_start keeps it from that)"
-            )
-        }))
     }
 
     pub(super) async fn go_together(&mut self, active: ServerId) -> Done {

@@ -29,7 +29,12 @@ impl<H: Hands> Controller<H> {
         if self.standing.drained != Some(server) {
             return Err(format!("{name} is not drained"));
         }
-        self.note_drained(None).await?;
+        // It is made anew, or found to be right.
+        let blind = self.standing.blind.take();
+        if let Err(trouble) = self.note_drained(None).await {
+            self.standing.blind = blind;
+            return Err(trouble);
+        }
         // Whatever was done to it.
         self.standing.away = Some(server);
         self.tell(Kind::LetIn, server, "by an operator", None);
@@ -60,7 +65,7 @@ impl<H: Hands> Controller<H> {
     }
 
     /// Records what has nothing to do with who is active.
-    async fn note(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn note(&mut self) -> Result<(), Trouble> {
         let (epoch, active, promoting) = (self.standing.epoch, self.standing.active, self.standing.promoting);
         let recorded = self.record(epoch, active, promoting).await;
         self.publish(false);

@@ -116,16 +116,12 @@ impl<H: Hands> Controller<H> {
         }
         let mut needed = self.hands.told().await?;
         needed.extend(self.standing.needed);
-        for Acknowledged { stream, number } in needed {
-            let newest = within(&self.hands, ACT, self.hands.newest(to, stream)).await?;
-            // Once more: what was under way may have been told of since.
-            let since = self.hands.acknowledged().filter(|told| told.stream == stream);
-            let number = since.map_or(number, |told| told.number.max(number));
-            if newest < number {
+        for needed in needed {
+            let lacks = self.lacks(to, needed).await?;
+            if lacks > 0 {
                 return Err(format!(
-                    "it has not received the newest {} commits that clients were told of (semi-sync replication was off or had given \
+                    "it has not received the newest {lacks} commits that clients were told of (semi-sync replication was off or had given \
                      up): promoting it would lose them. Bring the old master back, or accept the loss: SWITCHOVER TO {} FORCE",
-                    number - newest,
                     self.names[to.0]
                 ));
             }
@@ -137,6 +133,15 @@ impl<H: Hands> Controller<H> {
             Some(self.hands.now() - begun),
         );
         Ok(())
+    }
+
+    /// How many commits, up to these or what else clients have been told of meanwhile, a server has not.
+    pub(super) async fn lacks(&self, server: ServerId, needed: Acknowledged) -> Result<u64, Trouble> {
+        let newest = within(&self.hands, ACT, self.hands.newest(server, needed.stream)).await?;
+        let since = self.hands.acknowledged();
+        let since = since.filter(|told| told.stream == needed.stream);
+        let number = since.map_or(needed.number, |told| told.number.max(needed.number));
+        Ok(number.saturating_sub(newest))
     }
 
     /// The point of no return: from the record on, it is the active master.

@@ -77,6 +77,12 @@ impl<H: Hands> Controller<H> {
         if let Some(obstacle) = obstacles.first() {
             return Err(format!("no switchover: {obstacle}; nothing was changed"));
         }
+        if self.is_closed(from) {
+            return Err(format!(
+                "no switchover: {} is read-only, as after a crash, and is made writable first (SHOW EVENTS); nothing was changed",
+                self.names[from.0]
+            ));
+        }
         if self.verdict(&health) != Some(Verdict::Alive) {
             return Err("no switchover: the active master does not answer; SWITCHOVER … FORCE promotes the other all the same".to_owned());
         }
@@ -114,7 +120,8 @@ impl<H: Hands> Controller<H> {
             format!("to {name}, at most {timeout:?}"),
             None,
         );
-        match self.hand_over(from, to, begun + timeout).await {
+        let mut is_closed = false;
+        match self.hand_over(from, to, begun + timeout, &mut is_closed).await {
             Ok(()) => {
                 let took = self.hands.now() - begun;
                 self.tell(
@@ -138,8 +145,10 @@ impl<H: Hands> Controller<H> {
                 Err(result)
             }
             Err(trouble) => {
-                let undone = within(&self.hands, ACT, self.hands.set_read_only(from, false)).await;
-                self.standing.opened = Some(self.hands.now());
+                let undone = match is_closed {
+                    true => self.reopen(from).await,
+                    false => Ok(()),
+                };
                 self.publish(false);
                 let result = match undone {
                     Ok(()) => format!(
@@ -162,12 +171,33 @@ impl<H: Hands> Controller<H> {
         }
     }
 
-    /// Nothing that is recorded changes before its last step.
-    pub(super) async fn hand_over(
+    /// Whether the last probe found it read-only.
+    fn is_closed(&self, server: ServerId) -> bool {
+        let health = self.health.borrow();
+        let answer = health[server.0].answer.as_ref();
+        answer.is_some_and(|answer| answer.seen.read_only)
+    }
+
+    /// Undoes that it was closed. One that has crashed meanwhile is opened as any that has ([`Controller::open`]).
+    async fn reopen(&mut self, server: ServerId) -> Result<(), Trouble> {
+        if let Some(told) = self.hands.acknowledged() {
+            let lacks = self.lacks(server, told).await?;
+            if lacks > 0 {
+                return Err(format!("it lacks {lacks} commits that clients were told of"));
+            }
+        }
+        within(&self.hands, ACT, self.hands.set_read_only(server, false)).await?;
+        self.standing.opened = Some(self.hands.now());
+        Ok(())
+    }
+
+    /// Nothing that is recorded changes before its last step. `is_closed` tells whether the old one may be read-only.
+    async fn hand_over(
         &mut self,
         from: ServerId,
         to: ServerId,
         deadline: Instant,
+        is_closed: &mut bool,
     ) -> Result<(), Trouble> {
         self.come_close(from, to, deadline).await?;
         let begun = self.hands.now();
@@ -183,6 +213,10 @@ impl<H: Hands> Controller<H> {
             "no write is under way",
             Some(self.hands.now() - begun),
         );
+        if self.is_closed(from) {
+            return Err(format!("{} has crashed meanwhile", self.names[from.0]));
+        }
+        *is_closed = true;
         within(&self.hands, ACT, self.hands.set_read_only(from, true)).await?;
         let position = within(&self.hands, ACT, self.hands.position(from)).await?;
         let patience = ACT.max(deadline.saturating_duration_since(self.hands.now()));
@@ -194,6 +228,14 @@ impl<H: Hands> Controller<H> {
         .await?
         {
             return Err(format!("{} did not apply everything in time", self.names[to.0]));
+        }
+        if let Some(told) = self.hands.acknowledged()
+            && self.lacks(to, told).await? > 0
+        {
+            return Err(format!(
+                "{} has crashed meanwhile, and {} has not all that clients were told of",
+                self.names[from.0], self.names[to.0]
+            ));
         }
         if self.standing.semi_sync {
             within(&self.hands, ACT, self.hands.set_semi_sync(to, true)).await?;

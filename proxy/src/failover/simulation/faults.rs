@@ -33,10 +33,14 @@ pub(super) enum Fault {
 
 impl Setup {
     pub(super) fn roll(dice: &mut Dice) -> Self {
+        let semi_sync = dice.percent(75);
+        let forgets = semi_sync && dice.percent(40);
         Self {
-            semi_sync: dice.percent(75),
+            semi_sync,
             semi_sync_timeout: dice.percent(40).then(|| dice.between(500, 5000) * MS),
-            starts_replication: dice.percent(70),
+            // The README forbids it there.
+            starts_replication: !forgets && dice.percent(70),
+            forgets,
             sees_unacknowledged: dice.percent(50),
             heartbeat: dice.pick(&[500 * MS, SECOND, 5 * SECOND]),
             net_timeout: dice.pick(&[2 * SECOND, 10 * SECOND]),

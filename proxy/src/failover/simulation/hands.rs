@@ -177,9 +177,10 @@ impl Hands for Reach {
     }
 
     async fn forgets(&self, _: ServerId) -> Result<bool, Trouble> {
-        Ok(false)
+        Ok(self.world().setup.forgets)
     }
 
+    /// Nobody replicates by itself where servers forget.
     async fn lost(&self, _server: ServerId, _other: ServerId) -> Result<Option<String>, Trouble> {
         Ok(None)
     }

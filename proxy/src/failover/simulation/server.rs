@@ -41,7 +41,7 @@ pub(super) struct Server {
     /// Grows with each start.
     pub(super) life: u64,
     pub(super) read_only: bool,
-    /// All that it has committed, in its order, which survives a crash.
+    /// All that it has committed, in its order, which survives a crash, but for what it forgets.
     pub(super) log: Vec<Commit>,
     /// How many of each origin.
     pub(super) executed: [u64; 2],
@@ -54,6 +54,8 @@ pub(super) struct Server {
     /// Its commits wait for the other's receipt; `None`: there is no such thing.
     pub(super) semi_sync: Option<bool>,
     pub(super) receiver: bool,
+    /// The other has not what this one has of it (1236).
+    pub(super) refused: bool,
     pub(super) applier: bool,
     pub(super) connection: Option<Connection>,
     /// Received, not applied; lost in a crash (relay_log_recovery).
@@ -77,6 +79,7 @@ impl Server {
             inbox: Vec::new(),
             semi_sync: semi_sync.then_some(true),
             receiver: true,
+            refused: false,
             applier: true,
             connection: None,
             relay: VecDeque::new(),
@@ -129,7 +132,25 @@ impl Server {
         self.read_only = true;
         self.semi_sync = semi_sync.then_some(true);
         (self.receiver, self.applier) = (replicates, replicates);
+        self.refused = false;
         self.is_applying = false;
+    }
+
+    /// What a crash takes with `init_rpl_role=SLAVE`: own commits that wait, and up to `spare` more that clients were told of, as far as
+    /// the other has executed them (`theirs`). How many.
+    pub(super) fn forget(&mut self, own: usize, theirs: u64, spare: u64) -> u64 {
+        let waiting = self.waiting.len() as u64;
+        let mut forgotten = 0;
+        while let Some(last) = self.log.last()
+            && last.origin == own
+            && (forgotten < waiting
+                || forgotten < waiting + spare && last.number <= theirs && self.semi_sync == Some(true))
+        {
+            self.log.pop();
+            self.executed[own] -= 1;
+            forgotten += 1;
+        }
+        forgotten
     }
 
     /// Made anew from the other's data, by an operator.

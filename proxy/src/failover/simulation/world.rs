@@ -130,6 +130,9 @@ pub(super) struct Setup {
     pub(super) semi_sync_timeout: Option<Time>,
     /// Replication begins with the server.
     pub(super) starts_replication: bool,
+    /// A crash takes commits from a server that the other had acknowledged: MariaDB with `init_rpl_role=SLAVE`. Not those that the
+    /// other has received and not applied, since that forgets them too if it crashes at the same time.
+    pub(super) forgets: bool,
     /// A probe sees commits before they are acknowledged, as on MariaDB.
     pub(super) sees_unacknowledged: bool,
     pub(super) heartbeat: Time,
@@ -461,7 +464,7 @@ impl World {
                 Answer::Done
             }
             Ask::Replicate => {
-                (server.receiver, server.applier) = (true, true);
+                (server.receiver, server.refused, server.applier) = (true, false, true);
                 let life = server.life;
                 self.after(MS, Event::Connect(index, life));
                 self.start_applying(index);
@@ -559,8 +562,9 @@ impl World {
             return;
         }
         let (id, mut sent) = (connection.id, 0_u64);
+        connection.has[to] = connection.has[to].max(receiver.executed[to]);
         for commit in &source.log[connection.sent..] {
-            if commit.origin != to && commit.number > connection.has[commit.origin] {
+            if commit.number > connection.has[commit.origin] {
                 connection.has[commit.origin] = commit.number;
                 connection.transit.push_back(*commit);
                 sent += 1;
@@ -666,6 +670,12 @@ impl World {
         let reached = !self.cut[to][source] && !self.cut[source][to];
         if !reached || !server.runs() || !self.servers[source].runs() {
             return self.after(CONNECT_RETRY, Event::Connect(to, life));
+        }
+        if self.servers[to].received()[source] > self.servers[source].executed[source] {
+            self.note(|| format!("{} refuses {}: 1236", name(source), name(to)));
+            let server = &mut self.servers[to];
+            (server.receiver, server.refused) = (false, true);
+            return;
         }
         self.order += 1;
         let id = self.order;
@@ -829,7 +839,7 @@ impl World {
                 received: position(server.received()),
                 heard: server.heard,
                 lag: None,
-                error: None,
+                error: server.refused.then(|| "1236".into()),
             }],
             unfit: Vec::new(),
             untold: Vec::new(),
@@ -879,6 +889,21 @@ impl World {
         if lost > 0 && !self.forced {
             self.violated(format!("{lost} acknowledged writes are not on {}", name(active)));
         }
+    }
+
+    /// Whether a number stands for the same commit on both, where both have it.
+    pub(super) fn agree(&self) -> bool {
+        let commits = |server: &Server| -> BTreeMap<(usize, u64), u32> {
+            let commits = server.log.iter();
+            commits
+                .map(|commit| ((commit.origin, commit.number), commit.write))
+                .collect()
+        };
+        let [a, b] = &self.servers;
+        let theirs = commits(b);
+        commits(a)
+            .iter()
+            .all(|(number, write)| theirs.get(number).is_none_or(|other| other == write))
     }
 
     /// Who is the active master for clients.
@@ -1011,6 +1036,11 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, index: usize) {
+        if self.setup.forgets && self.servers[index].process != Process::Dead {
+            let (theirs, spare) = (self.servers[1 - index].executed[index], self.dice.below(3));
+            let forgotten = self.servers[index].forget(index, theirs, spare);
+            self.note(|| format!("{} forgets {forgotten} commits", name(index)));
+        }
         for call in self.servers[index].crash() {
             self.answer(call, Answer::Lost);
         }
