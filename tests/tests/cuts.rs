@@ -14,6 +14,7 @@ const WITHIN: Duration = Duration::from_secs(40);
 struct Ways {
     cluster: Cluster,
     to_a: Road,
+    to_b: Road,
     between: [Road; 2],
 }
 
@@ -22,18 +23,20 @@ impl Ways {
         let setup = Setup::with_failover();
         let pair = Pair::start(&setup.pair).await.expect("a pair");
         let road = async |server: &Server| Road::to(server.address()).await.expect("a road");
-        let to_a = road(pair.a()).await;
+        let (to_a, to_b) = (road(pair.a()).await, road(pair.b()).await);
         let between = [road(pair.a()).await, road(pair.b()).await];
         replicate_by(pair.b(), between[0].address).await;
         replicate_by(pair.a(), between[1].address).await;
         pair.wait_linked(0).await.expect("linked");
         pair.wait_linked(1).await.expect("linked");
-        let address = to_a.address.into();
+        let addresses = [to_a.address, to_b.address];
         let told = pair.directory().join("told");
         let tell = |what: &str| format!("echo {what} >> '{}'", told.display());
         let (event, fence) = (tell("$TANDEM_EVENT $TANDEM_SERVER"), tell("fence $TANDEM_SERVER"));
         let cluster = Cluster::over(pair, "", move |config| {
-            config.servers[0].address = address;
+            for (server, address) in config.servers.iter_mut().zip(addresses) {
+                server.address = address.into();
+            }
             let failover = config.failover.as_mut().expect("the harness switches it on");
             failover.event_command = Some(event);
             failover.fence_command = Some(fence);
@@ -42,6 +45,7 @@ impl Ways {
         let ways = Self {
             cluster,
             to_a,
+            to_b,
             between,
         };
         roles::wait_active(&ways.cluster, Some("a"), WITHIN).await;
@@ -111,6 +115,24 @@ async fn tandem_can_not_reach_the_active_master() {
     for line in ["adopted a", "failover_begun a", "fence a", "promoted b"] {
         assert!(told.lines().any(|told| told == line), "{line}: {told}");
     }
+}
+
+/// It is Tandem that is cut off, and not the servers: nothing is done to them, and what its clients wanted waits.
+#[tokio::test]
+async fn tandem_can_reach_nobody() {
+    let ways = Ways::start().await;
+    let load = Load::start(&ways.cluster.opts(Some("shop")), &Manner::ALL, 2);
+    ledger::wait_rows(ways.cluster.opts(Some("shop")), 300, WITHIN).await;
+    let both = |open| [&ways.to_a, &ways.to_b].map(|road| road.set(open));
+    both(Open::NONE);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(roles::writable(&ways.cluster).await, ["a"]);
+    both(Open::BOTH);
+    roles::wait_active(&ways.cluster, Some("a"), WITHIN).await;
+    ledger::wait_rows(ways.cluster.opts(Some("shop")), 300, WITHIN).await;
+    ways.conclude(load, "a").await;
+    let events = roles::said(&ways.cluster, "EVENTS").await;
+    assert!(!events.contains("failover_begun"), "{events}");
 }
 
 #[tokio::test]
