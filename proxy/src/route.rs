@@ -179,6 +179,8 @@ pub struct Situation {
     pub level: Level,
     /// While there is no active master it can wait for one.
     pub waits: bool,
+    /// The moment in which it was held already ([`crate::topology::derive::Decided::holding`]).
+    pub held_in: Option<u64>,
     pub written: Written,
 }
 
@@ -244,7 +246,8 @@ pub fn decide(
     let reads = facts.purity == Purity::Pure && !situation.autocommit_off && !situation.serializable;
     let on_active = |reason| {
         // While a switchover is under way nothing new may begin there that writes.
-        let active = topology.active.filter(|_| reads || !topology.holding);
+        let waits = topology.holding.filter(|_| !reads);
+        let active = topology.active.filter(|_| has_waited(situation.held_in, waits));
         let server = active.ok_or(NoActive)?;
         Ok(Decision::new(server, reason, topology))
     };
@@ -272,6 +275,12 @@ pub fn decide(
         None => standby.id,
     };
     Ok(Decision::new(server, Reason::Balanced, topology))
+}
+
+/// Whether a statement that was held in a moment, or in none, may go on in this one, or in none. Nobody is held twice, for however many
+/// moments a standby needs.
+pub fn has_waited(held_in: Option<u64>, holding: Option<u64>) -> bool {
+    holding.is_none_or(|moment| held_in.is_some_and(|held_in| held_in != moment))
 }
 
 /// Why what `standby` would answer may be older than the session's level allows.

@@ -149,8 +149,8 @@ pub struct Topology {
     pub epoch: u64,
     pub servers: Vec<Server>,
     pub active: Option<ServerId>,
-    /// What needs the active master and is not under way there already waits: a switchover is under way.
-    pub holding: bool,
+    /// What needs the active master and is not under way there already waits, see [`derive::Decided::holding`].
+    pub holding: Option<u64>,
     /// See [`derive::Decided::given_up`].
     pub given_up: Option<ServerId>,
     /// Goes on between probes; there is one while the active master's stream is known.

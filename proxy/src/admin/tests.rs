@@ -91,7 +91,7 @@ fn topology() -> topology::Shared {
     };
     Arc::new(ArcSwap::from_pointee(Topology {
         epoch: 1,
-        holding: false,
+        holding: None,
         given_up: None,
         servers: vec![server],
         active: Some(ServerId(0)),

@@ -52,6 +52,8 @@ pub struct Controller<H> {
     suspected: bool,
     /// What was told last of something that fails again and again, and when.
     complained: Option<(Trouble, Instant)>,
+    /// Moments in which writes were held, see [`Decided::holding`].
+    moments: u64,
     health: watch::Receiver<Vec<Health>>,
     requests: mpsc::Receiver<Request>,
     status: watch::Sender<Status>,
@@ -101,6 +103,7 @@ impl<H: Hands> Controller<H> {
             standing,
             suspected: false,
             complained: None,
+            moments: 0,
             health,
             requests,
             status,
@@ -291,12 +294,13 @@ impl<H: Hands> Controller<H> {
     }
 
     /// Nobody is active while the journal says, or may say, something else.
-    fn publish(&self, holding: bool) {
+    fn publish(&mut self, holding: bool) {
+        self.moments += u64::from(holding);
         let is_certain = self.standing.promoting.is_none() && !self.standing.unrecorded;
         self.hands.publish(Decided {
             active: self.standing.active.filter(|_| is_certain),
             opened: self.standing.opened,
-            holding,
+            holding: holding.then_some(self.moments),
             given_up: self
                 .standing
                 .given_up

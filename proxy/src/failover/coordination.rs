@@ -342,7 +342,7 @@ impl Coordinator {
         self.goes_by(Authority::Tandem(decided));
         self.say(sight).await;
         let member = self.member.borrow();
-        decided.holding && member.as_ref().is_some_and(|member| member.writing)
+        decided.holding.is_some() && member.as_ref().is_some_and(|member| member.writing)
     }
 
     /// Confirms to the leader what is gone by, once that is so.
@@ -361,7 +361,7 @@ impl Coordinator {
         let member = Member {
             name: self.settings.name.clone(),
             seen: seen.max(before),
-            writing: decided.holding && mark.is_some_and(|mark| mark.ledger().is_writing()),
+            writing: decided.holding.is_some() && mark.is_some_and(|mark| mark.ledger().is_writing()),
             // Only when it matters: it changes with each commit.
             told: match decided.active {
                 None => mark.map(|mark| Acknowledged::of(mark)),

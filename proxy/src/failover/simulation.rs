@@ -314,7 +314,7 @@ impl Simulation {
         let (active, standby) = (&world.servers[active], &world.servers[1 - active]);
         let problems = [
             (self.running.is_none(), "Tandem is down"),
-            (world.proxy.decided.holding, "clients are held"),
+            (world.proxy.decided.holding.is_some(), "clients are held"),
             (active.read_only, "the active master is read-only"),
             (!standby.read_only, "the standby is writable"),
             (!active.runs() || !standby.runs(), "a server is down"),

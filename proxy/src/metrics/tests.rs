@@ -84,7 +84,7 @@ fn topology(role: Role) -> Topology {
     };
     Topology {
         epoch: 3,
-        holding: false,
+        holding: None,
         given_up: None,
         servers: vec![server],
         active: (role == Role::Active).then_some(ServerId(0)),

@@ -27,6 +27,7 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
         schema: NameKey::new(schema.as_bytes()).filter(|_| !schema.is_empty()),
         level: facts.hints.consistency.unwrap_or(worker.config.level(account)),
         waits: worker.config.failover.is_some(),
+        held_in: None,
         written: Written::Nothing,
     };
     let mut rows = Vec::new();

@@ -48,7 +48,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
 fn pair(standby: Role, standby_position: &str) -> Topology {
     Topology {
         epoch: 1,
-        holding: false,
+        holding: None,
         given_up: None,
         servers: vec![
             server(0, Role::Active, "0-1-10", None),
@@ -69,6 +69,7 @@ fn free() -> Situation {
         schema: None,
         level: Level::Session,
         waits: false,
+        held_in: None,
         written: Written::Nothing,
     }
 }
@@ -215,4 +216,20 @@ fn every_reason_has_its_own_name_and_place() {
     for (index, reason) in Reason::ALL.iter().enumerate() {
         assert_eq!(*reason as usize, index);
     }
+}
+
+#[test]
+fn a_write_waits_in_one_moment_of_a_switchover_and_in_no_other() {
+    let write = facts(Purity::Writes);
+    let at = |holding, held_in| {
+        let topology = Topology {
+            holding,
+            ..pair(Role::Standby, "0-1-10")
+        };
+        let situation = Situation { held_in, ..free() };
+        decide(&write, &situation, &topology, to_standby).is_ok()
+    };
+    assert!(at(None, None) && at(None, Some(3)));
+    assert!(!at(Some(3), None) && !at(Some(3), Some(3)));
+    assert!(at(Some(4), Some(3)));
 }

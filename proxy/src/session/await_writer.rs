@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::complaint::Complaint;
 use super::{End, Session};
 use crate::monitor::Trouble;
+use crate::route::has_waited;
 use crate::topology::{ServerId, Topology};
 
 /// A server that could not be used, and when.
@@ -26,12 +27,19 @@ impl Lost {
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     until: Option<tokio::time::Instant>,
+    /// The first moment of a switchover that it was held in.
+    moment: Option<u64>,
 }
 
 impl Patience {
     /// When it ends, once it has begun.
     pub(super) fn until(&self) -> Option<tokio::time::Instant> {
         self.until
+    }
+
+    /// See [`crate::route::Situation::held_in`].
+    pub(super) fn moment(&self) -> Option<u64> {
+        self.moment
     }
 }
 
@@ -82,8 +90,12 @@ impl Session {
             // Asked for before it is looked: what is published in between is not missed.
             let mut published = std::pin::pin!(worker.published());
             published.as_mut().enable();
-            if is_trusted(&worker.topology.load(), lost) {
-                return Ok(Waited::There);
+            {
+                let topology = worker.topology.load();
+                patience.moment = patience.moment.or(topology.holding);
+                if is_trusted(&topology, lost, patience.moment) {
+                    return Ok(Waited::There);
+                }
             }
             let waited = tokio::time::timeout_at(until, self.while_client_is_there(published)).await;
             match waited {
@@ -98,8 +110,8 @@ impl Session {
     }
 }
 
-fn is_trusted(topology: &Topology, lost: Option<Lost>) -> bool {
-    let Some(active) = topology.active.filter(|_| !topology.holding) else {
+fn is_trusted(topology: &Topology, lost: Option<Lost>, held_in: Option<u64>) -> bool {
+    let Some(active) = topology.active.filter(|_| has_waited(held_in, topology.holding)) else {
         return false;
     };
     lost.is_none_or(|lost| {

@@ -86,7 +86,7 @@ mod tests {
         }
         let nobody = Topology {
             epoch: 0,
-            holding: false,
+            holding: None,
             given_up: None,
             servers: Vec::new(),
             active: None,

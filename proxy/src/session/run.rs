@@ -183,7 +183,7 @@ impl Session {
         let mut held = Patience::default();
         let mut replays = 0;
         loop {
-            let decision = match self.decide(&work.facts, work.level, failed_on) {
+            let decision = match self.decide(&work.facts, work.level, failed_on, held.moment()) {
                 Ok(decision) => decision,
                 Err(complaint) => match self.await_writer(None, &mut held, complaint).await? {
                     Waited::There => continue,
@@ -296,8 +296,10 @@ impl Session {
         facts: &Facts,
         level: Option<Level>,
         failed_on: Option<ServerId>,
+        held_in: Option<u64>,
     ) -> Result<Decision, Complaint> {
         let mut situation = self.situation(hold::asks(facts));
+        situation.held_in = held_in;
         if let Some(level) = level {
             situation.level = level;
         }
@@ -328,6 +330,7 @@ impl Session {
             schema: self.reading().schema,
             level: self.level,
             waits: self.may_wait(),
+            held_in: None,
             written: self.written,
         }
     }
@@ -347,7 +350,7 @@ impl Session {
             let mut progress = std::pin::pin!(mark.progress());
             progress.as_mut().enable();
             let passes = |decision: Decision| decision.reason.passes();
-            if !self.decide(&work.facts, work.level, None).is_ok_and(passes) {
+            if !self.decide(&work.facts, work.level, None, None).is_ok_and(passes) {
                 return Ok(());
             }
             let waited = tokio::time::timeout_at(deadline, self.while_client_is_there(progress)).await;

@@ -40,8 +40,9 @@ pub struct Decided {
     pub active: Option<ServerId>,
     /// When it was made writable; an answer from before does not know of it.
     pub opened: Option<Instant>,
-    /// Nothing new may be sent to it: a switchover is under way.
-    pub holding: bool,
+    /// Nothing new may be sent to it: a switchover is under way. Writes are held for a moment after the other until the standby is close,
+    /// and this is the number of the moment: what was held in another has waited enough.
+    pub holding: Option<u64>,
     /// The server that was the active master and was taken for dead: what it still answers must reach nobody.
     pub given_up: Option<ServerId>,
     /// An operator has taken it out; never the active one.
@@ -82,7 +83,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
     };
     Topology {
         epoch: 0,
-        holding: false,
+        holding: None,
         given_up: None,
         servers: servers.iter().enumerate().map(server).collect(),
         active: None,

@@ -69,7 +69,7 @@ fn servers_show_what_is_known_and_null_what_is_not() {
     standby.probe_time = Some(Duration::from_micros(2_700));
     let topology = Topology {
         epoch: 1,
-        holding: false,
+        holding: None,
         given_up: None,
         servers: vec![server(0, Role::Active), standby],
         active: Some(ServerId(0)),

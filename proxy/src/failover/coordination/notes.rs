@@ -79,7 +79,7 @@ pub(super) struct Published {
     pub(super) active: Option<ServerId>,
     /// Another number each time that the active master was made writable; 0 is never.
     pub(super) opened: u64,
-    pub(super) holding: bool,
+    pub(super) holding: Option<u64>,
     pub(super) given_up: Option<ServerId>,
 }
 
@@ -88,7 +88,7 @@ impl Published {
         let mut document = DocumentMut::new();
         put_server(&mut document, "active", self.active, names);
         put_number(&mut document, "opened", self.opened);
-        document["holding"] = value(self.holding);
+        put_number(&mut document, "holding", self.holding.unwrap_or_default());
         put_server(&mut document, "given_up", self.given_up, names);
         document.to_string()
     }
@@ -98,7 +98,7 @@ impl Published {
         Ok(Self {
             active: server(&document, "active", names)?,
             opened: number(&document, "opened")?,
-            holding: flag(&document, "holding"),
+            holding: Some(number(&document, "holding")?).filter(|&moment| moment > 0),
             given_up: server(&document, "given_up", names)?,
         })
     }
@@ -165,7 +165,7 @@ mod tests {
         let published = Published {
             active: Some(ServerId(1)),
             opened: 17,
-            holding: true,
+            holding: Some(3),
             given_up: Some(ServerId(0)),
         };
         let text = published.to_text(&names);

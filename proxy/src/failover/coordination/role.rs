@@ -81,7 +81,7 @@ pub(super) fn decided(
     Decided {
         active,
         opened: before.opened.filter(|_| before.active == active),
-        holding: false,
+        holding: None,
         given_up,
         drained: entry.drained,
     }
@@ -105,12 +105,12 @@ pub(super) fn alone(last: &Decided, health: &[Health]) -> Decided {
         Some(other) if !stays => Decided {
             active: Some(other),
             opened: None,
-            holding: false,
+            holding: None,
             given_up: last.given_up,
             drained: last.drained,
         },
         _ => Decided {
-            holding: false,
+            holding: None,
             ..*last
         },
     }

@@ -977,7 +977,7 @@ impl World {
         }
         match self
             .active()
-            .filter(|_| self.proxy.up && !self.proxy.decided.holding)
+            .filter(|_| self.proxy.up && self.proxy.decided.holding.is_none())
         {
             Some(server) => {
                 self.writes += 1;

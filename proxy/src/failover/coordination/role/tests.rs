@@ -117,7 +117,7 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
     let holding = Published {
         active: Some(A),
         opened: 9,
-        holding: true,
+        holding: Some(1),
         given_up: None,
     };
     let nothing = Decided::default();
@@ -127,13 +127,13 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
         Decided {
             active: Some(A),
             opened: now,
-            holding: true,
+            holding: Some(1),
             given_up: None,
             drained: Some(B)
         }
     );
     // The leader is gone: nothing is held for it.
-    assert!(!decided(&entry, None, now, &held).holding);
+    assert_eq!(decided(&entry, None, now, &held).holding, None);
     let promoting = Entry {
         promoting: Some(B),
         ..entry.clone()
@@ -155,7 +155,7 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
 fn without_etcd_the_last_decision_holds_until_the_servers_show_another() {
     let last = Decided {
         active: Some(A),
-        holding: true,
+        holding: Some(1),
         ..Decided::default()
     };
     let down = || Health {
@@ -164,7 +164,7 @@ fn without_etcd_the_last_decision_holds_until_the_servers_show_another() {
     };
     let active = |health: &[Health]| {
         let decided = alone(&last, health);
-        assert!(!decided.holding);
+        assert_eq!(decided.holding, None);
         decided.active
     };
     assert_eq!(active(&[writable(server(A)), server(B)]), Some(A));
