@@ -15,8 +15,9 @@ use crate::admin::Admin;
 use crate::config::{Auth, Config};
 use crate::directory;
 use crate::failover::{self, Deciding};
+use crate::history::sampler;
 use crate::listener::Listener;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Subjects};
 use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
 use crate::topology::derive::{Authority, Decided};
@@ -177,6 +178,26 @@ impl App {
         tasks.push(tokio::spawn(async move {
             listener.accept(&accepting, limit, stopping).await;
         }));
+        let history = sampler::Shared::default();
+        let mut stopping = stopped.clone();
+        let sampling = sampler::run(
+            history.clone(),
+            Arc::clone(&topology),
+            Arc::clone(&data) as _,
+            monitor.signals(),
+        );
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = sampling => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }));
+        let subjects = Subjects {
+            topology: Arc::clone(&topology),
+            data: Arc::clone(&data) as _,
+            failover: failover.clone(),
+            history,
+        };
         let shared = Arc::clone(&topology);
         let (account, source, stopping) = (config.admin.clone(), Arc::clone(&data), stopped.clone());
         tasks.push(tokio::spawn(async move {
@@ -185,9 +206,8 @@ impl App {
                 .await;
         }));
         if let Some(metrics) = metrics {
-            let shared = Arc::clone(&topology);
             tasks.push(tokio::spawn(async move {
-                if let Err(error) = metrics.run(shared, data, stopped).await {
+                if let Err(error) = metrics.run(subjects, stopped).await {
                     tracing::error!("the metrics port ended: {error}");
                 }
             }));

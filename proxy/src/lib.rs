@@ -10,11 +10,13 @@ pub mod backend;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod demo;
 pub mod directory;
 pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 pub mod listener;
 pub mod log;
 pub mod metrics;

@@ -1,5 +1,6 @@
-//! Prometheus text and health over HTTP.
+//! Prometheus text, health and the dashboard over HTTP.
 //!
+//! - `GET /`: the dashboard, and `GET /api/state`: what it shows, as JSON; with `since`, samples from that number on
 //! - `GET /metrics`: counters and gauges, gathered from the workers at each scrape
 //! - `GET /health`: 200 while the process serves
 //! - `GET /ready`: 200 while there is an active master, else 503 with the reason
@@ -12,16 +13,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::admin::view::DataPath;
+use crate::admin::view::{DataPath, WorkerView};
+use crate::dashboard::{self, page};
+use crate::failover;
+use crate::history::sampler;
 use crate::topology::{self, Role, Topology};
 use listener::Bounded;
 
@@ -29,6 +34,8 @@ use listener::Bounded;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open connections may go on after the end is asked for.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// However many look at the dashboard, workers are asked for their sessions not more often than this.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The metrics port, bound and not yet serving.
 #[derive(Debug)]
@@ -36,14 +43,25 @@ pub struct Metrics {
     listener: TcpListener,
 }
 
+/// What the metrics port tells of.
+pub struct Subjects {
+    pub topology: topology::Shared,
+    pub data: Arc<dyn DataPath>,
+    /// Where this Tandem decides or follows.
+    pub failover: Option<failover::Handle>,
+    pub history: sampler::Shared,
+}
+
 /// What the handlers use. The recorder is this port's own and never a global one, since a process may run
 /// several proxies, as tests do.
 struct Sources {
-    topology: topology::Shared,
-    data: Arc<dyn DataPath>,
+    subjects: Subjects,
+    begun: Instant,
     recorder: PrometheusRecorder,
     /// At the last scrape.
     reads: Mutex<gather::Reads>,
+    /// What the workers said last, and when. Who asks meanwhile waits for the same answer.
+    looked: tokio::sync::Mutex<Option<(Instant, Arc<Vec<WorkerView>>)>>,
 }
 
 impl Metrics {
@@ -57,21 +75,19 @@ impl Metrics {
     }
 
     /// Serves until `shutdown` becomes true or its sender is gone.
-    pub async fn run(
-        self,
-        topology: topology::Shared,
-        data: Arc<dyn DataPath>,
-        shutdown: watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    pub async fn run(self, subjects: Subjects, shutdown: watch::Receiver<bool>) -> io::Result<()> {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, gather::describe);
         let sources = Arc::new(Sources {
-            topology,
-            data,
+            subjects,
+            begun: Instant::now(),
             recorder,
             reads: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
         });
         let app = Router::new()
+            .route("/", get(front))
+            .route("/api/state", get(state))
             .route("/metrics", get(scrape))
             .route("/health", get(health))
             .route("/ready", get(ready))
@@ -93,14 +109,14 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let views = match tokio::time::timeout(ANSWER_TIMEOUT, sources.data.views()).await {
+    let views = match tokio::time::timeout(ANSWER_TIMEOUT, sources.subjects.data.views()).await {
         Ok(views) => views,
         Err(_) => {
             let late = "the workers did not answer in time\n".to_owned();
             return (StatusCode::SERVICE_UNAVAILABLE, text_plain(), late);
         }
     };
-    let topology = sources.topology.load_full();
+    let topology = sources.subjects.topology.load_full();
     metrics::with_local_recorder(&sources.recorder, || {
         let mut reads = sources.reads.lock().unwrap_or_else(PoisonError::into_inner);
         gather::record(&topology, &views, &mut reads, Instant::now());
@@ -113,12 +129,76 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     )
 }
 
+async fn front() -> impl IntoResponse {
+    let nonce = page::nonce();
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        (header::CONTENT_SECURITY_POLICY, page::policy(&nonce)),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, page::html(&nonce))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    /// The first sample that the reader does not have.
+    since: u64,
+}
+
+async fn state(State(sources): State<Arc<Sources>>, Query(wanted): Query<Wanted>) -> impl IntoResponse {
+    let Some(views) = looked(&sources).await else {
+        let late = "the workers did not answer in time\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text_plain(), late).into_response();
+    };
+    let subjects = &sources.subjects;
+    let failover = subjects.failover.as_ref();
+    let (status, membership) = (
+        failover.map(failover::Handle::status),
+        failover.and_then(failover::Handle::membership),
+    );
+    let events = failover
+        .map(|failover| failover.events().all())
+        .unwrap_or_default();
+    let topology = subjects.topology.load_full();
+    let state = dashboard::state(
+        &dashboard::Sources {
+            topology: &topology,
+            views: &views,
+            failover: status.as_ref(),
+            membership: membership.as_ref(),
+            events: &events,
+            history: &subjects.history.lock(),
+            uptime: sources.begun.elapsed(),
+        },
+        wanted.since,
+        Instant::now(),
+    );
+    ([(header::CACHE_CONTROL, "no-store")], Json(state)).into_response()
+}
+
+/// What the workers say, or said just now.
+async fn looked(sources: &Sources) -> Option<Arc<Vec<WorkerView>>> {
+    let mut looked = sources.looked.lock().await;
+    if let Some((at, views)) = &*looked
+        && at.elapsed() < LOOK
+    {
+        return Some(Arc::clone(views));
+    }
+    let asked = tokio::time::timeout(ANSWER_TIMEOUT, sources.subjects.data.views()).await;
+    let views = Arc::new(asked.ok()?);
+    *looked = Some((Instant::now(), Arc::clone(&views)));
+    Some(views)
+}
+
 async fn health() -> impl IntoResponse {
     "ok\n"
 }
 
 async fn ready(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    match readiness(&sources.topology.load()) {
+    match readiness(&sources.subjects.topology.load()) {
         Ok(text) => (StatusCode::OK, text_plain(), text),
         Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text_plain(), text),
     }

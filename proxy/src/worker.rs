@@ -24,7 +24,7 @@ use tandem_protocol::response::Expect;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
-use crate::admin::view::{Counters, LimitRow, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Counters, LimitRow, Measure, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key, UserId};
@@ -537,17 +537,34 @@ impl Worker {
     pub fn view(&self) -> WorkerView {
         let now = Instant::now();
         let servers: Vec<Rc<str>> = self.pools.iter().map(|pool| Rc::clone(&pool.name)).collect();
+        WorkerView {
+            sessions: self.registry.rows(self.index, &servers, now),
+            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
+            limits: self.limit_rows(),
+            counters: self.counted(),
+        }
+    }
+
+    /// The same in short, for who asks every second.
+    pub fn measure(&self) -> Measure {
+        let census = self.registry.census();
+        Measure {
+            worker: self.index,
+            sessions: census.sessions,
+            in_transaction: census.in_transaction,
+            pinned: census.pinned,
+            counters: self.counted(),
+            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
+        }
+    }
+
+    fn counted(&self) -> Counters {
         let mut counters = self.counters.borrow().clone();
         let classifier = self.classifier.borrow();
         counters.statement_cache_hits = classifier.hits();
         counters.statement_cache_misses = classifier.misses();
         self.count_compressed(&mut counters);
-        WorkerView {
-            sessions: self.registry.rows(self.index, &servers, now),
-            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
-            limits: self.limit_rows(),
-            counters,
-        }
+        counters
     }
 
     fn limit_rows(&self) -> Vec<LimitRow> {

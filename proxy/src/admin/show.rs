@@ -481,7 +481,7 @@ pub(crate) fn role(role: Role) -> &'static str {
     }
 }
 
-fn version(version: &Version) -> String {
+pub(crate) fn version(version: &Version) -> String {
     let flavor = match version.flavor {
         Flavor::MariaDb => "MariaDB",
         Flavor::MySql => "MySQL",

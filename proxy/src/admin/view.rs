@@ -142,6 +142,14 @@ macro_rules! counters {
             pub fn each(&self) -> Vec<Counter> {
                 vec![$( Counter { name: stringify!($name), help: $help.trim_ascii(), value: self.$name }, )*]
             }
+
+            /// What came after `before`, without the reasons.
+            pub fn since(&self, before: &Self) -> Self {
+                Self {
+                    $( $name: self.$name.saturating_sub(before.$name), )*
+                    reasons: Reasons::default(),
+                }
+            }
         }
 
         impl AddAssign<&Counters> for Counters {
@@ -243,6 +251,37 @@ pub struct WorkerView {
     pub counters: Counters,
 }
 
+/// What a worker tells once a second: cheap, whatever sessions it has.
+#[derive(Clone, Debug, Default)]
+pub struct Measure {
+    pub worker: usize,
+    pub sessions: usize,
+    pub in_transaction: usize,
+    pub pinned: usize,
+    pub counters: Counters,
+    pub pools: Vec<PoolRow>,
+}
+
+impl Measure {
+    /// The same from a view, which has more.
+    fn of(worker: usize, view: WorkerView) -> Self {
+        let sessions = || view.sessions.iter();
+        Self {
+            worker,
+            sessions: view.sessions.len(),
+            in_transaction: sessions().filter(|session| session.transaction).count(),
+            pinned: sessions().filter(|session| !session.pins.is_empty()).count(),
+            counters: view.counters,
+            pools: view.pools,
+        }
+    }
+
+    /// Statements refused for want of a connection.
+    pub fn refused(&self) -> u64 {
+        self.pools.iter().map(|pool| pool.refused).sum()
+    }
+}
+
 /// The sum of all workers' counters.
 pub fn total(views: &[WorkerView]) -> Counters {
     let mut sum = Counters::default();
@@ -266,6 +305,15 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait DataPath: Send + Sync + 'static {
     /// One view for each worker that answers.
     fn views(&self) -> Answer<Vec<WorkerView>>;
+
+    /// The same in short.
+    fn measures(&self) -> Answer<Vec<Measure>> {
+        let views = self.views();
+        Box::pin(async move {
+            let views = views.await.into_iter().enumerate();
+            views.map(|(worker, view)| Measure::of(worker, view)).collect()
+        })
+    }
 
     /// Each worker's most read shapes of statement, as many as `most` of each worker.
     fn reads(&self, most: usize) -> Answer<Vec<Reads>>;

@@ -88,7 +88,7 @@ impl Kind {
     }
 
     /// Somebody should look.
-    fn is_trouble(self) -> bool {
+    pub fn is_trouble(self) -> bool {
         matches!(
             self,
             Self::FailoverStopped

@@ -108,7 +108,13 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
     let (stop, shutdown) = watch::channel(false);
     let port = Metrics::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
     let address = port.local_address().expect("address");
-    let running = tokio::spawn(port.run(Arc::clone(&shared), Arc::new(Fake), shutdown));
+    let subjects = Subjects {
+        topology: Arc::clone(&shared),
+        data: Arc::new(Fake),
+        failover: None,
+        history: sampler::Shared::default(),
+    };
+    let running = tokio::spawn(port.run(subjects, shutdown));
 
     let text = ask(address, "/metrics").await;
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
@@ -140,6 +146,26 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
     // Nobody has read since.
     let text = ask(address, "/metrics").await;
     assert!(text.contains("tandem_reads_standby_ratio NaN\n"), "{text}");
+
+    let page = ask(address, "/").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    let policy = page
+        .lines()
+        .find(|line| line.starts_with("content-security-policy: "));
+    assert!(
+        policy.is_some_and(|line| line.contains("default-src 'none'")),
+        "{policy:?}"
+    );
+    let state = ask(address, "/api/state?since=3").await;
+    let (_, body) = state.split_once("\r\n\r\n").expect("headers end");
+    let state: dashboard::State = serde_json::from_str(body).expect(body);
+    assert_eq!(
+        (state.servers[0].connections.leased, state.limits[0].used),
+        (4, 80)
+    );
+    assert_eq!(state.verdict.meaning, "a takes all: it is the only server.");
+    let wrong = ask(address, "/api/state?since=x").await;
+    assert!(wrong.starts_with("HTTP/1.1 400"), "{wrong}");
 
     let healthy = ask(address, "/health").await;
     assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");

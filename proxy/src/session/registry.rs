@@ -338,6 +338,18 @@ impl Registry {
         }
     }
 
+    /// How many there are, without looking at each closely.
+    pub fn census(&self) -> Census {
+        let sessions = self.sessions.borrow();
+        let mut census = Census::default();
+        for handle in sessions.values() {
+            census.sessions += 1;
+            census.in_transaction += usize::from(handle.transaction.get());
+            census.pinned += usize::from(!handle.pins.get().is_empty());
+        }
+        census
+    }
+
     pub fn rows(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<SessionRow> {
         let sessions = self.sessions.borrow();
         let mut rows: Vec<_> = sessions
@@ -347,6 +359,14 @@ impl Registry {
         rows.sort_by_key(|row| row.id);
         rows
     }
+}
+
+/// How many sessions are what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub sessions: usize,
+    pub in_transaction: usize,
+    pub pinned: usize,
 }
 
 /// Takes the session out of the registry when it ends, however it ends.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
-use crate::admin::view::{Answer, DataPath, Explanation, WorkerView};
+use crate::admin::view::{Answer, DataPath, Explanation, Measure, WorkerView};
 use crate::classify::tally::Reads;
 use crate::net::address::Accepted;
 use crate::route::explain;
@@ -36,6 +36,7 @@ pub enum Message {
         place: Place,
     },
     View(oneshot::Sender<WorkerView>),
+    Measure(oneshot::Sender<Measure>),
     Reads {
         most: usize,
         answer: oneshot::Sender<Vec<Reads>>,
@@ -153,6 +154,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(view);
                 }
             }
+            Message::Measure(answer) => {
+                if let Some(measure) = worker.guard(|| worker.measure()) {
+                    let _ = answer.send(measure);
+                }
+            }
             Message::Reads { most, answer } => {
                 if let Some(reads) = worker.guard(|| worker.classifier.borrow().most_read(most)) {
                     let _ = answer.send(reads);
@@ -248,6 +254,11 @@ async fn all<T>(asked: Vec<oneshot::Receiver<T>>) -> Vec<T> {
 impl DataPath for Workers {
     fn views(&self) -> Answer<Vec<WorkerView>> {
         let asked = self.ask_all(Message::View);
+        Box::pin(async move { all(asked).await })
+    }
+
+    fn measures(&self) -> Answer<Vec<Measure>> {
+        let asked = self.ask_all(Message::Measure);
         Box::pin(async move { all(asked).await })
     }
 
