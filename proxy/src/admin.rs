@@ -22,10 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::configurator::Configurator;
 use crate::net::tls::Acceptor;
-use crate::{config, failover, topology};
+use crate::{failover, topology};
 use connection::Shared;
-use login::Account;
 use view::DataPath;
 
 /// Most admin connections at once: an operator, some dashboards, and room for those that try passwords.
@@ -54,7 +54,7 @@ impl Admin {
     /// Serves until `shutdown` becomes true or its sender is gone; then open connections are closed.
     pub async fn run(
         self,
-        config: config::Admin,
+        configurator: Arc<Configurator>,
         tls: Option<Arc<Acceptor>>,
         topology: topology::Shared,
         data: Arc<dyn DataPath>,
@@ -62,7 +62,7 @@ impl Admin {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let shared = Arc::new(Shared {
-            account: Account::new(config.user, config.password.reveal().as_bytes()),
+            configurator,
             tls,
             topology,
             data,

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::config::live::Live;
 use crate::config::{Auth, Config};
+use crate::configurator::{Configurator, Holders};
 use crate::directory;
 use crate::failover::{self, Deciding};
 use crate::history::sampler;
@@ -71,7 +73,7 @@ pub struct App {
     tasks: Vec<JoinHandle<()>>,
     workers: Arc<Vec<Remote>>,
     deciding: Option<Deciding>,
-    drain: Duration,
+    configurator: Arc<Configurator>,
 }
 
 impl App {
@@ -80,7 +82,16 @@ impl App {
     /// # Errors
     /// See [`Error`]; nothing keeps running after one.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let config = Arc::new(config);
+        Self::start_live(Live::fixed(config)).await
+    }
+
+    /// The same, by a configuration that can be another while Tandem runs.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing keeps running after one.
+    pub async fn start_live(live: Live) -> Result<Self, Error> {
+        let config = Arc::new(live.config().clone());
+        let (publish, newer) = watch::channel(Arc::clone(&config));
         let tls = Tls::new(&config)?;
         let rsa_key = RsaKey::new(config.listener.rsa_key.as_deref())?;
         let bind = |key, address| move |error| Error::Bind { key, address, error };
@@ -114,7 +125,7 @@ impl App {
             }
             _ => Authority::Servers,
         });
-        let monitor = monitor::start(&config, decided);
+        let monitor = monitor::start(&config, newer.clone(), decided);
         let failover = failover::start(&config, &monitor, authority, stopped.clone())?;
         let (failover, deciding) = failover.unzip();
         let topology = monitor.topology();
@@ -154,7 +165,21 @@ impl App {
         // Set once, here.
         let _ = parts.peers.set(Workers::new(&workers));
 
+        let holders = Holders {
+            accounts: Arc::clone(&parts.accounts),
+            failed_logins: Arc::clone(&parts.failed_logins),
+            workers: Arc::clone(&data),
+        };
+        let configurator = Configurator::new(live, publish, holders);
+
         let mut tasks = Vec::new();
+        let (watching, mut stopping) = (Arc::clone(&configurator), stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = watching.watch() => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }));
         let mut stopping = stopped.clone();
         let certificates = tls.clients.clone();
         tasks.push(tokio::spawn(async move {
@@ -173,10 +198,9 @@ impl App {
             }));
         }
         let accepting = Arc::clone(&workers);
-        let limit = config.listener.max_connections;
         let stopping = stopped.clone();
         tasks.push(tokio::spawn(async move {
-            listener.accept(&accepting, limit, stopping).await;
+            listener.accept(&accepting, newer, stopping).await;
         }));
         let history = sampler::Shared::default();
         let mut stopping = stopped.clone();
@@ -199,10 +223,10 @@ impl App {
             history,
         };
         let shared = Arc::clone(&topology);
-        let (account, source, stopping) = (config.admin.clone(), Arc::clone(&data), stopped.clone());
+        let (configuring, source, stopping) = (Arc::clone(&configurator), Arc::clone(&data), stopped.clone());
         tasks.push(tokio::spawn(async move {
             admin
-                .run(account, certificates, shared, source, failover, stopping)
+                .run(configuring, certificates, shared, source, failover, stopping)
                 .await;
         }));
         if let Some(metrics) = metrics {
@@ -229,7 +253,7 @@ impl App {
             tasks,
             workers,
             deciding,
-            drain: config.listener.shutdown_timeout,
+            configurator,
         })
     }
 
@@ -245,6 +269,10 @@ impl App {
         self.metrics
     }
 
+    pub fn configurator(&self) -> &Arc<Configurator> {
+        &self.configurator
+    }
+
     /// The newest picture of the pair.
     pub fn topology(&self) -> Arc<crate::topology::Topology> {
         self.monitor.topology().load_full()
@@ -252,13 +280,14 @@ impl App {
 
     /// Takes no new clients, lets running statements finish within `listener.shutdown_timeout`, and stops.
     pub async fn stop(self) {
-        tracing::info!("stopping: running statements may finish within {:?}", self.drain);
+        let drain = self.configurator.config().listener.shutdown_timeout;
+        tracing::info!("stopping: running statements may finish within {drain:?}");
         let _ = self.stop.send(true);
         if let Some(deciding) = &self.deciding {
             deciding.stop();
         }
         for worker in self.workers.iter() {
-            worker.drain(self.drain);
+            worker.drain(drain);
         }
         for task in self.tasks {
             let _ = task.await;
@@ -275,21 +304,36 @@ impl App {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; SIGHUP has the configuration read again.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config) -> Result<(), Error> {
+pub async fn run(live: Live) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let app = App::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+    let app = App::start_live(live).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => reload(&app).await,
+        }
     }
     app.stop().await;
     Ok(())
+}
+
+/// What has changed is logged by whoever changes it.
+async fn reload(app: &App) {
+    match app.configurator().reload().await {
+        Ok(changes) => tracing::info!(
+            changes = changes.len(),
+            "the configuration was read again (SIGHUP)"
+        ),
+        Err(problems) => tracing::error!("the configuration stays as it is (SIGHUP): {problems}"),
+    }
 }
 
 fn cores() -> usize {

@@ -1,6 +1,7 @@
 //! The command line: what `tandem` can be told to do, and which exit code says how it went.
 
 mod ask;
+mod configure;
 
 use std::env;
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::live::Live;
 use crate::config::{self, Auth, Config, Loaded, Problems, Sources};
 use crate::net::tls::{self, Tls};
 use crate::worker::rsa_key::RsaKey;
@@ -74,6 +76,8 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Print, compare, change and save the configuration, of a running Tandem too.
+    Config(configure::Arguments),
     /// Start two private MariaDB servers with Tandem in front and show what it does.
     Demo {
         /// Play the story through, then stop; the exit code says whether all went well.
@@ -103,14 +107,18 @@ impl std::fmt::Debug for Settings {
 
 impl Settings {
     fn load(self) -> Result<Loaded, Problems> {
+        config::load_with_warnings(&self.sources())
+    }
+
+    fn sources(self) -> Sources {
         let file = self
             .config
             .or_else(|| env::var_os("TANDEM_CONFIG").map(PathBuf::from));
-        config::load_with_warnings(Sources {
+        Sources {
             file,
             environment: env::vars_os().collect(),
             overrides: self.overrides,
-        })
+        }
     }
 }
 
@@ -145,6 +153,7 @@ pub fn main() -> ExitCode {
             timeout,
             force,
         } => ask(settings, &[switchover(to.as_deref(), timeout, force)]),
+        Command::Config(arguments) => configure::run(arguments),
         Command::Demo { once } => play(once),
     };
     match outcome {
@@ -157,12 +166,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> Result<(), Failure> {
-    let loaded = settings.load().map_err(Failure::Configuration)?;
-    log::init(&loaded.config.log)?;
-    for warning in &loaded.warnings {
+    let live = Live::new(settings.sources()).map_err(Failure::Configuration)?;
+    log::init(&live.config().log)?;
+    for warning in live.warnings() {
         tracing::warn!("{warning}");
     }
-    runtime()?.block_on(app::run(loaded.config))?;
+    runtime()?.block_on(app::run(live))?;
     Ok(())
 }
 

@@ -19,14 +19,19 @@ mod day;
 mod environment;
 mod file;
 mod layers;
+pub mod live;
 mod overrides;
+mod parts;
 mod problem;
+pub mod reference;
 mod scalar;
-mod schema;
+pub(crate) mod schema;
 
 pub use self::day::DayWindow;
 pub use self::layers::Sources;
+pub use self::parts::Change;
 pub use self::problem::{Fault, Place, Problem, Problems};
+pub use self::schema::Effect;
 
 /// A configuration that can be used, with what its operator should nevertheless look at.
 #[derive(Clone, Debug)]
@@ -36,12 +41,18 @@ pub struct Loaded {
 }
 
 /// File, then environment, then command line; every problem of all three at once.
-pub fn load(sources: Sources) -> Result<Config, Problems> {
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
     load_with_warnings(sources).map(|loaded| loaded.config)
 }
 
 /// As [`load`], for callers that can show warnings.
-pub fn load_with_warnings(sources: Sources) -> Result<Loaded, Problems> {
+pub fn load_with_warnings(sources: &Sources) -> Result<Loaded, Problems> {
+    let (layers, problems, warnings) = layered(sources, None)?;
+    finish(layers, &sources.environment, problems, warnings)
+}
+
+/// The layers of all sources, with what was found wrong and strange on the way. `text` stands in for the file's.
+fn layered(sources: &Sources, text: Option<&str>) -> Result<(layers::Layers, Problems, Problems), Problems> {
     let Sources {
         file,
         environment,
@@ -50,14 +61,17 @@ pub fn load_with_warnings(sources: Sources) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let mut warnings = Problems::default();
     let mut layers = layers::Layers::default();
-    if let Some(path) = &file {
+    if let Some(path) = file {
         // Without its file everything else would only be reported as missing.
-        let text = file::read(path, &mut warnings)?;
+        let text = match text {
+            Some(text) => text.to_owned(),
+            None => file::read(path, &mut warnings)?,
+        };
         file::add(&mut layers, path, &text, &mut problems)?;
     }
-    environment::add(&mut layers, &environment, &mut problems);
-    overrides::add(&mut layers, &overrides, &mut problems, &mut warnings);
-    finish(layers, &environment, problems, warnings)
+    environment::add(&mut layers, environment, &mut problems);
+    overrides::add(&mut layers, overrides, &mut problems, &mut warnings);
+    Ok((layers, problems, warnings))
 }
 
 /// A configuration from text alone, without environment or command line.
@@ -76,8 +90,7 @@ fn finish(
     mut warnings: Problems,
 ) -> Result<Loaded, Problems> {
     let (merged, origins) = layers.merge();
-    let config = assemble::assemble(&merged, &origins, environment, &mut problems);
-    check::check(&config, &origins, &mut problems);
+    let config = assembled(&merged, &origins, environment, &mut problems);
     check::warn(&config, &origins, &mut warnings);
     if problems.is_empty() {
         Ok(Loaded { config, warnings })
@@ -85,6 +98,17 @@ fn finish(
         problems.sort();
         Err(problems)
     }
+}
+
+fn assembled(
+    merged: &::config::Value,
+    origins: &layers::Origins,
+    environment: &[(OsString, OsString)],
+    problems: &mut Problems,
+) -> Config {
+    let config = assemble::assemble(merged, origins, environment, problems);
+    check::check(&config, origins, problems);
+    config
 }
 
 /// Everything an operator can set.
@@ -126,6 +150,11 @@ impl Config {
             0 => cores.min(self.pool.max_connections).max(1),
             workers => workers,
         }
+    }
+
+    /// The account of this name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name == name)
     }
 
     /// How new what this account reads has to be; `user` is none for an account that only the servers know.
@@ -329,6 +358,8 @@ impl Networks {
 /// `[admin]`: the admin SQL port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
+    /// A changed file is taken without being asked for.
+    pub watch_file: bool,
     pub address: SocketAddr,
     pub user: String,
     pub password: Secret,

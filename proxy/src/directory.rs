@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::monitor::door::Door;
 use crate::net::address::Peer;
 use crate::topology::{self, Flavor, Topology};
-use crate::worker::accounts::Account;
+use crate::worker::accounts::{Account, OF_SERVERS};
 use host::Host;
 use row::Row;
 
@@ -146,7 +146,7 @@ impl Directory {
     }
 }
 
-/// Numbers for accounts, behind those of the configuration, never used twice.
+/// Numbers for accounts, apart from those of the configuration, never used twice.
 struct Ids(usize);
 
 impl Ids {
@@ -249,7 +249,7 @@ pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
     let task = Task {
         doors: doors.collect(),
         topology,
-        ids: Ids(config.users.len()),
+        ids: Ids(OF_SERVERS),
         publish,
         wanted,
         guests,

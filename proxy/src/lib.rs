@@ -10,6 +10,7 @@ pub mod backend;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod configurator;
 pub mod dashboard;
 pub mod demo;
 pub mod directory;

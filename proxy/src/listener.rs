@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::net::address::Accepted;
 use crate::session::registry::FIRST_ID;
 use crate::worker::remote::Remote;
@@ -63,8 +65,13 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Accepts until `stop` says otherwise. A client over `limit` is told 1040 and closed.
-    pub async fn accept(self, workers: &[Remote], limit: usize, mut stop: watch::Receiver<bool>) {
+    /// Accepts until `stop` says otherwise. A client over `listener.max_connections` is told 1040 and closed.
+    pub async fn accept(
+        self,
+        workers: &[Remote],
+        config: watch::Receiver<Arc<Config>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let ids = Ids::default();
         loop {
             let accepted = tokio::select! {
@@ -73,7 +80,10 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok(accepted) => give(workers, limit, &ids, accepted),
+                Ok(accepted) => {
+                    let limit = config.borrow().listener.max_connections;
+                    give(workers, limit, &ids, accepted);
+                }
                 Err(error) => {
                     tracing::warn!("a client could not be accepted: {error}");
                     tokio::time::sleep(PAUSE).await;

@@ -2,10 +2,12 @@
 
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
@@ -22,27 +24,52 @@ pub enum Error {
     Twice(#[from] TryInitError),
 }
 
+/// Puts another filter in the place of the one there is, once logging has started. Like that, it is the whole process's.
+static REPLACE: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
+
 /// Starts logging for the whole process.
 pub fn init(log: &Log) -> Result<(), Error> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&log.level)?)
         .with_writer(io::stderr);
     match log.format {
-        LogFormat::Human => builder
-            .with_ansi(wants_colour())
-            .with_target(false)
-            .finish()
-            .try_init()?,
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .finish()
-            .try_init()?,
+        LogFormat::Human => {
+            let builder = builder
+                .with_ansi(wants_colour())
+                .with_target(false)
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init()?;
+            replace_by(move |filter| handle.reload(filter));
+        }
+        LogFormat::Json => {
+            let builder = builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init()?;
+            replace_by(move |filter| handle.reload(filter));
+        }
     }
     std::panic::set_hook(Box::new(tell_panic));
     Ok(())
+}
+
+fn replace_by(reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    // Logging starts once, and replacing fails only where it is gone.
+    let _ = REPLACE.set(Box::new(move |filter| {
+        let _ = reload(filter);
+    }));
+}
+
+/// From now on this is logged; nothing happens where logging was not started. The level was checked with the configuration.
+pub fn filter_by(level: &str) {
+    if let (Some(replace), Ok(filter)) = (REPLACE.get(), filter(level)) {
+        replace(filter);
+    }
 }
 
 /// Says where it happened. Only a fixed text is shown beside it: one that was formatted may quote what a client sent.

@@ -99,7 +99,11 @@ pub const CANT_WRITE: [u16; 7] = [3, 1021, 1026, 1030, 1114, 1180, 1598];
 /// Starts probing. Must be called within a tokio runtime, in which the monitor stays.
 ///
 /// `authority` says who is the active master.
-pub fn start(config: &Config, authority: watch::Receiver<Authority>) -> Monitor {
+pub fn start(
+    config: &Config,
+    newer: watch::Receiver<Arc<Config>>,
+    authority: watch::Receiver<Authority>,
+) -> Monitor {
     let first = derive::unprobed(&config.servers);
     let topology: Shared = Arc::new(ArcSwap::from_pointee(first));
     let signals = Signals {
@@ -139,11 +143,8 @@ pub fn start(config: &Config, authority: watch::Receiver<Authority>) -> Monitor 
         shown,
         authority,
         told: vec![Vec::new(); config.servers.len()],
-        bounds: Bounds {
-            max_lag: config.monitor.max_lag,
-            slow_start: config.monitor.slow_start,
-            track: config.consistency.track_limit(),
-        },
+        bounds: bounds(config),
+        newer,
         signals: signals.clone(),
     };
     tasks.spawn(publisher.run(observations, completed));
@@ -267,12 +268,21 @@ struct Publisher {
     /// What was already logged about each server's settings.
     told: Vec<Vec<&'static str>>,
     bounds: Bounds,
+    newer: watch::Receiver<Arc<Config>>,
     signals: Signals,
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        max_lag: config.monitor.max_lag,
+        slow_start: config.monitor.slow_start,
+        track: config.consistency.track_limit(),
+    }
 }
 
 impl Publisher {
     async fn run(mut self, mut observations: mpsc::Receiver<Observation>, completed: watch::Sender<bool>) {
-        let mut may_change = true;
+        let (mut may_change, mut may_be_newer) = (true, true);
         loop {
             tokio::select! {
                 observation = observations.recv() => match observation {
@@ -282,6 +292,10 @@ impl Publisher {
                 changed = self.authority.changed(), if may_change => {
                     may_change = changed.is_ok();
                     self.publish();
+                }
+                changed = self.newer.changed(), if may_be_newer => {
+                    may_be_newer = changed.is_ok();
+                    self.adopt();
                 }
             }
             let complete = self.histories.iter().all(|h| h.state() != State::Unprobed);
@@ -298,6 +312,18 @@ impl Publisher {
         announce::unfitness(name, &mut self.told[index], &self.histories[index], looks_up);
         self.shown
             .send_replace(self.histories.iter().map(History::health).collect());
+    }
+
+    /// What the newest configuration says of shares and bounds acts from now on.
+    fn adopt(&mut self) {
+        let config = Arc::clone(&self.newer.borrow_and_update());
+        self.bounds = bounds(&config);
+        let mut topology = Topology::clone(&self.topology.load());
+        for (server, config) in topology.servers.iter_mut().zip(&config.servers) {
+            server.weight = config.weight;
+        }
+        self.topology.store(Arc::new(topology));
+        self.publish();
     }
 
     fn publish(&mut self) {

@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 /// Bounds of one worker's pool for one server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub connections: usize,
     pub queue: usize,
@@ -100,7 +100,7 @@ pub struct Pool {
     pub address: Endpoint,
     /// Its connections begin with a PROXY header: it sees where clients come from.
     pub tells_origin: bool,
-    bounds: Bounds,
+    bounds: Cell<Bounds>,
     state: RefCell<State>,
     /// Leased connections that a session keeps beyond one statement.
     pub held: Cell<usize>,
@@ -115,7 +115,7 @@ impl Pool {
             name: Rc::from(server.name.as_str()),
             address: server.address.clone(),
             tells_origin: server.proxy_protocol,
-            bounds,
+            bounds: Cell::new(bounds),
             state: RefCell::default(),
             held: Cell::new(0),
             outstanding: Cell::new(0),
@@ -128,7 +128,35 @@ impl Pool {
     }
 
     pub fn limit(&self) -> usize {
-        self.bounds.connections
+        self.bounds.get().connections
+    }
+
+    /// Whoever waits gets the room that there is more of at once. Connections that are too many are closed when nobody uses them.
+    pub fn bound(self: &Rc<Self>, bounds: Bounds) {
+        self.bounds.set(bounds);
+        let too_many: Vec<Idle> = {
+            let mut state = self.state.borrow_mut();
+            let count = state
+                .open
+                .saturating_sub(bounds.connections)
+                .min(state.idle.len());
+            state.idle.drain(..count).collect()
+        };
+        for idle in too_many {
+            drop(Lease::new(idle.connection, Rc::clone(self)));
+        }
+        while self.limit() > self.open()
+            && let Some(waiter) = self.next_waiter()
+        {
+            self.state.borrow_mut().open += 1;
+            // Of one that has given up, the permit comes back and is freed.
+            let _ = waiter.grant.send(Grant::Permit(Permit::new(Rc::clone(self))));
+        }
+    }
+
+    /// Whether more are open than may be.
+    fn is_over(&self) -> bool {
+        self.open() > self.limit()
     }
 
     pub fn open(&self) -> usize {
@@ -169,7 +197,7 @@ impl Pool {
         }
         let receiver = self.enqueue(key)?;
         let started = Instant::now();
-        let granted = tokio::time::timeout(self.bounds.queue_timeout, receiver).await;
+        let granted = tokio::time::timeout(self.bounds.get().queue_timeout, receiver).await;
         let waited = started.elapsed();
         let mut state = self.state.borrow_mut();
         state.numbers.longest_wait = state.numbers.longest_wait.max(waited);
@@ -182,7 +210,7 @@ impl Pool {
                 Err(Error::Timeout {
                     server: self.name.to_string(),
                     waited: waited.as_millis(),
-                    limit: self.bounds.connections,
+                    limit: self.limit(),
                     waiting: state.waiting.len(),
                 })
             }
@@ -239,7 +267,7 @@ impl Pool {
     fn place_now(self: &Rc<Self>) -> Option<Permit> {
         let victim = {
             let mut state = self.state.borrow_mut();
-            if state.open < self.bounds.connections {
+            if state.open < self.limit() {
                 state.open += 1;
                 return Some(Permit::new(Rc::clone(self)));
             }
@@ -286,12 +314,12 @@ impl Pool {
 
     fn enqueue(&self, key: Key) -> Result<oneshot::Receiver<Grant>, Error> {
         let mut state = self.state.borrow_mut();
-        if state.waiting.len() >= self.bounds.queue {
+        if state.waiting.len() >= self.bounds.get().queue {
             state.numbers.refused += 1;
             return Err(Error::QueueFull {
                 server: self.name.to_string(),
                 waiting: state.waiting.len(),
-                limit: self.bounds.connections,
+                limit: self.limit(),
             });
         }
         state.numbers.waits += 1;
@@ -302,6 +330,10 @@ impl Pool {
 
     /// Gives a connection to the first who waits, or keeps it.
     fn give_back(self: &Rc<Self>, connection: Box<Connection>) {
+        if self.is_over() {
+            drop(Lease::new(connection, Rc::clone(self)));
+            return;
+        }
         let mut grant = Grant::Lease(Lease::new(connection, Rc::clone(self)));
         while let Some(waiter) = self.next_waiter() {
             if let Grant::Lease(lease) = grant {
@@ -325,7 +357,10 @@ impl Pool {
 
     /// A connection is gone: its place goes to the first who waits.
     fn free_place(self: &Rc<Self>) {
-        while let Some(waiter) = self.next_waiter() {
+        // Whoever waits is served by those that are left.
+        while !self.is_over()
+            && let Some(waiter) = self.next_waiter()
+        {
             match waiter.grant.send(Grant::Permit(Permit::new(Rc::clone(self)))) {
                 Ok(()) => return,
                 Err(Grant::Permit(permit)) => permit.forget(),
@@ -343,7 +378,7 @@ impl Pool {
     pub fn tidy(self: &Rc<Self>, now: Instant) {
         let gone: Vec<Idle> = {
             let mut state = self.state.borrow_mut();
-            let timeout = self.bounds.idle_timeout;
+            let timeout = self.bounds.get().idle_timeout;
             state
                 .idle
                 .extract_if(.., |idle| {

@@ -172,6 +172,8 @@ pub(crate) struct Session {
     ties: Ties,
     /// How new what it reads has to be.
     level: Level,
+    /// Of what it goes by, see [`Session::follow_config`].
+    config_version: u64,
     written: Written,
     /// Its writes that are under way.
     writing: Writing,
@@ -300,7 +302,9 @@ impl Session {
             return Err(End::OutOfOrder(header.seq));
         }
         self.client.seq = header.seq.wrapping_add(1);
-        let limits = self.worker.config.limits.clone();
+        self.follow_config();
+        let config = self.worker.config();
+        let limits = &config.limits;
         let total = HEADER_LEN + header.len;
         if header.len <= limits.statement_bytes && header.len < MAX_PAYLOAD {
             self.fill_client(total).await?;
@@ -326,6 +330,18 @@ impl Session {
             tail,
             text_at: TEXT_AT,
         })
+    }
+
+    /// Takes what it remembers of the configuration from the one that acts now.
+    fn follow_config(&mut self) {
+        let version = self.worker.config_version();
+        if self.config_version == version {
+            return;
+        }
+        self.config_version = version;
+        let config = self.worker.config();
+        self.level = config.level(self.account.configured_in(&config));
+        self.client.write_timeout = config.listener.write_timeout;
     }
 
     /// Reads at least `wanted` bytes of a command that has begun.

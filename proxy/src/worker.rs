@@ -27,7 +27,7 @@ use tokio::sync::futures::Notified;
 use crate::admin::view::{Counters, LimitRow, Measure, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
-use crate::backend::{Connection, ConnectionId, Key, UserId};
+use crate::backend::{Connection, ConnectionId, Key};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
 use crate::classify::tally::Tally;
@@ -46,7 +46,7 @@ use crate::session::library::Library;
 use crate::session::registry::Registry;
 use crate::session::replay::record::{Limits, Shelf};
 use crate::topology::{self, Flavor, Role, ServerId, Topology};
-use accounts::{Accounts, Method};
+use accounts::{Account, Accounts, Method};
 use failed_logins::FailedLogins;
 use kill::Gun;
 use remote::Workers;
@@ -105,7 +105,10 @@ pub struct KnownFacts {
 /// One worker's own things.
 pub struct Worker {
     pub index: usize,
-    pub config: Arc<Config>,
+    /// What acts now; see [`Worker::adopt`].
+    config: RefCell<Rc<Config>>,
+    /// How many there have been.
+    config_version: Cell<u64>,
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
     pub failed_logins: Arc<FailedLogins>,
@@ -182,17 +185,12 @@ impl Worker {
             epoch,
             peers,
         } = parts;
-        let bounds = pool::Bounds {
-            connections: share::of(config.pool.max_connections, index, workers),
-            queue: share::of(config.pool.queue_limit, index, workers),
-            queue_timeout: config.pool.queue_timeout,
-            idle_timeout: config.pool.idle_timeout,
-        };
+        let bounds = bounds(&config, index, workers);
         let pools = config
             .servers
             .iter()
             .enumerate()
-            .map(|(id, server)| Pool::new(ServerId(id), server, bounds.clone()));
+            .map(|(id, server)| Pool::new(ServerId(id), server, bounds));
         let slab = Rc::default();
         Rc::new(Self {
             index,
@@ -202,13 +200,7 @@ impl Worker {
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
-            shelf: Shelf::new(Limits {
-                session: config
-                    .failover
-                    .as_ref()
-                    .map_or(0, |failover| failover.replay_bytes),
-                worker: share::of(config.limits.recorded_bytes, index, workers),
-            }),
+            shelf: Shelf::new(record_limits(&config, index, workers)),
             registry: Rc::default(),
             schemas: Schemas::default(),
             vouchers: Vouchers::default(),
@@ -221,7 +213,9 @@ impl Worker {
             shares: RefCell::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             last_connection: Cell::new(0),
-            config,
+            // Its own copy: counting who looks at it takes no other core's cache line away.
+            config: RefCell::new(Rc::new(Config::clone(&config))),
+            config_version: Cell::new(0),
             accounts,
             rsa_key,
             failed_logins,
@@ -234,6 +228,32 @@ impl Worker {
             workers,
             held: Cell::new(0),
         })
+    }
+
+    /// What acts now.
+    pub fn config(&self) -> Rc<Config> {
+        Rc::clone(&self.config.borrow())
+    }
+
+    /// Another number for each configuration that has been.
+    pub fn config_version(&self) -> u64 {
+        self.config_version.get()
+    }
+
+    /// From now on this one acts: what is divided among the workers is divided anew, and whatever is over its limit now shrinks as it
+    /// comes to rest.
+    pub fn adopt(&self, config: &Config) {
+        let bounds = bounds(config, self.index, self.workers);
+        for pool in &self.pools {
+            pool.bound(bounds);
+        }
+        let mut classifier = self.classifier.borrow_mut();
+        classifier.keep_at_most(config.limits.statement_cache);
+        let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
+        self.library.bound(prepared);
+        self.shelf.bound(record_limits(config, self.index, self.workers));
+        *self.config.borrow_mut() = Rc::new(config.clone());
+        self.config_version.set(self.config_version.get() + 1);
     }
 
     pub fn count(&self, change: impl FnOnce(&mut Counters)) {
@@ -289,7 +309,7 @@ impl Worker {
 
     /// A place among the statements that wait for an active master, for as long as it lives; `None` where all are taken.
     pub fn hold(self: &Rc<Self>) -> Option<Hold> {
-        let limit = self.config.failover.as_ref()?.hold_limit;
+        let limit = self.config().failover.as_ref()?.hold_limit;
         let held = self.held.get();
         if held >= share::of(limit, self.index, self.workers) {
             return None;
@@ -358,9 +378,10 @@ impl Worker {
     }
 
     /// The handshake flags that an account's server connections must have, of those that its client negotiated.
-    pub fn flags_for(&self, client: Capabilities, user: UserId) -> Capabilities {
-        let mut flags = connect::flags_for(client) | self.config.mirrored(client);
-        if !self.config.allows_local_infile(self.config.users.get(user.0)) {
+    pub fn flags_for(&self, client: Capabilities, account: &Account) -> Capabilities {
+        let config = self.config();
+        let mut flags = connect::flags_for(client) | config.mirrored(client);
+        if !config.allows_local_infile(account.configured_in(&config)) {
             flags -= Capabilities::LOCAL_FILES;
         }
         flags
@@ -377,6 +398,7 @@ impl Worker {
         collation: u16,
         client: Peer,
     ) -> Result<Connection, connect::Error> {
+        let config = self.config();
         let account = self.accounts.account(key.user).ok_or(connect::Error::NoKey)?;
         self.last_connection.set(self.last_connection.get() + 1);
         let target = Target {
@@ -385,17 +407,17 @@ impl Worker {
             address: &pool.address,
             tls: &self.tls.servers,
             origin: pool.tells_origin.then_some(client),
-            tls_name: &self.config.servers[pool.server.0].tls_name,
+            tls_name: &config.servers[pool.server.0].tls_name,
             key,
             account: &account,
             collation,
-            max_prepared: self.config.pool.max_prepared,
-            compression: self.config.server_compression.method(key.flags),
+            max_prepared: config.pool.max_prepared,
+            compression: config.server_compression.method(key.flags),
             codec: &self.codec,
-            has_token: self.config.failover.is_some(),
+            has_token: config.failover.is_some(),
             hashing: self.accounts.hashing(),
         };
-        let bound = self.config.pool.connect_timeout;
+        let bound = config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {
             Ok(opened) => {
                 self.note_uncompressed(pool, opened.as_ref().ok());
@@ -410,8 +432,9 @@ impl Worker {
     /// # Errors
     /// As [`Worker::open`].
     pub async fn open_for_monitor(&self, server: ServerId) -> Result<Connection, connect::Error> {
-        let server_config = &self.config.servers[server.0];
-        let account = accounts::Account::of_monitor(&self.config.monitor);
+        let config = self.config();
+        let server_config = &config.servers[server.0];
+        let account = Account::of_monitor(&config.monitor);
         let key = Key {
             user: account.id,
             flags: Capabilities::empty(),
@@ -435,7 +458,7 @@ impl Worker {
             has_token: false,
             hashing: self.accounts.hashing(),
         };
-        let bound = self.config.pool.connect_timeout;
+        let bound = config.pool.connect_timeout;
         match tokio::time::timeout(bound, connect::open(target, &self.slab)).await {
             Ok(opened) => opened,
             Err(_) => Err(connect::Error::Timeout(bound.as_millis())),
@@ -445,7 +468,7 @@ impl Worker {
     /// Says once that a server does not compress as it should.
     fn note_uncompressed(&self, pool: &Pool, connection: Option<&Connection>) {
         let missing = connection.is_some_and(|connection| {
-            let wanted = self.config.server_compression.method(connection.key.flags);
+            let wanted = self.config().server_compression.method(connection.key.flags);
             connection.stream.compression() != wanted.map(|method| method.algorithm)
         });
         if missing && !self.said_uncompressed.replace(true) {
@@ -530,7 +553,7 @@ impl Worker {
         }
         self.library.tidy();
         self.registry
-            .tidy(now, self.config.listener.idle_timeout, KEEP_DIAGNOSTICS);
+            .tidy(now, self.config().listener.idle_timeout, KEEP_DIAGNOSTICS);
     }
 
     /// A copy of what the outside may see.
@@ -574,7 +597,10 @@ impl Worker {
             limit,
             used,
         };
-        let (cached, cache) = (self.classifier.borrow().len(), self.config.limits.statement_cache);
+        let (cached, cache) = (
+            self.classifier.borrow().len(),
+            self.config().limits.statement_cache,
+        );
         vec![
             row(
                 "limits.prepared_bytes",
@@ -621,6 +647,26 @@ impl Worker {
             connects: numbers.connects,
             connect_errors: numbers.connect_errors,
         }
+    }
+}
+
+/// This worker's share of what bounds the pool of a server.
+fn bounds(config: &Config, index: usize, workers: usize) -> pool::Bounds {
+    pool::Bounds {
+        connections: share::of(config.pool.max_connections, index, workers),
+        queue: share::of(config.pool.queue_limit, index, workers),
+        queue_timeout: config.pool.queue_timeout,
+        idle_timeout: config.pool.idle_timeout,
+    }
+}
+
+fn record_limits(config: &Config, index: usize, workers: usize) -> Limits {
+    Limits {
+        session: config
+            .failover
+            .as_ref()
+            .map_or(0, |failover| failover.replay_bytes),
+        worker: share::of(config.limits.recorded_bytes, index, workers),
     }
 }
 

@@ -3,11 +3,13 @@
 //! It also answers what clients ask unbidden when they connect: the `mariadb` client `select @@version_comment limit 1`,
 //! PyMySQL `SET AUTOCOMMIT = 0`, mysql_async `SELECT @@max_allowed_packet,@@wait_timeout`, and so on.
 
+mod config;
 mod short;
 
 use std::time::Duration;
 
 use super::tables::Source;
+use crate::config::live::Assignment;
 
 /// What an administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,13 @@ pub(crate) enum Command {
     Open(String),
     Pause,
     Resume,
+    Reload,
+    /// Keys of the configuration.
+    Set(Vec<Assignment>),
+    /// The query for keys and their new values.
+    Update(String),
+    SaveConfig,
+    ConfigDiff,
     /// The statement to explain, as written.
     ExplainRoute(String),
     Kill(u32),
@@ -85,12 +94,20 @@ pub(crate) enum Refusal {
     NoServer(&'static str),
     #[error("Table '{0}' doesn't exist; SHOW TABLES lists what there is")]
     NoTable(String),
+    #[error(
+        "SET is written SET <section>.<key> = <value>, or SET server.<name>.<key> = <value>; DEFAULT is a value too, and SHOW CONFIG has the keys"
+    )]
+    NoAssignment,
+    #[error(
+        "UPDATE is written UPDATE config SET value = <value> WHERE <condition>; no other table can be changed"
+    )]
+    NoUpdate,
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 17] = [
+pub(crate) const COMMANDS: [(&str, &str); 23] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -142,6 +159,24 @@ pub(crate) const COMMANDS: [(&str, &str); 17] = [
     ("OPEN <server>", "Let it back in"),
     ("PAUSE", "No automatic failover until RESUME"),
     ("RESUME", "Automatic failover is possible again"),
+    (
+        "RELOAD",
+        "Read the configuration file again and go by it, or change nothing if anything in it is wrong; shows what is another",
+    ),
+    (
+        "SHOW CONFIG [LIKE '<pattern>']",
+        "Every key of the configuration, its value, and where that comes from",
+    ),
+    ("SHOW CONFIG DIFF", "What acts and differs from the file, and why"),
+    (
+        "SET <section>.<key> = <value>",
+        "Change a key of the configuration, until the next RELOAD; SAVE CONFIG keeps it",
+    ),
+    (
+        "UPDATE config SET value = <value> WHERE <condition>",
+        "Change several, all of them or none",
+    ),
+    ("SAVE CONFIG", "Write what was set into the file; comments stay"),
 ];
 
 fn known() -> String {
@@ -175,6 +210,10 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         "OPEN" => return server(rest, "OPEN").map(Command::Open),
         "PAUSE" if ended(rest) => Some(Command::Pause),
         "RESUME" if ended(rest) => Some(Command::Resume),
+        "SET" if let Some(set) = config::set(rest) => return set,
+        "UPDATE" => return config::update(rest),
+        "SAVE" if expect(rest, "CONFIG").is_some_and(ended) => Some(Command::SaveConfig),
+        "RELOAD" if ended(expect(rest, "CONFIG").unwrap_or(rest)) => Some(Command::Reload),
         "HELP" => Some(Command::Table(Source::Commands)),
         "SELECT" => Some(match select(rest) {
             Some(items) => Command::Select(items, text.to_owned()),

@@ -21,6 +21,9 @@ use super::stream::{Gate, Input, Output};
 use super::table::Table;
 use super::tables::{self, Source};
 use super::view::{DataPath, WorkerView};
+use crate::config::Problems;
+use crate::config::live::Assignment;
+use crate::configurator::Configurator;
 use crate::failover;
 use crate::net::tls::Acceptor;
 use crate::topology;
@@ -34,7 +37,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every admin connection has in common.
 pub(super) struct Shared {
-    pub(super) account: Account,
+    pub(super) configurator: Arc<Configurator>,
     /// That of the listener.
     pub(super) tls: Option<Arc<Acceptor>>,
     pub(super) topology: topology::Shared,
@@ -50,7 +53,10 @@ pub(super) async fn serve(
     peer: SocketAddr,
     stream: impl Duplex,
 ) -> io::Result<()> {
-    let login = log_in(stream, &shared.account, shared.tls.as_deref(), id, peer);
+    let admin = shared.configurator.config();
+    let admin = &admin.admin;
+    let account = Account::new(admin.user.clone(), admin.password.reveal().as_bytes());
+    let login = log_in(stream, &account, shared.tls.as_deref(), id, peer);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client did not log in in time");
     let LoggedIn { stream, response } = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)??;
     let (reader, writer) = tokio::io::split(stream);
@@ -58,6 +64,7 @@ pub(super) async fn serve(
     let shim = Handler {
         shared,
         id,
+        account: Arc::new(account),
         schema: None,
     };
     let input = Input::new(io::Cursor::new(response).chain(reader), Arc::clone(&gate));
@@ -72,6 +79,7 @@ pub(super) async fn serve(
 struct Handler {
     shared: Arc<Shared>,
     id: u32,
+    account: Arc<Account>,
     schema: Option<&'static str>,
 }
 
@@ -79,10 +87,19 @@ struct Handler {
 enum Reply {
     Table(Table),
     Ok,
+    /// So many rows changed, and what a client shows of it.
+    Done {
+        rows: u64,
+        told: String,
+    },
     Error(ErrorKind, String),
 }
 
 impl Reply {
+    fn unchanged(problems: &Problems) -> Self {
+        Self::Error(ErrorKind::ER_WRONG_ARGUMENTS, show::config::refused(problems))
+    }
+
     fn refused(refusal: &Refusal) -> Self {
         let kind = match refusal {
             Refusal::Empty => ErrorKind::ER_EMPTY_QUERY,
@@ -116,6 +133,11 @@ impl Handler {
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
             Command::ExplainRoute(statement) => return self.explain(statement).await,
+            Command::Reload => return self.reload().await,
+            Command::Set(assignments) => return self.set(assignments).await,
+            Command::Update(query) => return self.update(query).await,
+            Command::SaveConfig => return self.save().await,
+            Command::ConfigDiff => return self.differences().await,
             Command::Kill(session) => return self.kill(session).await,
             Command::Warnings => show::warnings(),
             Command::Select(items, statement) => return self.select(&items, statement).await,
@@ -202,11 +224,11 @@ impl Handler {
                 Err(late) => return late,
             }
         }
-        let (shared, id, schema) = (Arc::clone(&self.shared), self.id, self.schema);
+        let (account, id, schema) = (Arc::clone(&self.account), self.id, self.schema);
         let answered = tokio::task::spawn_blocking(move || {
             let client = show::Client {
                 id,
-                user: &shared.account.user,
+                user: &account.user,
                 schema,
             };
             sql::select(&statement, &filled, &client)
@@ -226,6 +248,7 @@ impl Handler {
             Source::Limits => show::limits,
             Source::Counters => show::counters,
             Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
+            Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),
             Source::Reads => {
                 let reads = within(self.shared.data.reads(command::MOST_READS)).await?;
@@ -259,6 +282,75 @@ impl Handler {
         }
     }
 
+    /// All of the file, or nothing.
+    async fn reload(&self) -> Reply {
+        tracing::info!(
+            admin = self.id,
+            "asked on the admin port to read the configuration again"
+        );
+        match self.shared.configurator.reload().await {
+            Ok(changes) => Reply::Table(show::config::changes(&changes)),
+            Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
+    /// All of them, or none.
+    async fn set(&self, assignments: Vec<Assignment>) -> Reply {
+        let keys: Vec<&str> = assignments.iter().map(|set| set.key.as_str()).collect();
+        tracing::info!(
+            admin = self.id,
+            keys = keys.join(", "),
+            "keys of the configuration set on the admin port"
+        );
+        match self.shared.configurator.set(assignments).await {
+            Ok(changes) => Reply::Done {
+                rows: changes.len() as u64,
+                told: show::config::told(&changes),
+            },
+            Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
+    /// Sets what the query finds: keys, and the value that each is to have.
+    async fn update(&self, query: String) -> Reply {
+        let found = match self.query(query).await {
+            Reply::Table(found) => found,
+            other => return other,
+        };
+        let rows = self.shared.configurator.rows();
+        let mut assignments = Vec::new();
+        for row in &found.rows {
+            let [key, value] = row.as_slice() else { continue };
+            let (Some(key), value) = (key.text(), value.text()) else {
+                continue;
+            };
+            // What is shown of a password is none.
+            let known = rows.iter().find(|row| row.key == key);
+            if known.is_none_or(|row| row.value != value) {
+                assignments.push(Assignment { key, value });
+            }
+        }
+        self.set(assignments).await
+    }
+
+    async fn save(&self) -> Reply {
+        tracing::info!(
+            admin = self.id,
+            "asked on the admin port to save the configuration"
+        );
+        match self.shared.configurator.save().await {
+            Ok(saved) => Reply::Table(show::config::saved(&saved)),
+            Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
+    async fn differences(&self) -> Reply {
+        match self.shared.configurator.differences().await {
+            Ok(differences) => Reply::Table(show::config::differences(&differences)),
+            Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
     async fn kill(&self, session: u32) -> Reply {
         let order = Order {
             session,
@@ -285,7 +377,7 @@ impl Handler {
     async fn select(&self, items: &[command::Item], statement: String) -> Reply {
         let client = show::Client {
             id: self.id,
-            user: &self.shared.account.user,
+            user: &self.account.user,
             schema: self.schema,
         };
         match show::selected(items, &client) {
@@ -381,6 +473,14 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
         match self.answer(query).await {
             Reply::Table(table) => table.send(results).await,
             Reply::Ok => results.completed(OkResponse::default()).await,
+            Reply::Done { rows, told } => {
+                let done = OkResponse {
+                    affected_rows: rows,
+                    info: told,
+                    ..OkResponse::default()
+                };
+                results.completed(done).await
+            }
             Reply::Error(kind, message) => results.error(kind, message.as_bytes()).await,
         }
     }
@@ -388,7 +488,7 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
     async fn on_init<'a>(&'a mut self, schema: &'a str, init: InitWriter<'a, W>) -> io::Result<()> {
         match self.enter(schema) {
             Reply::Error(kind, message) => init.error(kind, message.as_bytes()).await,
-            Reply::Ok | Reply::Table(_) => init.ok().await,
+            Reply::Ok | Reply::Table(_) | Reply::Done { .. } => init.ok().await,
         }
     }
 }

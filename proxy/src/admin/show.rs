@@ -1,5 +1,7 @@
 //! Snapshots → tables: pure functions, with the time as an argument.
 
+pub(super) mod config;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -24,6 +24,19 @@ pub(crate) enum Cell {
     Text(Cow<'static, str>),
 }
 
+impl Cell {
+    /// As a client would show it; `None` for NULL.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Self::Null => None,
+            Self::Number(number) => Some(number.to_string()),
+            Self::Integer(number) => Some(number.to_string()),
+            Self::Real(number) => Some(number.to_string()),
+            Self::Text(text) => Some(text.to_string()),
+        }
+    }
+}
+
 impl From<&'static str> for Cell {
     fn from(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))

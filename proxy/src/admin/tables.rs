@@ -17,6 +17,7 @@ pub(super) enum Source {
     Failover,
     Events,
     Commands,
+    Config,
 }
 
 /// One table.
@@ -29,12 +30,18 @@ pub(super) struct Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 9] = [
+pub(super) const TABLES: [Definition; 10] = [
     Definition {
         name: "commands",
         meaning: "What can be said on this port",
         source: Source::Commands,
         columns: &show::COMMANDS_COLUMNS,
+    },
+    Definition {
+        name: "config",
+        meaning: "Every key of the configuration, its value, and where that comes from",
+        source: Source::Config,
+        columns: &show::config::CONFIG,
     },
     Definition {
         name: "counters",

@@ -11,9 +11,15 @@ use tokio::time::timeout;
 use super::view::{Answer, Explanation, SessionRow, WorkerView};
 use super::*;
 use crate::classify::tally::Reads;
+use crate::config;
+use crate::config::live::Live;
+use crate::configurator::Holders;
 use crate::topology::gtid::Position;
 use crate::topology::{Role, Server, ServerId, Topology};
+use crate::worker::accounts::Accounts;
+use crate::worker::failed_logins::FailedLogins;
 use crate::worker::kill::{Order, Outcome};
+use crate::worker::remote::Workers;
 
 /// A data path with one session that can be killed.
 #[derive(Default)]
@@ -100,18 +106,29 @@ fn topology() -> topology::Shared {
     }))
 }
 
+const CONFIG: &str = r#"
+listener.address = "127.0.0.1:6446"
+admin = { address = "127.0.0.1:6447", user = "admin", password = "s3cret" }
+monitor = { user = "tandem", password = "hunter-monitor" }
+server = [{ name = "a", address = "127.0.0.1:3306" }, { name = "b", address = "127.0.0.1:3307" }]
+user = [{ name = "app", password = "hunter-app" }]
+"#;
+
 async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let admin = Admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
     let address = admin.local_address().expect("address");
-    let config = config::Admin {
-        address,
-        user: "admin".to_owned(),
-        password: config::Secret::new("s3cret"),
+    let config = config::parse(CONFIG).expect("a configuration");
+    let (publish, _) = watch::channel(Arc::new(config.clone()));
+    let holders = Holders {
+        accounts: Arc::new(Accounts::new(&[], None)),
+        failed_logins: Arc::new(FailedLogins::new(0, Duration::from_secs(60))),
+        workers: Arc::new(Workers::new(&[])),
     };
+    let configurator = Configurator::new(Live::fixed(config), publish, holders);
     let data = Arc::new(data);
     let (stop, shutdown) = watch::channel(false);
     let path: Arc<dyn DataPath> = Arc::clone(&data) as _;
-    tokio::spawn(admin.run(config, None, topology(), path, None, shutdown));
+    tokio::spawn(admin.run(configurator, None, topology(), path, None, shutdown));
     (address, data, stop)
 }
 

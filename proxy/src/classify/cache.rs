@@ -38,6 +38,22 @@ impl Classifier {
         }
     }
 
+    /// From now on, as with [`Classifier::new`].
+    pub fn keep_at_most(&mut self, capacity: usize) {
+        let generation = (capacity / 2).max(1);
+        if generation == self.generation {
+            return;
+        }
+        for facts in [&mut self.young, &mut self.old] {
+            if facts.len() > generation {
+                facts.clear();
+            }
+            facts.shrink_to(generation);
+            facts.reserve(generation - facts.len());
+        }
+        self.generation = generation;
+    }
+
     /// What is known of `text` under `dialect`.
     ///
     /// Whoever holds only the beginning of a long statement passes more than [`super::LOOKED_AT`] bytes of it.

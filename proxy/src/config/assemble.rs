@@ -107,6 +107,7 @@ fn client_tls(table: &mut Table<'_>) -> Option<ClientTls> {
     };
     let mode = table.or("mode", default);
     let ca: Option<std::path::PathBuf> = table.or("ca", Optional(None)).0;
+    let key: Option<std::path::PathBuf> = table.or("key", Optional(None)).0;
     let min_version = table.or("min_version", TlsVersion::V1_2);
     if mode == ClientTlsMode::Disabled {
         return None;
@@ -128,7 +129,10 @@ fn client_tls(table: &mut Table<'_>) -> Option<ClientTls> {
             Some(certificate) => certificate,
             None => table.required("certificate", "\"/etc/tandem/cert.pem\"", none.clone()),
         },
-        key: table.required("key", "\"/etc/tandem/key.pem\"", none),
+        key: match key {
+            Some(key) => key,
+            None => table.required("key", "\"/etc/tandem/key.pem\"", none),
+        },
         ca,
         min_version,
     })
@@ -191,6 +195,7 @@ fn admin(table: &mut Table<'_>) -> Admin {
         address: table.required("address", "\"127.0.0.1:6447\"", NO_ADDRESS),
         user: table.required("user", "\"admin\"", String::new()),
         password: table.secret(),
+        watch_file: table.or("watch_file", false),
     }
 }
 

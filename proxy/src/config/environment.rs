@@ -69,7 +69,7 @@ fn add_variable(layers: &mut Layers, name: &str, value: OsString) -> Result<(), 
 fn joined(name: &str) -> Fault {
     let intended = schema::SECTIONS.iter().find_map(|section| {
         let rest = name.strip_prefix(section.name)?.strip_prefix('_')?;
-        section.keys.contains(&rest).then_some((section.name, rest))
+        section.has(rest).then_some((section.name, rest))
     });
     match intended {
         Some((section, key)) => Fault::UnknownKey(format!(

@@ -154,7 +154,7 @@ fn add_keys(
     for (key, item) in table.iter() {
         let full = format!("{path}.{key}");
         origins.insert(full.clone(), lines.key(table, key));
-        if !section.keys.contains(&key) {
+        if !section.has(key) {
             problems.push(origins.problem(&full, schema::unknown_key(section, key)));
         } else if item.is_array() && schema::is_list(section, key) {
             // Its parts are looked at where it is read.

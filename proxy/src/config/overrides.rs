@@ -40,18 +40,29 @@ pub(super) fn add(
                 ),
             });
         }
-        let parts: Vec<&str> = key.split('.').collect();
-        let located = locate(&mut layers.origins, &parts, ".", &place, |name, given| {
-            name == given
-        });
-        match located {
-            Ok(canonical) => layers.set(canonical, value, place),
-            Err(fault) => problems.push(Problem {
-                key: key.to_owned(),
-                place,
-                fault,
-            }),
-        }
+        add_one(layers, key, value, place, problems);
+    }
+}
+
+/// Adds what was set on the admin port.
+pub(super) fn add_set(layers: &mut Layers, set: &[(String, String)], problems: &mut Problems) {
+    for (key, value) in set {
+        add_one(layers, key, value, Place::Set(key.clone()), problems);
+    }
+}
+
+fn add_one(layers: &mut Layers, key: &str, value: &str, place: Place, problems: &mut Problems) {
+    let parts: Vec<&str> = key.split('.').collect();
+    let located = locate(&mut layers.origins, &parts, ".", &place, |name, given| {
+        name == given
+    });
+    match located {
+        Ok(canonical) => layers.set(canonical, value, place),
+        Err(fault) => problems.push(Problem {
+            key: key.to_owned(),
+            place,
+            fault,
+        }),
     }
 }
 
@@ -67,10 +78,10 @@ pub(super) fn locate(
     let (name, rest) = parts.split_first().unwrap_or((&"", &[]));
     let section = schema::section(name).ok_or_else(|| schema::unknown_section(name))?;
     let (key, entry) = rest.split_last().ok_or_else(|| {
-        let keys = section.keys.join(", ");
+        let keys = section.names().join(", ");
         Fault::Invalid(format!("is a section; name one of its keys as well: {keys}"))
     })?;
-    if !section.keys.contains(key) {
+    if !section.has(key) {
         return Err(schema::unknown_key(section, key));
     }
     if !section.repeated {

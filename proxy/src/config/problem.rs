@@ -15,6 +15,8 @@ pub enum Place {
     Environment(String),
     /// `--set` with this key.
     Option(String),
+    /// `SET` on the admin port, with this key.
+    Set(String),
     /// No source mentions it.
     Nowhere,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Place {
             Self::File { path, line: None } => write!(f, "{}", path.display()),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Option(key) => write!(f, "option --set {key}"),
+            Self::Set(key) => write!(f, "SET {key}"),
             Self::Nowhere => f.write_str("configuration"),
         }
     }

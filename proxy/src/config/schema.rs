@@ -1,13 +1,103 @@
-//! The keys that exist, for refusing those that don't, with the nearest that does.
+//! The keys that exist: what each is and how a new value of it acts; and for refusing those that don't exist, the nearest that does.
 
+mod keys;
+
+pub(crate) use self::keys::SECTIONS;
 use super::problem::Fault;
+use super::scalar::Scalar;
 
 /// A table of the file and its keys.
-pub(super) struct Section {
-    pub(super) name: &'static str,
-    pub(super) keys: &'static [&'static str],
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) keys: &'static [Key],
     /// Written `[[name]]`, once for each entry; entries have a `name`.
-    pub(super) repeated: bool,
+    pub(crate) repeated: bool,
+}
+
+/// One key of a section, and all that is to be said of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    /// Completes "must be …".
+    pub(crate) kind: &'static str,
+    pub(crate) default: Preset,
+    pub(crate) effect: Effect,
+    pub(crate) meaning: &'static str,
+    /// Never shown.
+    pub(crate) secret: bool,
+}
+
+/// What a key is while nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preset {
+    /// Somebody has to.
+    Required,
+    /// Nothing.
+    NotSet,
+    /// As the environment would give it.
+    Value(&'static str),
+}
+
+/// When a new value acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    AtOnce,
+    /// For connections that come, or are opened, from then on.
+    NewConnections,
+    Restart,
+}
+
+impl Effect {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at once",
+            Self::NewConnections => "for new connections",
+            Self::Restart => "after a restart",
+        }
+    }
+}
+
+const fn key(
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    effect: Effect,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        name,
+        kind,
+        default: Preset::Value(default),
+        effect,
+        meaning,
+        secret: false,
+    }
+}
+
+const fn required(name: &'static str, kind: &'static str, effect: Effect, meaning: &'static str) -> Key {
+    Key {
+        default: Preset::Required,
+        ..key(name, kind, "", effect, meaning)
+    }
+}
+
+const fn not_set(name: &'static str, kind: &'static str, effect: Effect, meaning: &'static str) -> Key {
+    Key {
+        default: Preset::NotSet,
+        ..key(name, kind, "", effect, meaning)
+    }
+}
+
+impl Key {
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    /// Whether it stands in the file without quotes.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.kind == <usize as Scalar>::EXPECTED || self.kind == <bool as Scalar>::EXPECTED
+    }
 }
 
 impl Section {
@@ -18,164 +108,21 @@ impl Section {
             _ => "a [section] (single brackets, once) with keys below it",
         }
     }
+
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.key(name).is_some()
+    }
+
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.keys.iter().map(|key| key.name).collect()
+    }
 }
 
-pub(super) const SECTIONS: &[Section] = &[
-    Section {
-        name: "listener",
-        keys: &[
-            "address",
-            "socket",
-            "auth",
-            "rsa_key",
-            "proxy_protocol",
-            "workers",
-            "max_connections",
-            "handshake_timeout",
-            "failed_logins",
-            "failed_logins_window",
-            "write_timeout",
-            "idle_timeout",
-            "shutdown_timeout",
-            "local_infile",
-            "compression",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "client_tls",
-        keys: &["mode", "certificate", "key", "ca", "min_version"],
-        repeated: false,
-    },
-    Section {
-        name: "server_tls",
-        keys: &["mode", "ca", "certificate", "key", "min_version"],
-        repeated: false,
-    },
-    Section {
-        name: "server_compression",
-        keys: &["algorithm", "level", "threshold"],
-        repeated: false,
-    },
-    Section {
-        name: "admin",
-        keys: &["address", "user", "password", "password_env", "password_file"],
-        repeated: false,
-    },
-    Section {
-        name: "monitor",
-        keys: &[
-            "user",
-            "password",
-            "password_env",
-            "password_file",
-            "interval",
-            "timeout",
-            "max_lag",
-            "slow_start",
-            "definitions_interval",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "consistency",
-        keys: &["level", "read_wait", "track_external", "track_interval"],
-        repeated: false,
-    },
-    Section {
-        name: "failover",
-        keys: &[
-            "mode",
-            "journal",
-            "hang_time",
-            "unreachable_time",
-            "apply_timeout",
-            "min_interval",
-            "failback",
-            "failback_after",
-            "failback_window",
-            "hold_time",
-            "hold_limit",
-            "replay_bytes",
-            "switchover_timeout",
-            "fence_command",
-            "event_command",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "coordination",
-        keys: &[
-            "etcd",
-            "cluster",
-            "name",
-            "lease",
-            "ca",
-            "certificate",
-            "key",
-            "user",
-            "password",
-            "password_env",
-            "password_file",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "metrics",
-        keys: &["address"],
-        repeated: false,
-    },
-    Section {
-        name: "log",
-        keys: &["format", "level"],
-        repeated: false,
-    },
-    Section {
-        name: "pool",
-        keys: &[
-            "max_connections",
-            "queue_timeout",
-            "queue_limit",
-            "connect_timeout",
-            "idle_timeout",
-            "max_prepared",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "limits",
-        keys: &[
-            "statement_bytes",
-            "command_bytes",
-            "prepared_statements",
-            "prepared_bytes",
-            "recorded_bytes",
-            "statement_cache",
-        ],
-        repeated: false,
-    },
-    Section {
-        name: "server",
-        keys: &["name", "address", "tls_name", "proxy_protocol", "weight"],
-        repeated: true,
-    },
-    Section {
-        name: "user",
-        keys: &[
-            "name",
-            "password",
-            "password_hash",
-            "password_env",
-            "password_file",
-            "local_infile",
-            "consistency",
-            "replication",
-        ],
-        repeated: true,
-    },
-];
-
-pub(super) fn section(name: &str) -> Option<&'static Section> {
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
@@ -186,12 +133,12 @@ pub(super) fn is_list(section: &Section, key: &str) -> bool {
 
 /// Why `key` isn't one of `section`'s, and which one was probably meant.
 pub(super) fn unknown_key(section: &Section, key: &str) -> Fault {
-    let advice = if let Some(near) = nearest(key, section.keys) {
+    let advice = if let Some(near) = nearest(key, &section.names()) {
         format!("did you mean {near:?}?")
     } else if let Some(home) = home_of(key) {
         format!("{key:?} belongs in [{home}]")
     } else {
-        format!("[{}] has {}", section.name, section.keys.join(", "))
+        format!("[{}] has {}", section.name, section.names().join(", "))
     };
     Fault::UnknownKey(advice)
 }
@@ -211,7 +158,7 @@ pub(super) fn unknown_section(name: &str) -> Fault {
 
 /// The only section that has exactly this key.
 fn home_of(key: &str) -> Option<&'static str> {
-    let mut homes = SECTIONS.iter().filter(|section| section.keys.contains(&key));
+    let mut homes = SECTIONS.iter().filter(|section| section.has(key));
     match (homes.next(), homes.next()) {
         (Some(home), None) => Some(home.name),
         _ => None,
@@ -270,11 +217,11 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_strangers_are_not() {
-        let keys = section("listener").map(|s| s.keys).unwrap();
-        assert_eq!(nearest("adress", keys), Some("address"));
-        assert_eq!(nearest("max-connections", keys), Some("max_connections"));
-        assert_eq!(nearest("IDLE_TIMEOUT", keys), Some("idle_timeout"));
-        assert_eq!(nearest("colour", keys), None);
-        assert_eq!(nearest("", keys), None);
+        let keys = section("listener").map(Section::names).unwrap();
+        assert_eq!(nearest("adress", &keys), Some("address"));
+        assert_eq!(nearest("max-connections", &keys), Some("max_connections"));
+        assert_eq!(nearest("IDLE_TIMEOUT", &keys), Some("idle_timeout"));
+        assert_eq!(nearest("colour", &keys), None);
+        assert_eq!(nearest("", &keys), None);
     }
 }

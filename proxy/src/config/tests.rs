@@ -43,7 +43,7 @@ fn addr(text: &str) -> SocketAddr {
 fn load_from(toml: &str, environment: &[(&str, &str)], overrides: &[&str]) -> Result<Loaded, Problems> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(toml.as_bytes()).unwrap();
-    load_with_warnings(Sources {
+    load_with_warnings(&Sources {
         file: Some(file.path().to_owned()),
         ..outside(environment, overrides)
     })
@@ -107,6 +107,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             threshold: 50,
         },
         admin: Admin {
+            watch_file: false,
             address: addr("127.0.0.1:6447"),
             user: "admin".to_owned(),
             password: Secret::new("hunter-admin"),
@@ -182,9 +183,37 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(parse(&uncommented.join("\n")), Ok(shown));
     for section in schema::SECTIONS {
         for key in section.keys {
-            assert!(EXAMPLE.contains(&format!("{key} = ")), "{}.{key}", section.name);
+            let name = key.name;
+            assert!(EXAMPLE.contains(&format!("{name} = ")), "{}.{name}", section.name);
         }
     }
+}
+
+/// The example and the reference say the same of a key that is not set.
+#[test]
+fn the_defaults_of_the_example_are_those_of_the_schema() {
+    let mut section = None;
+    let mut compared = 0;
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = schema::section(name.trim_matches(['[', ']']));
+        }
+        let shown = line
+            .strip_prefix("# ")
+            .filter(|setting| setting.contains("  # ") || setting.ends_with('"'));
+        let Some((name, value)) = shown.and_then(|setting| setting.split_once(" = ")) else {
+            continue;
+        };
+        let Some(key) = section.and_then(|section| section.key(name)) else {
+            continue;
+        };
+        if let schema::Preset::Value(default) = key.default {
+            let value = value.split("  ").next().unwrap_or_default();
+            assert_eq!(value.trim_matches('"'), default, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 40, "{compared}");
 }
 
 #[test]
@@ -251,7 +280,7 @@ fn a_whole_configuration_can_come_from_the_environment() {
         ("TANDEM_SERVER__A__ADDRESS", "127.0.0.1:3306"),
         ("TANDEM_USER__APP__PASSWORD", "hunter-app"),
     ];
-    assert_eq!(load(outside(&environment, &[])), parse(MINIMAL));
+    assert_eq!(load(&outside(&environment, &[])), parse(MINIMAL));
 }
 
 #[test]
@@ -379,14 +408,14 @@ fn a_file_that_cannot_be_read_is_the_only_problem() {
             file: Some(path.into()),
             ..outside(&[], &[])
         };
-        let text = only(load_with_warnings(sources)).to_string();
+        let text = only(load_with_warnings(&sources)).to_string();
         assert!(text.starts_with(path), "{text}");
     }
 }
 
 #[test]
 fn without_any_source_the_way_out_is_told() {
-    let problems = load(Sources::default()).unwrap_err();
+    let problems = load(&Sources::default()).unwrap_err();
     assert!(problems.len() >= 8, "{problems}");
     assert!(problems.to_string().contains("--config"), "{problems}");
 }
@@ -429,7 +458,7 @@ fn a_file_that_others_can_read_is_a_warning() {
             file: Some(file.path().to_owned()),
             ..Sources::default()
         };
-        load_with_warnings(sources).unwrap().warnings.len()
+        load_with_warnings(&sources).unwrap().warnings.len()
     };
     assert_eq!(warnings(0o644), 1);
     assert_eq!(warnings(0o640), 0);

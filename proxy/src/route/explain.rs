@@ -18,15 +18,16 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
     let dialect = dialect(&topology);
     let classified = worker.classifier.borrow_mut().classify(statement, dialect);
     let facts = &classified.facts;
-    let account = worker.config.users.iter().find(|account| account.name == user);
+    let config = worker.config();
+    let account = config.user(user);
     let fresh = Situation {
         held: None,
         autocommit_off: false,
         serializable: false,
         system_schema: false,
         schema: NameKey::new(schema.as_bytes()).filter(|_| !schema.is_empty()),
-        level: facts.hints.consistency.unwrap_or(worker.config.level(account)),
-        waits: worker.config.failover.is_some(),
+        level: facts.hints.consistency.unwrap_or(config.level(account)),
+        waits: config.failover.is_some(),
         held_in: None,
         written: Written::Nothing,
     };

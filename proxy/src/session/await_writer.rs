@@ -55,7 +55,7 @@ pub(super) enum Waited {
 impl Session {
     /// Whether statements wait for an active master at all.
     pub(super) fn may_wait(&self) -> bool {
-        self.worker.config.failover.is_some()
+        self.worker.config().failover.is_some()
     }
 
     /// Waits until there is an active master that may be trusted: another server than the one lost, or the same one having
@@ -69,7 +69,8 @@ impl Session {
         patience: &mut Patience,
         instead: Complaint,
     ) -> Result<Waited, End> {
-        let Some(failover) = &self.worker.config.failover else {
+        let config = self.worker.config();
+        let Some(failover) = &config.failover else {
             return Ok(Waited::Over(instead));
         };
         let hold_time = failover.hold_time;

@@ -38,20 +38,20 @@ impl Session {
     pub(super) async fn prepare(&mut self, command: Command) -> Result<(), End> {
         self.handle.enter("Prepare");
         self.statements.forget_last_prepared();
-        let limit = self.worker.config.limits.prepared_statements;
+        let limit = self.worker.config().limits.prepared_statements;
         if self.statements.len() >= limit && command.tail.is_none() {
             self.client.inbox.consume(command.head);
             return self.complain(&Complaint::too_many_statements(limit)).await;
         }
         if command.tail.is_some() {
             // Its text is needed again on every connection it is executed on.
-            let bytes = self.worker.config.limits.statement_bytes;
+            let bytes = self.worker.config().limits.statement_bytes;
             let complaint = Complaint::too_long_to_prepare(bytes);
             return self.refuse_binary(command, &complaint).await;
         }
         if !self.worker.library.has_room(command.head) {
             self.client.inbox.consume(command.head);
-            let limit = self.worker.config.limits.prepared_bytes;
+            let limit = self.worker.config().limits.prepared_bytes;
             return self.complain(&Complaint::too_many_prepared(limit)).await;
         }
         let facts = self.classify(command);
@@ -389,7 +389,7 @@ impl Session {
             return Ok(());
         };
         while !tail.is_done() {
-            let limit = self.worker.config.limits.command_bytes;
+            let limit = self.worker.config().limits.command_bytes;
             let advanced = tail.advance(self.client.inbox.bytes());
             self.client.seq = tail.reply_seq();
             let count = advanced.map_err(|_| End::Complaint(Complaint::too_long(limit)))?;

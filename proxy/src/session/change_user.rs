@@ -112,7 +112,7 @@ impl Session {
     }
 
     async fn prove(&mut self, claim: Claim) -> Result<Result<Proved, Refusal>, End> {
-        let bound = self.worker.config.listener.handshake_timeout;
+        let bound = self.worker.config().listener.handshake_timeout;
         let proving = prove(&self.worker, &mut self.client, &self.handle, claim);
         let refused = match tokio::time::timeout(bound, proving).await {
             Ok(Ok(proved)) => return Ok(Ok(proved)),
@@ -135,10 +135,10 @@ impl Session {
 
     /// Makes the session that account's; the one before.
     fn become_account(&mut self, account: Arc<Account>) -> Arc<Account> {
-        let files = self.worker.flags_for(self.client.capabilities, account.id) & Capabilities::LOCAL_FILES;
+        let files = self.worker.flags_for(self.client.capabilities, &account) & Capabilities::LOCAL_FILES;
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
-        let config = &self.worker.config;
-        self.level = config.level(config.users.get(account.id.0));
+        let config = self.worker.config();
+        self.level = config.level(account.configured_in(&config));
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         std::mem::replace(&mut self.account, account)
     }

@@ -159,7 +159,7 @@ impl Session {
 
     /// See [`crate::config::Config::panic_on`]: at the worst moment, while the reply is on its way.
     fn panic_if_asked(&self, work: &Work) {
-        if let Some(wanted) = self.worker.config.panic_on {
+        if let Some(wanted) = self.worker.config().panic_on {
             let text = self.client.inbox.bytes().get(HEADER_LEN + 1..work.command.head);
             assert_ne!(text, Some(wanted.as_bytes()), "a test wants a panic");
         }
@@ -197,7 +197,7 @@ impl Session {
             let advanced = tail.advance(self.client.inbox.bytes());
             self.client.seq = tail.reply_seq();
             let Ok(count) = advanced else {
-                let limit = self.worker.config.limits.command_bytes;
+                let limit = self.worker.config().limits.command_bytes;
                 return Err(End::Complaint(Complaint::too_long(limit)).into());
             };
             if count == 0 {

@@ -68,7 +68,7 @@ pub struct Library {
     known: RefCell<FxHashMap<u64, Weak<Prepared>>>,
     last_id: Cell<u64>,
     taken: Rc<Cell<usize>>,
-    limit: usize,
+    limit: Cell<usize>,
 }
 
 impl Library {
@@ -78,14 +78,14 @@ impl Library {
             known: RefCell::default(),
             last_id: Cell::new(0),
             taken: Rc::default(),
-            limit,
+            limit: Cell::new(limit),
         }
     }
 
     /// Whether one more statement of `len` bytes has room.
     pub fn has_room(&self, len: usize) -> bool {
         let wanted = len + OVERHEAD + statements::OVERHEAD;
-        wanted <= self.limit.saturating_sub(self.taken.get())
+        wanted <= self.limit.get().saturating_sub(self.taken.get())
     }
 
     /// Bytes that are taken now.
@@ -94,7 +94,12 @@ impl Library {
     }
 
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.get()
+    }
+
+    /// What is over it stays until its sessions close it.
+    pub fn bound(&self, limit: usize) {
+        self.limit.set(limit);
     }
 
     /// For something that will take bytes of it.

@@ -48,7 +48,7 @@ fn offered(worker: &Worker) -> Capabilities {
     let tls = worker.tls.clients.is_some();
     offered.set(Capabilities::SSL | Capabilities::SSL_VERIFY_SERVER_CERT, tls);
     // Who it is comes only with the answer: an account that may not gets connections without.
-    let config = &worker.config;
+    let config = worker.config();
     let others = config.listener.auth == Auth::Servers && config.allows_local_infile(None);
     let anybody = others
         || config
@@ -79,15 +79,16 @@ pub(super) async fn log_in(
     stream: Stream,
     id: u32,
 ) -> Result<Session, End> {
+    let config = worker.config();
     let mut client = Client {
         stream,
         inbox: Inbox::new(Rc::clone(&worker.slab)),
         capabilities: Capabilities::PROTOCOL_41,
-        write_timeout: worker.config.listener.write_timeout,
+        write_timeout: config.listener.write_timeout,
         seq: 1,
         filter: None,
     };
-    let bound = worker.config.listener.handshake_timeout;
+    let bound = config.listener.handshake_timeout;
     let result = tokio::time::timeout(bound, introduce(worker, handle, &mut client, id)).await;
     let (refusal, seq) = match result {
         Ok(Ok(introduced)) => return welcome(worker, handle, client, introduced).await,
@@ -140,7 +141,11 @@ async fn introduce(
     client.write(&out).await.map_err(|_| Refused::silently())?;
     let login = answer(worker, handle, client, accept).await?;
     client.capabilities = login.capabilities;
-    let required = worker.config.client_tls.as_ref().is_some_and(|tls| tls.required);
+    let required = worker
+        .config()
+        .client_tls
+        .as_ref()
+        .is_some_and(|tls| tls.required);
     if required && !handle.is_protected() {
         return Err(Refused::with(Complaint::insecure_transport(), login.dialogue.seq));
     }
@@ -196,7 +201,7 @@ async fn learn_origin(worker: &Worker, handle: &Handle, client: &mut Client) -> 
     let Peer::Tcp(balancer) = handle.client.get() else {
         return Ok(());
     };
-    if !worker.config.listener.proxy_protocol.contains(balancer.ip()) {
+    if !worker.config().listener.proxy_protocol.contains(balancer.ip()) {
         return Ok(());
     }
     loop {
@@ -244,10 +249,11 @@ async fn welcome(
         before: mut out,
     } = proved;
     *handle.user.borrow_mut() = Rc::from(&*account.name);
-    let flags = worker.flags_for(client.capabilities, account.id);
+    let flags = worker.flags_for(client.capabilities, &account);
     let collation = login_collation(u16::from(charset), &worker.topology.load());
     let settings = Rc::new(Settings::new(collation, schema.as_deref()));
-    let level = worker.config.level(worker.config.users.get(account.id.0));
+    let config = worker.config();
+    let level = config.level(account.configured_in(&config));
     let mut session = Session {
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
@@ -262,6 +268,7 @@ async fn welcome(
         warnings: 0,
         ties: Ties::default(),
         level,
+        config_version: worker.config_version(),
         written: Written::Nothing,
         writing: Writing::default(),
         written_tables: WrittenTables::new(),

@@ -109,7 +109,7 @@ impl Session {
         };
         let ran = self.run(Work::new(facts, Expect::Query, command)).await?;
         if let Ran::Carried { learned, .. } = ran {
-            let limit = self.worker.config.limits.prepared_statements;
+            let limit = self.worker.config().limits.prepared_statements;
             self.names.note(named, inner, learned.outcome.failed, limit);
         }
         if self.names.are_none() && self.ties.pins.contains(Pins::TEXT_PREPARED) {

@@ -108,7 +108,7 @@ pub(super) async fn prove(
 fn counted(worker: &Worker, handle: &Handle) -> Option<IpAddr> {
     match handle.client.get() {
         // What was not told of a balancer's client is nobody's fault but all its clients'.
-        Peer::Tcp(address) if worker.config.listener.proxy_protocol.contains(address.ip()) => None,
+        Peer::Tcp(address) if worker.config().listener.proxy_protocol.contains(address.ip()) => None,
         Peer::Tcp(address) => Some(address.ip()),
         Peer::Local => None,
     }

@@ -63,7 +63,7 @@ impl Session {
             return;
         }
         if work.command.tail.is_some() {
-            let limit = self.worker.config.limits.statement_bytes;
+            let limit = self.worker.config().limits.statement_bytes;
             return record.give_up(Why::Streamed { limit });
         }
         if work.prepared.is_some() && !work.may_prepare_again {

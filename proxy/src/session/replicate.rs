@@ -40,7 +40,8 @@ impl Session {
             _ => "Binlog Dump",
         });
         // Whether one of the servers' own accounts may is for them to say.
-        let configured = self.worker.config.users.get(self.account.id.0);
+        let config = self.worker.config();
+        let configured = self.account.configured_in(&config);
         if configured.is_some_and(|user| !user.replication) {
             self.skip(command).await?;
             let complaint = Complaint::no_replication(code, &self.handle.user.borrow());

@@ -179,7 +179,7 @@ impl Session {
         let _change = changes_logins.then(|| Change::begin(&self.worker));
         let mut failed_on = None;
         let mut attempts = 0;
-        let mut patience = self.worker.config.consistency.read_wait;
+        let mut patience = self.worker.config().consistency.read_wait;
         let mut held = Patience::default();
         let mut replays = 0;
         loop {
@@ -438,7 +438,7 @@ impl Session {
             server: pool.server,
             thread_id: connection.thread_id,
             user: self.account.id,
-            flags: self.worker.config.mirrored(self.flags),
+            flags: self.worker.config().mirrored(self.flags),
         });
         let busy = Busy::new(&pool);
         let mut forwarded = false;

@@ -68,7 +68,7 @@ impl Session {
     pub(super) fn operators_only(&self, facts: &Facts) -> Option<Complaint> {
         let what = match facts.kind {
             Kind::Control => "SHUTDOWN, RESTART and CLONE, or replication control beside other statements",
-            Kind::Replication if self.worker.config.servers.len() > 1 => "replication control of the pair",
+            Kind::Replication if self.worker.config().servers.len() > 1 => "replication control of the pair",
             _ => return None,
         };
         Some(Complaint::operators_only(what))

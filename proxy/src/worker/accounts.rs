@@ -11,19 +11,23 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use arc_swap::ArcSwap;
 use tandem_protocol::auth::native::{self, NONCE_LEN};
 use tandem_protocol::auth::{self, ed25519, parsec, sha2, sha2_crypt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backend::UserId;
-use crate::config::{Monitor, Password, User};
+use crate::config::{Config, Monitor, Password, User};
 use crate::directory::{Directory, Reader};
 use crate::net::address::Peer;
 
 /// Passwords that are hashed at once by MySQL's slow method, 10 ms of a core each: the rest wait their turn, so that
 /// nobody can keep all cores busy with wrong passwords.
 const HASHED_AT_ONCE: usize = 2;
+
+/// The first id of an account that the servers know; those below are of the configuration.
+pub const OF_SERVERS: usize = usize::MAX / 2;
 
 /// How an account can prove its password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +134,7 @@ impl fmt::Debug for Account {
 
 /// All accounts: those of the configuration, and those of the servers.
 pub struct Accounts {
-    /// Of the configuration, by [`UserId`].
-    all: Vec<Arc<Account>>,
-    by_name: HashMap<Vec<u8>, Arc<Account>>,
+    configured: ArcSwap<Configured>,
     /// Nobody outside can tell which account's ways a name that is none is given.
     decoys: RandomState,
     hashing: Arc<Semaphore>,
@@ -144,6 +146,47 @@ pub struct Accounts {
     changing: AtomicUsize,
     /// Accounts of the servers that sessions have.
     in_use: Mutex<HashMap<UserId, Weak<Account>>>,
+}
+
+/// The accounts of the configuration.
+#[derive(Default)]
+struct Configured {
+    /// In its order.
+    all: Vec<Arc<Account>>,
+    by_name: HashMap<Vec<u8>, Arc<Account>>,
+    by_id: HashMap<UserId, Arc<Account>>,
+    /// What they were made of.
+    passwords: HashMap<UserId, Password>,
+    /// Of all that have been: none is given twice.
+    last_id: usize,
+}
+
+impl Configured {
+    /// Accounts that are the same as before keep what was learnt of them; those of the same name keep their id.
+    fn renewed(&self, users: &[User]) -> Self {
+        let mut new = Self {
+            last_id: self.last_id,
+            ..Self::default()
+        };
+        for user in users {
+            let known = self.by_name.get(user.name.as_bytes());
+            let same = known.filter(|known| self.passwords.get(&known.id) == Some(&user.password));
+            let account = match (same, known) {
+                (Some(same), _) => Arc::clone(same),
+                (None, Some(known)) => Arc::new(Account::new(known.id, user)),
+                (None, None) => {
+                    new.last_id += 1;
+                    Arc::new(Account::new(UserId(new.last_id - 1), user))
+                }
+            };
+            new.passwords.insert(account.id, user.password.clone());
+            new.by_id.insert(account.id, Arc::clone(&account));
+            new.by_name
+                .insert(account.name.as_bytes().to_vec(), Arc::clone(&account));
+            new.all.push(account);
+        }
+        new
+    }
 }
 
 /// Who a client says it is.
@@ -164,17 +207,8 @@ pub enum Verdict {
 
 impl Accounts {
     pub fn new(users: &[User], servers: Option<Reader>) -> Self {
-        let all: Vec<_> = users
-            .iter()
-            .enumerate()
-            .map(|(index, user)| Arc::new(Account::new(UserId(index), user)))
-            .collect();
-        let by_name = all
-            .iter()
-            .map(|account| (account.name.as_bytes().to_vec(), Arc::clone(account)));
         Self {
-            by_name: by_name.collect(),
-            all,
+            configured: ArcSwap::from_pointee(Configured::default().renewed(users)),
             decoys: RandomState::new(),
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE)),
             servers,
@@ -184,9 +218,26 @@ impl Accounts {
         }
     }
 
+    /// From now on these are those of the configuration. Sessions of others go on; they connect to the servers as they did.
+    pub fn renew(&self, users: &[User]) {
+        let old = self.configured.load_full();
+        let new = old.renewed(users);
+        let gone = old
+            .all
+            .iter()
+            .filter(|account| !new.by_id.contains_key(&account.id));
+        let gone: Vec<_> = gone
+            .map(|account| (account.id, Arc::downgrade(account)))
+            .collect();
+        self.in_use().extend(gone);
+        self.configured.store(Arc::new(new));
+        drop(old);
+        self.in_use().retain(|_, account| account.strong_count() > 0);
+    }
+
     /// The account of a session.
     pub fn account(&self, id: UserId) -> Option<Arc<Account>> {
-        match self.all.get(id.0) {
+        match self.configured.load().by_id.get(&id) {
             Some(account) => Some(Arc::clone(account)),
             None => {
                 let account = self.in_use().get(&id)?.upgrade()?;
@@ -210,7 +261,7 @@ impl Accounts {
     /// Makes an account known to [`Accounts::account`] for as long as somebody has it.
     pub fn keep(&self, account: &Arc<Account>) {
         let mut in_use = self.in_use();
-        if account.id.0 >= self.all.len() && !in_use.contains_key(&account.id) {
+        if !account.is_configured() && !in_use.contains_key(&account.id) {
             in_use.retain(|_, account| account.strong_count() > 0);
             in_use.insert(account.id, Arc::downgrade(account));
         }
@@ -269,12 +320,14 @@ impl Accounts {
     pub fn claimed(&self, name: &[u8], peer: Peer, has_tls: bool) -> Option<Claimed> {
         let directory = self.servers.as_ref().and_then(Reader::current);
         let theirs = directory.as_deref().map_or(&[][..], Directory::accounts);
-        let found = self.by_name.get(name);
+        let configured = self.configured.load();
+        let found = configured.by_name.get(name);
         let found = found.or_else(|| directory.as_ref()?.find(name, peer));
         let decoy = || {
-            let count = self.all.len() + theirs.len();
+            let count = configured.all.len() + theirs.len();
             let place = (self.decoys.hash_one(name) % count.max(1) as u64) as usize;
-            self.all.get(place).or_else(|| theirs.get(place - self.all.len()))
+            let ours = configured.all.get(place);
+            ours.or_else(|| theirs.get(place - configured.all.len()))
         };
         Some(Claimed {
             exists: found.is_some_and(|account| account.requires.is_met(has_tls)),
@@ -406,6 +459,16 @@ impl Account {
             }),
             configured: checks,
         }
+    }
+
+    fn is_configured(&self) -> bool {
+        self.id.0 < OF_SERVERS
+    }
+
+    /// Its entry; `None` for one that only the servers know.
+    pub fn configured_in<'a>(&self, config: &'a Config) -> Option<&'a User> {
+        let known = self.is_configured();
+        known.then(|| config.user(&self.name)).flatten()
     }
 
     /// What proves it to the servers; `None` until a client has given it away by logging in.

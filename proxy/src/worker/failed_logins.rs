@@ -17,10 +17,15 @@ const V6_PREFIX: u32 = 64;
 
 /// The same table for all workers.
 pub struct FailedLogins {
+    bounds: Mutex<Bounds>,
+    by_address: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
     /// 0 is no limit.
     limit: usize,
     window: Duration,
-    by_address: Mutex<HashMap<IpAddr, Failures>>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,37 +45,41 @@ pub struct Blocked {
 impl FailedLogins {
     pub fn new(limit: usize, window: Duration) -> Self {
         Self {
-            limit,
-            window,
+            bounds: Mutex::new(Bounds { limit, window }),
             by_address: Mutex::default(),
         }
     }
 
+    /// From now on, for what has been counted too.
+    pub fn bound(&self, limit: usize, window: Duration) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Bounds { limit, window };
+    }
+
+    fn bounds(&self) -> Bounds {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the address has to wait.
     pub fn blocked(&self, address: IpAddr, now: Instant) -> Option<Blocked> {
-        if self.limit == 0 {
+        let Bounds { limit, window } = self.bounds();
+        if limit == 0 {
             return None;
         }
         let failures = *self.by_address().get(&whose(address))?;
-        let left = self
-            .window
-            .checked_sub(now.saturating_duration_since(failures.since))?;
-        (failures.count >= self.limit && !left.is_zero()).then_some(Blocked {
-            limit: self.limit,
-            window: self.window,
-            left,
-        })
+        let left = window.checked_sub(now.saturating_duration_since(failures.since))?;
+        (failures.count >= limit && !left.is_zero()).then_some(Blocked { limit, window, left })
     }
 
     /// Notes a wrong password; true when the address has to wait from now on.
     pub fn note(&self, address: IpAddr, now: Instant) -> bool {
-        if self.limit == 0 {
+        let Bounds { limit, window } = self.bounds();
+        if limit == 0 {
             return false;
         }
         let mut by_address = self.by_address();
         let address = whose(address);
         if by_address.len() >= REMEMBERED && !by_address.contains_key(&address) {
-            by_address.retain(|_, failures| now.saturating_duration_since(failures.since) < self.window);
+            by_address.retain(|_, failures| now.saturating_duration_since(failures.since) < window);
             // Whoever has many addresses must not make it forget one that is blocked already.
             let least = by_address.values().map(|failures| failures.count).min();
             if by_address.len() >= REMEMBERED {
@@ -80,11 +89,11 @@ impl FailedLogins {
         let failures = by_address
             .entry(address)
             .or_insert(Failures { since: now, count: 0 });
-        if now.saturating_duration_since(failures.since) >= self.window {
+        if now.saturating_duration_since(failures.since) >= window {
             *failures = Failures { since: now, count: 0 };
         }
         failures.count += 1;
-        failures.count == self.limit
+        failures.count == limit
     }
 
     /// Whoever holds the lock leaves the table whole.

@@ -14,6 +14,7 @@ use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Explanation, Measure, WorkerView};
 use crate::classify::tally::Reads;
+use crate::config::Config;
 use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
@@ -55,6 +56,10 @@ pub enum Message {
     ServedBy {
         session: u32,
         answer: oneshot::Sender<Option<u32>>,
+    },
+    Adopt {
+        config: Arc<Config>,
+        answer: oneshot::Sender<()>,
     },
     /// No new statements: end sessions as they come to rest, and the worker after `within`.
     Drain {
@@ -186,6 +191,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(served_by);
                 }
             }
+            Message::Adopt { config, answer } => {
+                if worker.guard(|| worker.adopt(&config)).is_some() {
+                    let _ = answer.send(());
+                }
+            }
             Message::Drain { within } => return drain(&worker, within).await,
         }
     }
@@ -226,6 +236,15 @@ impl Workers {
     pub async fn serving(&self, session: u32) -> Option<u32> {
         let asked = self.ask_all(|answer| Message::ServedBy { session, answer });
         all(asked).await.into_iter().flatten().next()
+    }
+
+    /// Has all of them go by this configuration; true when all have said that they do.
+    pub async fn adopt(&self, config: &Arc<Config>) -> bool {
+        let asked = self.ask_all(|answer| {
+            let config = Arc::clone(config);
+            Message::Adopt { config, answer }
+        });
+        all(asked).await.len() == self.channels.len()
     }
 
     fn ask_all<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Vec<oneshot::Receiver<T>> {

@@ -39,6 +39,8 @@ pub(super) fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
             let name = expect(rest, "TABLE").and_then(name);
             return name.map(Command::CreateTable).ok_or_else(unknown);
         }
+        "config" if expect(rest, "DIFF").is_some_and(ended) => return Ok(Command::ConfigDiff),
+        "config" => return filtered(CONFIG, "key", rest).ok_or_else(unknown),
         "warnings" | "errors" if ended(rest) => return Ok(Command::Warnings),
         _ => {}
     }
@@ -51,6 +53,9 @@ pub(super) fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
     filtered(&format!("SELECT * FROM {} WHERE 1", table.name), key, rest).ok_or_else(unknown)
 }
 
+/// What fits on a line.
+const CONFIG: &str =
+    "SELECT `key`, value, default_value, origin, acts, pending, changed_at FROM config WHERE 1";
 const SCHEMATA: &str = "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1";
 const VARIABLES: &str = "SELECT Variable_name, Value FROM information_schema.GLOBAL_VARIABLES WHERE 1";
 

@@ -103,7 +103,7 @@ impl Session {
             server: active,
             thread_id: connection.thread_id,
             user: self.account.id,
-            flags: self.worker.config.mirrored(self.flags),
+            flags: self.worker.config().mirrored(self.flags),
         });
         for (index, (entry, command)) in record.entries().enumerate() {
             self.settings = Rc::clone(&entry.settings);

@@ -388,7 +388,7 @@ pub struct Shelf {
     )]
     spare: RefCell<Vec<Box<Record>>>,
     taken: Rc<Cell<usize>>,
-    limits: Limits,
+    limits: Cell<Limits>,
 }
 
 impl Shelf {
@@ -396,12 +396,17 @@ impl Shelf {
         Self {
             spare: RefCell::default(),
             taken: Rc::default(),
-            limits,
+            limits: Cell::new(limits),
         }
     }
 
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.limits.get()
+    }
+
+    /// For what is recorded from now on.
+    pub fn bound(&self, limits: Limits) {
+        self.limits.set(limits);
     }
 
     /// Bytes that are taken now.

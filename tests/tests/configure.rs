@@ -1,0 +1,310 @@
+//! The configuration of a running Tandem: what is set, reloaded and saved acts on its sessions at once, and what is wrong changes
+//! nothing.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Row};
+use tandem_tests::pair::{Pair, client};
+use tandem_tests::{Cluster, Setup, wait_until};
+
+const EXAMPLE: &str = include_str!("../../tandem.example.toml");
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A pair with Tandem as a process of its own, which has a file.
+struct Stand {
+    cluster: Cluster,
+    file: PathBuf,
+    text: String,
+}
+
+impl Stand {
+    async fn new() -> Self {
+        let pair = Pair::start(&Setup::default().pair).await.expect("a pair");
+        let overrides = ["listener.workers=2".to_owned()];
+        let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
+        let file = cluster.pair().directory().join("tandem").join("tandem.toml");
+        let text = std::fs::read_to_string(&file).expect("its file");
+        Self { cluster, file, text }
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.file, text).expect("written");
+    }
+
+    /// Every key with its value, as the admin port shows them.
+    async fn shown(&self, admin: &mut Conn) -> Vec<(String, Option<String>)> {
+        let rows = admin.query("SELECT `key`, value FROM config").await;
+        let rows: Vec<(String, Option<String>)> = rows.expect("the table");
+        assert!(rows.len() > 80, "{rows:?}");
+        rows
+    }
+
+    async fn value(&self, key: &str) -> Option<String> {
+        let mut admin = self.cluster.admin().await;
+        let shown = self.shown(&mut admin).await;
+        let found = shown.into_iter().find(|(known, _)| known == key);
+        found.unwrap_or_else(|| panic!("no key {key}")).1
+    }
+}
+
+async fn run(admin: &mut Conn, statement: &str) {
+    admin
+        .query_drop(statement)
+        .await
+        .unwrap_or_else(|problem| panic!("{statement}: {problem}"));
+}
+
+/// What a statement is refused with.
+async fn refusal(conn: &mut Conn, statement: &str) -> String {
+    match conn.query_drop(statement).await {
+        Ok(()) => panic!("{statement} is not refused"),
+        Err(Error::Server(refused)) => refused.message,
+        Err(other) => panic!("{statement}: {other}"),
+    }
+}
+
+/// `key before → after, when` for each row.
+async fn reload(admin: &mut Conn) -> Vec<String> {
+    type Told = (String, Option<String>, Option<String>, String);
+    let told: Vec<Told> = admin.query("RELOAD").await.expect("reloaded");
+    let line = |(key, before, after, acts): Told| {
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        format!("{key} {} → {}, {acts}", shown(before), shown(after))
+    };
+    told.into_iter().map(line).collect()
+}
+
+/// Which servers answer this session's reads.
+async fn readers(conn: &mut Conn) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    for _ in 0..20 {
+        found.extend(
+            conn.query_first::<u32, _>("SELECT id FROM shop.who")
+                .await
+                .expect("a read"),
+        );
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_set_acts_at_once_and_is_saved() {
+    let stand = Stand::new().await;
+    let cluster = &stand.cluster;
+    let (mut admin, mut conn) = (cluster.admin().await, cluster.client().await);
+
+    // Who answers the reads of a session that was there before.
+    for (id, server) in cluster.pair().servers().iter().enumerate() {
+        let mut root = cluster.direct(server).await;
+        run(&mut root, "SET sql_log_bin = 0").await;
+        run(&mut root, "CREATE TABLE shop.who (id INT)").await;
+        run(&mut root, &format!("INSERT INTO shop.who VALUES ({id})")).await;
+    }
+    run(&mut admin, "SET server.b.weight = 0").await;
+    let only_a = readers(&mut conn).await;
+    assert_eq!(only_a.len(), 1);
+    run(
+        &mut admin,
+        "UPDATE config SET value = 1 - (entry = 'a') WHERE name = 'weight'",
+    )
+    .await;
+    let only_b = readers(&mut conn).await;
+    assert_eq!(only_b.len(), 1);
+    assert_ne!(only_a, only_b);
+    let refused = refusal(&mut admin, "UPDATE config SET value = 0 WHERE name = 'weight'").await;
+    assert!(refused.contains("nobody would take reads"), "{refused}");
+
+    // A statement that waits for a connection gets the room that there is more of.
+    run(
+        &mut admin,
+        "SET pool.max_connections = 2, pool.queue_timeout = 60s",
+    )
+    .await;
+    let mut holders = Vec::new();
+    for name in ["first", "second"] {
+        let mut conn = cluster.client().await;
+        run(&mut conn, &format!("DO GET_LOCK('{name}', 1)")).await;
+        holders.push(conn);
+    }
+    let mut third = cluster.client().await;
+    let waiting = tokio::spawn(async move { third.query_drop("DO GET_LOCK('third', 1)").await });
+    wait_until("it waits", WITHIN, async || {
+        let mut admin = cluster.admin().await;
+        let waits: Option<u64> = admin
+            .query_first("SELECT SUM(waiting) FROM pools")
+            .await
+            .expect("pools");
+        waits > Some(0)
+    })
+    .await;
+    run(&mut admin, "SET pool.max_connections = 40").await;
+    let served = tokio::time::timeout(WITHIN, waiting).await;
+    assert!(matches!(served, Ok(Ok(Ok(())))), "{served:?}");
+    let limits: Vec<u64> = admin
+        .query("SELECT SUM(`limit`) FROM pools GROUP BY server")
+        .await
+        .expect("pools");
+    assert_eq!(limits, [40, 40]);
+
+    // What differs from the file, and what is left of that when it was saved.
+    std::fs::set_permissions(&stand.file, std::fs::Permissions::from_mode(0o640)).expect("a mode");
+    stand.write(&format!(
+        "# Ours\n{}",
+        stand.text.replace("name = \"b\"", "name = \"b\" # the second")
+    ));
+    let differs: Vec<Row> = admin.query("SHOW CONFIG DIFF").await.expect("shown");
+    assert_eq!(differs.len(), 3, "{differs:?}");
+    run(&mut admin, "SAVE CONFIG").await;
+    let text = std::fs::read_to_string(&stand.file).expect("its file");
+    for part in [
+        "# Ours\n",
+        "name = \"b\" # the second\n",
+        "weight = 1",
+        "max_connections = 40",
+        "\"60s\"",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let mode = std::fs::metadata(&stand.file)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let differs: Vec<Row> = admin.query("SHOW CONFIG DIFF").await.expect("shown");
+    assert!(differs.is_empty(), "{differs:?}");
+    assert_eq!(reload(&mut admin).await, [""; 0]);
+    drop(holders);
+    cluster.wait_nothing_leased().await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_all_of_the_file_and_says_what_needs_a_restart() {
+    let stand = Stand::new().await;
+    let cluster = &stand.cluster;
+    let mut admin = cluster.admin().await;
+    cluster.create_user("late", "secret", "SELECT ON shop.*").await;
+    let late = || Conn::new(client(cluster.address(), "late", "secret", None));
+    assert!(late().await.is_err(), "nobody knows it");
+
+    stand.write(&format!(
+        "{}[[user]]\nname = \"late\"\npassword = \"secret\"\n[metrics]\naddress = \"127.0.0.1:1\"\n[monitor.x]\n",
+        stand.text
+    ));
+    let before = stand.shown(&mut admin).await;
+    let refused = refusal(&mut admin, "RELOAD").await;
+    assert!(refused.contains("monitor.x is not known"), "{refused}");
+    assert_eq!(stand.shown(&mut admin).await, before);
+    assert!(late().await.is_err(), "nothing of a wrong file is taken");
+
+    let text = format!(
+        "{}[[user]]\nname = \"late\"\npassword = \"secret\"\n[metrics]\naddress = \"127.0.0.1:1\"\n",
+        stand.text
+    );
+    stand.write(&text);
+    let metrics = "metrics.address - → 127.0.0.1:1, after a restart";
+    assert_eq!(
+        reload(&mut admin).await,
+        [metrics, "user.late - → (new), at once"]
+    );
+    let mut kept = late().await.expect("it is known now");
+    assert_eq!(reload(&mut admin).await, [metrics], "and is said again");
+    let differs: Vec<Row> = admin.query("SHOW CONFIG DIFF").await.expect("shown");
+    assert_eq!(differs.len(), 1, "{differs:?}");
+
+    // By SIGHUP as well.
+    stand.write(&stand.text);
+    let number = i32::try_from(cluster.process().number()).expect("a number");
+    let hung_up = std::process::Command::new("kill")
+        .args(["-HUP", &number.to_string()])
+        .status();
+    assert!(hung_up.is_ok_and(|status| status.success()));
+    wait_until("nobody knows it any more", WITHIN, async || late().await.is_err()).await;
+    kept.query_drop("SELECT 1").await.expect("its session goes on");
+    cluster
+        .client()
+        .await
+        .query_drop("SELECT 1")
+        .await
+        .expect("so do all others");
+
+    // And by itself, if asked for.
+    run(&mut admin, "SET admin.watch_file = true").await;
+    let watched = text.replace("[admin]\n", "[admin]\nwatch_file = true\n");
+    stand.write(&watched);
+    wait_until("the file is taken", WITHIN, async || late().await.is_ok()).await;
+    stand.write(&format!("{watched}\n[pool]\nqueue_limit = \"many\"\n"));
+    wait_until("the log says why not", WITHIN, async || {
+        let told = cluster.process().told();
+        told.iter()
+            .any(|line| line.contains("is not taken") && line.contains("pool.queue_limit must be"))
+    })
+    .await;
+    assert_eq!(stand.value("pool.queue_limit").await.as_deref(), Some("10000"));
+}
+
+/// One mistake in one line, and what the error has to name.
+struct Mutation {
+    text: String,
+    line: usize,
+    key: Option<String>,
+}
+
+/// Each key of the example, with each of five mistakes.
+fn mutations() -> Vec<Mutation> {
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(setting) if setting.contains("  # ") => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = EXAMPLE.lines().map(uncommented).collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| {
+            key.bytes()
+                .all(|letter| letter.is_ascii_lowercase() || letter == b'_')
+        }) else {
+            continue;
+        };
+        for (wrong, named) in [
+            (format!("{key} = {{ a = 1 }}"), Some(key.to_owned())),
+            (line.replacen(key, &format!("{key}_"), 1), Some(format!("{key}_"))),
+            (format!("{key} ="), None),
+            (format!("{key} = \"\\u0000\""), Some(key.to_owned())),
+            (format!("\"\"\n{line}"), None),
+        ] {
+            let mut text = lines.clone();
+            text[index] = wrong;
+            found.push(Mutation {
+                text: text.join("\n"),
+                line: index + 1,
+                key: named,
+            });
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn broken_files_are_refused_with_key_and_line_and_change_nothing() {
+    let mutations = mutations();
+    assert!(mutations.len() >= 200, "{} mutations", mutations.len());
+    let stand = Stand::new().await;
+    let (mut admin, mut conn) = (stand.cluster.admin().await, stand.cluster.client().await);
+    let before = stand.shown(&mut admin).await;
+    for mutation in &mutations {
+        stand.write(&mutation.text);
+        let refused = refusal(&mut admin, "RELOAD").await;
+        let line = format!(":{}: ", mutation.line);
+        assert!(refused.contains(&line), "{line}: {refused}");
+        if let Some(key) = &mutation.key {
+            assert!(refused.contains(&format!(".{key} ")), "{key}: {refused}");
+        }
+        conn.query_drop("SELECT 1").await.expect("it serves");
+    }
+    assert_eq!(stand.shown(&mut admin).await, before);
+    stand.write(&stand.text);
+    assert_eq!(reload(&mut admin).await, [""; 0]);
+}
