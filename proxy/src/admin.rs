@@ -6,6 +6,7 @@ pub mod view;
 
 mod command;
 mod connection;
+mod digests;
 mod login;
 pub(crate) mod show;
 mod sql;

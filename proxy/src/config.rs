@@ -130,6 +130,7 @@ pub struct Config {
     pub log: Log,
     pub pool: Pool,
     pub limits: Limits,
+    pub statistics: Statistics,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
     /// For the test of what a panic costs: a query with this text makes its session panic. No key leads here.
@@ -536,6 +537,14 @@ pub struct Limits {
     pub recorded_bytes: usize,
     /// Statement shapes whose analysis a worker keeps.
     pub statement_cache: usize,
+}
+
+/// `[statistics]`: what is counted of statements by their shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    pub enabled: bool,
+    /// Shapes that a worker counts apart.
+    pub digests: usize,
 }
 
 /// `[[server]]`: one of the two masters.

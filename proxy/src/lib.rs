@@ -26,5 +26,6 @@ pub mod net;
 pub mod pool;
 pub mod route;
 pub mod session;
+pub mod statistics;
 pub mod topology;
 pub mod worker;

@@ -38,6 +38,7 @@ mod settle;
 pub mod statements;
 pub(crate) mod tail;
 mod text;
+pub mod underway;
 pub(crate) mod upload;
 mod walk;
 mod writes;
@@ -48,6 +49,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use tandem_protocol::flags::Capabilities;
@@ -248,6 +250,8 @@ impl Session {
                 Err(end) => return end,
             };
             if let Err(end) = self.dispatch(command).await {
+                self.handle.underway.borrow_mut().failed();
+                self.count_statement(Instant::now());
                 return end;
             }
             if self.handle.signal() == Signal::Drain && !self.ties.in_transaction() {
@@ -287,7 +291,8 @@ impl Session {
 
     /// Waits for the next command; while it waits the session owns no buffer.
     async fn next_command(&mut self) -> Result<Command, End> {
-        self.handle.enter("Sleep");
+        let now = self.handle.enter("Sleep");
+        self.count_statement(now);
         // What a client that is spoken to between two commands takes for the answer to its next one.
         self.client.seq = 1;
         if self.client.inbox.len() < HEADER_LEN {
@@ -435,6 +440,7 @@ impl Session {
     /// Answers with an error; the session goes on.
     async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
         self.worker.count(|counters| counters.own_errors += 1);
+        self.handle.underway.borrow_mut().failed();
         self.warnings = 1;
         self.aftermath.complained();
         tracing::debug!(session = self.handle.id, "{complaint}");

@@ -31,7 +31,7 @@ use crate::backend::{Connection, ConnectionId, Key};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
 use crate::classify::tally::Tally;
-use crate::classify::{Classifier, unreadable};
+use crate::classify::{Classifier, Fingerprint, unreadable};
 use crate::config::Config;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
@@ -45,6 +45,7 @@ use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
 use crate::session::registry::Registry;
 use crate::session::replay::record::{Limits, Shelf};
+use crate::statistics::store::Digests;
 use crate::topology::{self, Flavor, Role, ServerId, Topology};
 use accounts::{Account, Accounts, Method};
 use failed_logins::FailedLogins;
@@ -100,6 +101,9 @@ pub struct KnownFacts {
     pub ask_active: Rc<Facts>,
     pub administer: Rc<Facts>,
     pub replicate: Rc<Facts>,
+    /// Their commands have the facts of something else.
+    pub prepare: Tally,
+    pub fetch: Tally,
 }
 
 /// One worker's own things.
@@ -119,6 +123,7 @@ pub struct Worker {
     /// By server.
     pub pools: Vec<Rc<Pool>>,
     pub classifier: RefCell<Classifier>,
+    pub digests: RefCell<Digests>,
     pub library: Library,
     /// For the transactions that are open.
     pub shelf: Shelf,
@@ -199,6 +204,7 @@ impl Worker {
             said_uncompressed: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
+            digests: RefCell::new(Digests::new(config.statistics.digests, Instant::now())),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
             shelf: Shelf::new(record_limits(&config, index, workers)),
             registry: Rc::default(),
@@ -249,6 +255,7 @@ impl Worker {
         }
         let mut classifier = self.classifier.borrow_mut();
         classifier.keep_at_most(config.limits.statement_cache);
+        self.digests.borrow_mut().keep_at_most(config.statistics.digests);
         let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
         self.library.bound(prepared);
         self.shelf.bound(record_limits(config, self.index, self.workers));
@@ -601,6 +608,7 @@ impl Worker {
             self.classifier.borrow().len(),
             self.config().limits.statement_cache,
         );
+        let digests = self.digests.borrow();
         vec![
             row(
                 "limits.prepared_bytes",
@@ -613,6 +621,7 @@ impl Worker {
                 self.shelf.taken(),
             ),
             row("limits.statement_cache", cache, cached),
+            row("statistics.digests", digests.capacity(), digests.len()),
         ]
     }
 
@@ -672,7 +681,13 @@ fn record_limits(config: &Config, index: usize, workers: usize) -> Limits {
 
 impl KnownFacts {
     fn new() -> Self {
-        let facts = |kind, purity, pins| {
+        // No lexer makes such small numbers, but for one shape in 2^60.
+        let mut number = 0;
+        let mut named = |statement: &str| {
+            number += 1;
+            Tally::named(Fingerprint(number), statement, false)
+        };
+        let mut facts = |kind, purity, pins, statement: &str| {
             Rc::new(Facts {
                 kind,
                 purity,
@@ -682,15 +697,21 @@ impl KnownFacts {
                 unreported: Vec::new(),
                 tables: Tables::default(),
                 hints: Hints::default(),
-                tally: Tally::default(),
+                tally: named(statement),
             })
         };
+        let none = Pins::empty();
         Self {
-            unreadable: Rc::new(unreadable()),
-            use_schema: facts(Kind::Use, Purity::SessionState, Pins::empty()),
-            ask_active: facts(Kind::Show, Purity::ServerLocal, Pins::empty()),
-            replicate: facts(Kind::Show, Purity::ServerLocal, Pins::UNKNOWN),
-            administer: facts(Kind::Admin, Purity::Writes, Pins::empty()),
+            use_schema: facts(Kind::Use, Purity::SessionState, none, "COM_INIT_DB"),
+            ask_active: facts(Kind::Show, Purity::ServerLocal, none, "(commands without a text)"),
+            replicate: facts(Kind::Show, Purity::ServerLocal, Pins::UNKNOWN, "COM_BINLOG_DUMP"),
+            administer: facts(Kind::Admin, Purity::Writes, none, "COM_REFRESH"),
+            unreadable: Rc::new(Facts {
+                tally: named("(longer than limits.statement_bytes)"),
+                ..unreadable()
+            }),
+            prepare: named("COM_STMT_PREPARE"),
+            fetch: named("COM_STMT_FETCH"),
         }
     }
 }

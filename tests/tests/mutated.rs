@@ -109,6 +109,7 @@ fn through_relays(pair: &Pair) -> Vec<String> {
         &format!("listener.write_timeout={}ms", PATIENCE.as_millis()),
         "listener.handshake_timeout=1s",
         "limits.statement_cache=500",
+        "statistics.digests=200",
         // The machine may be busy with something else.
         "pool.connect_timeout=20s",
         "pool.queue_timeout=20s",

@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Update(String),
     SaveConfig,
     ConfigDiff,
+    ResetStatistics,
     /// The statement to explain, as written.
     ExplainRoute(String),
     Kill(u32),
@@ -107,7 +108,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 23] = [
+pub(crate) const COMMANDS: [(&str, &str); 25] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -136,6 +137,14 @@ pub(crate) const COMMANDS: [(&str, &str); 23] = [
     (
         "SHOW READS [LIMIT <n>]",
         "The statements that read most (20), how much of them the standby answered, and why not more",
+    ),
+    (
+        "SHOW DIGESTS [LIMIT <n>]",
+        "Statements by shape, without values: how many, how long (also of the last minute), how much, where and why",
+    ),
+    (
+        "RESET STATS",
+        "Has the numbers of SHOW DIGESTS and SHOW READS begin anew; counters and metrics go on",
     ),
     ("SHOW COMMANDS", "This list"),
     (
@@ -214,6 +223,10 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         "UPDATE" => return config::update(rest),
         "SAVE" if expect(rest, "CONFIG").is_some_and(ended) => Some(Command::SaveConfig),
         "RELOAD" if ended(expect(rest, "CONFIG").unwrap_or(rest)) => Some(Command::Reload),
+        "RESET" => match expect(rest, "STATS").or_else(|| expect(rest, "STATISTICS")) {
+            Some(rest) if ended(rest) => Some(Command::ResetStatistics),
+            _ => None,
+        },
         "HELP" => Some(Command::Table(Source::Commands)),
         "SELECT" => Some(match select(rest) {
             Some(items) => Command::Select(items, text.to_owned()),
@@ -431,6 +444,8 @@ mod tests {
             ("SHOW COUNTERS", Command::Table(Source::Counters)),
             ("show reads;", Command::Reads(READS)),
             ("SHOW EVENTS", Command::Table(Source::Events)),
+            ("SHOW DIGESTS;", Command::Table(Source::Digests)),
+            ("RESET STATS;", Command::ResetStatistics),
             ("SHOW READS LIMIT 3", Command::Reads(3)),
             ("SHOW READS LIMIT 1000000;", Command::Reads(MOST_READS)),
             ("help", Command::Table(Source::Commands)),
@@ -524,6 +539,14 @@ mod tests {
             (
                 "show servers where role = 'standby';",
                 "SELECT * FROM servers WHERE 1 AND (role = 'standby')",
+            ),
+            (
+                "SHOW DIGESTS LIKE '%it%'",
+                "SELECT * FROM digests WHERE 1 AND `statement` LIKE '%it%' ESCAPE '\\'",
+            ),
+            (
+                "SHOW DIGESTS ORDER BY minute_max_ms DESC LIMIT 3;",
+                "SELECT * FROM digests WHERE 1 ORDER BY minute_max_ms DESC LIMIT 3",
             ),
             (
                 "SHOW DATABASES LIKE \"t'x\"",

@@ -15,12 +15,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use super::command::{self, Command, Refusal};
 use super::login::{Account, Duplex, LoggedIn, log_in};
-use super::show;
 use super::sql;
 use super::stream::{Gate, Input, Output};
 use super::table::Table;
 use super::tables::{self, Source};
 use super::view::{DataPath, WorkerView};
+use super::{digests, show};
 use crate::config::Problems;
 use crate::config::live::Assignment;
 use crate::configurator::Configurator;
@@ -130,6 +130,7 @@ impl Handler {
             Command::Switchover(wanted) => return self.switch_over(wanted).await,
             Command::Drain(name) => return self.order_for(&name, failover::Command::Drain).await,
             Command::Open(name) => return self.order_for(&name, failover::Command::Open).await,
+            Command::ResetStatistics => return self.reset_statistics().await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
             Command::ExplainRoute(statement) => return self.explain(statement).await,
@@ -208,8 +209,7 @@ impl Handler {
     }
 
     async fn reads(&self, most: usize) -> Reply {
-        // What one worker reads seldom the others may read often.
-        match within(self.shared.data.reads(command::MOST_READS)).await {
+        match within(self.shared.data.digests(usize::MAX)).await {
             Ok(reads) => Reply::Table(show::reads(reads, most)),
             Err(late) => late,
         }
@@ -251,8 +251,13 @@ impl Handler {
             Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),
             Source::Reads => {
-                let reads = within(self.shared.data.reads(command::MOST_READS)).await?;
+                let reads = within(self.shared.data.digests(usize::MAX)).await?;
                 return Ok(show::reads(reads, command::MOST_READS));
+            }
+            Source::Digests => {
+                return Ok(digests::digests(
+                    within(self.shared.data.digests(usize::MAX)).await?,
+                ));
             }
             Source::Failover => {
                 let failover = self.shared.failover.as_ref();
@@ -348,6 +353,16 @@ impl Handler {
         match self.shared.configurator.differences().await {
             Ok(differences) => Reply::Table(show::config::differences(&differences)),
             Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
+    async fn reset_statistics(&self) -> Reply {
+        match within(self.shared.data.reset_statistics()).await {
+            Ok(()) => {
+                tracing::info!(admin = self.id, "statistics reset from the admin port");
+                Reply::Ok
+            }
+            Err(late) => late,
         }
     }
 

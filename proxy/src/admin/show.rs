@@ -3,19 +3,16 @@
 pub(super) mod config;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
 use super::view::{self, Explanation, WorkerView};
-use crate::classify::Fingerprint;
-use crate::classify::tally::Reads;
 use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::route::Reason;
+use crate::statistics::digest::{Counted, Route};
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
 use Shape::{Number, Text};
@@ -237,44 +234,45 @@ pub(super) fn counters(views: &[WorkerView]) -> Table {
     table
 }
 
-/// `SHOW READS`: what the workers have counted of their most read shapes of statement, the most read first. Reads that may go
-/// to both servers and went to the active one are `balanced`.
-pub(super) fn reads(counted: Vec<Reads>, most: usize) -> Table {
+/// `SHOW READS`: the most read shapes of statement, the most read first. Reads that may go to both servers and went to the
+/// active one are `balanced`.
+pub(super) fn reads(counted: Vec<Counted>, most: usize) -> Table {
     let mut table = Table::new(READS);
-    let mut shapes: BTreeMap<Fingerprint, Reads> = BTreeMap::new();
-    for reads in counted {
-        match shapes.entry(reads.fingerprint) {
-            Entry::Occupied(mut known) => known.get_mut().add(&reads),
-            Entry::Vacant(place) => drop(place.insert(reads)),
-        }
-    }
-    let mut shapes: Vec<Reads> = shapes.into_values().collect();
-    shapes.sort_by_key(|reads| Reverse(reads.total()));
+    let mut shapes: Vec<Counted> = counted
+        .into_iter()
+        .filter(|shape| shape.reads && shape.routed() > 0)
+        .collect();
+    shapes.sort_by_key(|shape| Reverse(shape.routed()));
     shapes.truncate(most);
     table.rows = shapes.iter().map(reads_row).collect();
     table
 }
 
-fn reads_row(reads: &Reads) -> Vec<Cell> {
-    let mut counts: Vec<_> = reads.counts.iter().filter(|count| !count.on_standby).collect();
-    counts.sort_by_key(|count| Reverse(count.reads));
+fn reads_row(shape: &Counted) -> Vec<Cell> {
+    vec![
+        format!("{:016x}", shape.fingerprint.0).into(),
+        shape.routed().into(),
+        (100 * shape.on_standby() / shape.routed().max(1)).into(),
+        reasons(shape.routes.iter().filter(|route| !route.on_standby)).into(),
+        shape.statement.to_string().into(),
+    ]
+}
+
+/// Why how many went somewhere, the most first.
+pub(super) fn reasons<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
+    let mut routes: Vec<&Route> = routes.collect();
+    routes.sort_by_key(|route| Reverse(route.count));
     let name = |reason: u8| {
         Reason::NAMES
             .get(usize::from(reason))
             .copied()
             .unwrap_or_default()
     };
-    let why: Vec<String> = counts
+    let reasons: Vec<String> = routes
         .iter()
-        .map(|count| format!("{} {}", name(count.reason), count.reads))
+        .map(|route| format!("{} {}", name(route.reason), route.count))
         .collect();
-    vec![
-        format!("{:016x}", reads.fingerprint.0).into(),
-        reads.total().into(),
-        (100 * reads.on_standby() / reads.total().max(1)).into(),
-        why.join(", ").into(),
-        reads.statement.to_string().into(),
-    ]
+    reasons.join(", ")
 }
 
 /// `SHOW FAILOVER`

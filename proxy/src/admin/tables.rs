@@ -1,7 +1,7 @@
 //! The tables of the admin port: their names, what they are for, where their rows come from. `SHOW x` is the whole of table `x`.
 
-use super::show;
 use super::table::{Cell, Shape, Table};
+use super::{digests, show};
 
 use Shape::{Number, Text};
 
@@ -13,6 +13,7 @@ pub(super) enum Source {
     Pools,
     Limits,
     Counters,
+    Digests,
     Reads,
     Failover,
     Events,
@@ -30,7 +31,7 @@ pub(super) struct Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 10] = [
+pub(super) const TABLES: [Definition; 11] = [
     Definition {
         name: "commands",
         meaning: "What can be said on this port",
@@ -48,6 +49,12 @@ pub(super) const TABLES: [Definition; 10] = [
         meaning: "What has been counted since Tandem started",
         source: Source::Counters,
         columns: &show::COUNTERS,
+    },
+    Definition {
+        name: "digests",
+        meaning: "Statements by shape: how many, how long, how much, where and why; minute_… is of the last minute",
+        source: Source::Digests,
+        columns: &digests::DIGESTS,
     },
     Definition {
         name: "events",

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::view::{Answer, Explanation, SessionRow, WorkerView};
 use super::*;
-use crate::classify::tally::Reads;
 use crate::config;
 use crate::config::live::Live;
 use crate::configurator::Holders;
+use crate::statistics::digest::Counted;
 use crate::topology::gtid::Position;
 use crate::topology::{Role, Server, ServerId, Topology};
 use crate::worker::accounts::Accounts;
@@ -55,8 +55,12 @@ impl DataPath for Fake {
         Box::pin(async move { vec![view] })
     }
 
-    fn reads(&self, _: usize) -> Answer<Vec<Reads>> {
+    fn digests(&self, _: usize) -> Answer<Vec<Counted>> {
         Box::pin(async { Vec::new() })
+    }
+
+    fn reset_statistics(&self) -> Answer<()> {
+        Box::pin(async {})
     }
 
     fn explain(&self, _user: &str, _schema: &str, statement: Vec<u8>) -> Answer<Explanation> {

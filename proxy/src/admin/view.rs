@@ -8,7 +8,7 @@ use std::ops::AddAssign;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::classify::tally::Reads;
+use crate::statistics::digest::Counted;
 use crate::worker::kill::{Order, Outcome};
 
 /// One session, as `SHOW SESSIONS` shows it.
@@ -315,8 +315,12 @@ pub trait DataPath: Send + Sync + 'static {
         })
     }
 
-    /// Each worker's most read shapes of statement, as many as `most` of each worker.
-    fn reads(&self, most: usize) -> Answer<Vec<Reads>>;
+    /// The shapes of statement on which most time was spent, in the last minute and then in all, as many as `most`; of all
+    /// workers together.
+    fn digests(&self, most: usize) -> Answer<Vec<Counted>>;
+
+    /// Has the numbers of all shapes begin anew.
+    fn reset_statistics(&self) -> Answer<()>;
 
     /// How `statement` would be routed for a new session of `user` in `schema`; nothing is run. Both are empty where
     /// the administrator named none.

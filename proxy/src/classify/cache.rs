@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::analyse::{analyse, unreadable};
 use super::facts::Facts;
 use super::fingerprint::{Shape, shape};
-use super::tally::{Reads, Tally};
+use super::tally::Tally;
 use super::{Classified, Dialect, Fingerprint, looked_at};
 
 /// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
@@ -32,7 +32,10 @@ impl Classifier {
             old: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
             generation,
             seed: RandomState::new().hash_one(0),
-            unreadable: Rc::new(unreadable()),
+            unreadable: Rc::new(Facts {
+                tally: Tally::named(Fingerprint(0), "(could not be read to its end)", false),
+                ..unreadable()
+            }),
             hits: 0,
             misses: 0,
         }
@@ -103,20 +106,6 @@ impl Classifier {
             self.young.clear();
         }
         self.young.insert(shape, facts);
-    }
-
-    /// Of the shapes that are kept, where the reads of the most read ones went, as many as `most`.
-    pub fn most_read(&self, most: usize) -> Vec<Reads> {
-        let known = self.young.values().chain(self.old.values());
-        let mut tallies: Vec<(u64, &Tally)> = known
-            .map(|facts| (facts.tally.total(), &facts.tally))
-            .filter(|(total, _)| *total > 0)
-            .collect();
-        if tallies.len() > most {
-            tallies.select_nth_unstable_by_key(most, |(total, _)| std::cmp::Reverse(*total));
-            tallies.truncate(most);
-        }
-        tallies.iter().filter_map(|(_, tally)| tally.reads()).collect()
     }
 
     /// How many shapes are kept.

@@ -1,4 +1,4 @@
-//! How often the reads of one shape went where, for `SHOW READS`: counted beside the facts, so that the way there is none.
+//! Where the statements of one shape are counted: kept beside the facts, so that the way there is none.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,40 +6,24 @@ use std::sync::Arc;
 
 use super::facts::{Facts, Kind, Purity};
 use super::{Dialect, Fingerprint, normalise};
+use crate::statistics::digest::{Digest, Ended};
 
 /// Longer texts are cut: all shapes' are kept as long as the cache keeps the shape (`limits.statement_cache`).
 const MOST_BYTES: usize = 300;
 
-/// The counts of one shape; statements that are made of others (`EXECUTE`, stand-ins) count for the one that they are of.
-/// What writes, and what was never classified, has none.
+/// A shape, and its numbers once something was counted; statements that are made of others (`EXECUTE`, stand-ins) count for the
+/// one that they are of. What was never classified has none.
 ///
 /// It says nothing of what a statement is: facts are equal with different ones.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Option<Rc<Counts>>);
+pub struct Tally(Option<Rc<Shape>>);
 
 #[derive(Debug)]
-struct Counts {
+struct Shape {
     fingerprint: Fingerprint,
     statement: Arc<str>,
-    counts: RefCell<Vec<Count>>,
-}
-
-/// Why how many went there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// The reason's place among the router's.
-    pub reason: u8,
-    pub on_standby: bool,
-    pub reads: u64,
-}
-
-/// A copy of one shape's counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reads {
-    pub fingerprint: Fingerprint,
-    pub statement: Arc<str>,
-    /// Each pair of reason and place once.
-    pub counts: Vec<Count>,
+    reads: bool,
+    digest: RefCell<Option<Rc<Digest>>>,
 }
 
 impl PartialEq for Tally {
@@ -51,72 +35,41 @@ impl PartialEq for Tally {
 impl Eq for Tally {}
 
 impl Tally {
-    /// A new one if statements with these facts are reads.
+    /// A new one for statements with these facts.
     pub(super) fn of(facts: &Facts, fingerprint: Fingerprint, text: &[u8], dialect: Dialect) -> Self {
         let reads = facts.kind == Kind::Select || facts.purity == Purity::Pure && facts.kind != Kind::Empty;
-        Self(reads.then(|| {
-            Rc::new(Counts {
-                fingerprint,
-                statement: normalise(text, dialect, MOST_BYTES).into(),
-                counts: RefCell::default(),
-            })
-        }))
+        Self::named(fingerprint, &normalise(text, dialect, MOST_BYTES), reads)
     }
 
-    /// Counts one read. Shapes have one or two reasons, so it is found at once.
-    pub fn count(&self, reason: u8, on_standby: bool) {
+    /// For what is not classified by its text.
+    pub fn named(fingerprint: Fingerprint, statement: &str, reads: bool) -> Self {
+        Self(Some(Rc::new(Shape {
+            fingerprint,
+            statement: statement.into(),
+            reads,
+            digest: RefCell::default(),
+        })))
+    }
+
+    /// Counts one statement. `keep` finds a place for the numbers, where they have none or lost it.
+    pub fn count(&self, ended: &Ended, keep: impl FnOnce(Digest) -> Rc<Digest>) {
         let Some(shape) = &self.0 else { return };
-        let mut counts = shape.counts.borrow_mut();
-        let known = counts
-            .iter_mut()
-            .find(|count| count.reason == reason && count.on_standby == on_standby);
-        match known {
-            Some(count) => count.reads += 1,
-            None => counts.push(Count {
-                reason,
-                on_standby,
-                reads: 1,
-            }),
+        let mut digest = shape.digest.borrow_mut();
+        if !digest.as_ref().is_some_and(|digest| digest.kept.get()) {
+            let statement = Arc::clone(&shape.statement);
+            *digest = Some(keep(Digest::new(shape.fingerprint, statement, shape.reads)));
+        }
+        if let Some(digest) = &*digest {
+            digest.count(ended);
         }
     }
 
-    /// What has been counted, if anything.
-    pub fn reads(&self) -> Option<Reads> {
-        let shape = self.0.as_ref()?;
-        let counts = shape.counts.borrow();
-        (!counts.is_empty()).then(|| Reads {
-            fingerprint: shape.fingerprint,
-            statement: Arc::clone(&shape.statement),
-            counts: counts.clone(),
-        })
+    /// The statement without its values.
+    pub fn statement(&self) -> Option<&Arc<str>> {
+        self.0.as_ref().map(|shape| &shape.statement)
     }
 
-    /// How many have been counted.
-    pub fn total(&self) -> u64 {
-        let total = |shape: &Rc<Counts>| shape.counts.borrow().iter().map(|count| count.reads).sum();
-        self.0.as_ref().map_or(0, total)
-    }
-}
-
-impl Reads {
-    pub fn total(&self) -> u64 {
-        self.counts.iter().map(|count| count.reads).sum()
-    }
-
-    pub fn on_standby(&self) -> u64 {
-        let there = self.counts.iter().filter(|count| count.on_standby);
-        there.map(|count| count.reads).sum()
-    }
-
-    /// Adds what another worker has counted of the same shape.
-    pub fn add(&mut self, other: &Self) {
-        for count in &other.counts {
-            let same =
-                |known: &&mut Count| known.reason == count.reason && known.on_standby == count.on_standby;
-            match self.counts.iter_mut().find(same) {
-                Some(known) => known.reads += count.reads,
-                None => self.counts.push(*count),
-            }
-        }
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.0.as_ref().map(|shape| shape.fingerprint)
     }
 }

@@ -17,7 +17,7 @@ use super::scalar::{
 use super::{
     Admin, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level, Limits, Listener,
     Log, LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
-    ServerTlsMode, TlsVersion, User,
+    ServerTlsMode, Statistics, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -56,6 +56,7 @@ pub(super) fn assemble(
         log: log(&mut reader.section("log")),
         pool: pool(&mut reader.section("pool")),
         limits: limits(&mut reader.section("limits")),
+        statistics: statistics(&mut reader.section("statistics")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
         panic_on: None,
@@ -324,6 +325,13 @@ fn limits(table: &mut Table<'_>) -> Limits {
         prepared_bytes: table.or("prepared_bytes", Size(256 * MIB)).0,
         recorded_bytes: table.or("recorded_bytes", Size(256 * MIB)).0,
         statement_cache: table.or("statement_cache", 10_000),
+    }
+}
+
+fn statistics(table: &mut Table<'_>) -> Statistics {
+    Statistics {
+        enabled: table.or("enabled", true),
+        digests: table.or("digests", 2000),
     }
 }
 

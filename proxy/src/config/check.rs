@@ -224,6 +224,7 @@ impl Check<'_> {
                 1 << 20,
             ),
             ("limits.statement_cache", limits.statement_cache, 1, 10_000_000),
+            ("statistics.digests", config.statistics.digests, 1, 1_000_000),
         ] {
             self.range(key, value, (least, most), |count| count.to_string());
         }

@@ -150,6 +150,10 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             recorded_bytes: 256 << 20,
             statement_cache: 10_000,
         },
+        statistics: Statistics {
+            enabled: true,
+            digests: 2000,
+        },
         servers: vec![server("a", "127.0.0.1:3306"), server("b", "127.0.0.1:3307")],
         users: vec![User {
             name: "app".to_owned(),

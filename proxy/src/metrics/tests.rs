@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, WorkerView};
-use crate::classify::tally::Reads;
+use crate::statistics::digest::Counted;
 use crate::topology::gtid::Position;
 use crate::topology::{Server, ServerId};
 use crate::worker::kill::{Order, Outcome};
@@ -49,8 +49,12 @@ impl DataPath for Fake {
         Box::pin(async move { vec![view.clone(), view] })
     }
 
-    fn reads(&self, _: usize) -> Answer<Vec<Reads>> {
+    fn digests(&self, _: usize) -> Answer<Vec<Counted>> {
         Box::pin(async { Vec::new() })
+    }
+
+    fn reset_statistics(&self) -> Answer<()> {
+        Box::pin(async {})
     }
 
     fn explain(&self, _: &str, _: &str, _: Vec<u8>) -> Answer<Explanation> {

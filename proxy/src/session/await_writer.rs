@@ -80,6 +80,7 @@ impl Session {
                 "it was not waited for, since {limit} statements wait already (failover.hold_limit)"
             ))));
         };
+        self.handle.underway.borrow_mut().held();
         if let Some(lost) = lost {
             self.worker.look(lost.server, Trouble::ConnectionLost);
         }

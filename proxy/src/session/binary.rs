@@ -54,6 +54,7 @@ impl Session {
             let limit = self.worker.config().limits.prepared_bytes;
             return self.complain(&Complaint::too_many_prepared(limit)).await;
         }
+        self.handle.runs_shape(&self.worker.known_facts.prepare);
         let facts = self.classify(command);
         let mut text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
         let filled = self.with_own_number(&text, &facts);
@@ -221,6 +222,7 @@ impl Session {
             return self.refuse_binary(command, &complaint).await;
         }
         let prepared = Rc::clone(&statement.prepared);
+        self.handle.runs_shape(&self.worker.known_facts.fetch);
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Fetch, command);
         work.owned = self.with_whole_id(command, FETCH_LEN);
         work.prepared = Some(prepared);

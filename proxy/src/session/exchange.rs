@@ -212,6 +212,7 @@ impl Session {
             sent.map_err(relay::Error::Server)?;
             self.worker
                 .count(|counters| counters.client_received_bytes += count as u64);
+            self.handle.underway.borrow_mut().sent(count as u64);
             self.client.inbox.consume(count);
         }
         Ok(())

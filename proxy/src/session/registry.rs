@@ -10,9 +10,11 @@ use rustc_hash::FxHashMap;
 
 use tandem_protocol::flags::Capabilities;
 
+use super::underway::Underway;
 use crate::admin::view::SessionRow;
 use crate::backend::UserId;
 use crate::classify::facts::Pins;
+use crate::classify::tally::Tally;
 use crate::net::address::Peer;
 use crate::route::Reason;
 use crate::topology::{ServerId, Timeouts};
@@ -69,6 +71,7 @@ pub struct Handle {
     pub server_timeout: Cell<Duration>,
     pub statements: Cell<u64>,
     pub reason: Cell<Option<Reason>>,
+    pub underway: RefCell<Underway>,
     /// What a `KILL` would have to stop.
     running: Cell<Option<Running>>,
     /// `KILL QUERY` statements that are on their way to the server for this session.
@@ -102,6 +105,7 @@ impl Handle {
             server_timeout: Cell::new(Timeouts::BUILT_IN.wait),
             statements: Cell::new(0),
             reason: Cell::new(None),
+            underway: RefCell::default(),
             running: Cell::new(None),
             shots: Cell::new(0),
             was_shot: Cell::new(false),
@@ -201,9 +205,17 @@ impl Handle {
         }
     }
 
-    pub fn enter(&self, command: &'static str) {
+    /// What it does from now on.
+    pub fn enter(&self, command: &'static str) -> Instant {
+        let now = Instant::now();
         self.command.set(command);
-        self.since.set(Instant::now());
+        self.since.set(now);
+        now
+    }
+
+    /// The command that runs is a statement of this shape.
+    pub fn runs_shape(&self, tally: &Tally) {
+        self.underway.borrow_mut().statement(tally, self.since.get());
     }
 
     fn row(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> SessionRow {

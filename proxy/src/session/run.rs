@@ -161,6 +161,9 @@ impl Session {
     /// # Errors
     /// [`End`] when the session can't go on.
     pub(super) async fn run(&mut self, mut work: Work) -> Result<Ran, End> {
+        if !work.silent {
+            self.handle.runs_shape(&work.facts.tally);
+        }
         if work.facts.hints.wrong {
             self.worker.count(|counters| counters.wrong_hints += 1);
             tracing::debug!(
@@ -217,7 +220,7 @@ impl Session {
                         Waited::Over(_) if self.settles_for_less(&mut work) => {}
                         Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
                     }
-                    self.worker.count(|counters| counters.retries += 1);
+                    self.note_retry();
                 }
                 Err(Failed::Replay(complaint)) => {
                     replays += 1;
@@ -240,7 +243,7 @@ impl Session {
                             Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
                         }
                         (attempts, failed_on) = (0, None);
-                        self.worker.count(|counters| counters.retries += 1);
+                        self.note_retry();
                         continue;
                     }
                     if is_over || attempts == MOST_ATTEMPTS {
@@ -251,13 +254,13 @@ impl Session {
                         work.level = Some(Level::Session);
                     }
                     tracing::debug!(session = self.handle.id, "asked elsewhere: {complaint}");
-                    self.worker.count(|counters| counters.retries += 1);
+                    self.note_retry();
                     failed_on = Some(decision.server);
                 }
                 Err(Failed::InDoubt(unanswered)) => {
                     failed_on = None;
                     match Box::pin(self.clear_up(unanswered, &work, &mut held)).await? {
-                        Resolved::RunAgain => self.worker.count(|counters| counters.retries += 1),
+                        Resolved::RunAgain => self.note_retry(),
                         Resolved::Answered(learned) => {
                             self.client.inbox.consume(work.command.head);
                             let (carried, learned) = (Carried::All, *learned);
@@ -374,7 +377,7 @@ impl Session {
 
     fn note_decision(&self, decision: Decision, facts: &Facts) {
         let on_active = decision.target == Target::Active;
-        facts.tally.count(decision.reason as u8, !on_active);
+        self.handle.underway.borrow_mut().routed(decision);
         self.handle.reason.set(Some(decision.reason));
         self.worker.count(|counters| {
             counters.reasons.count(decision.reason as usize);
@@ -384,6 +387,11 @@ impl Session {
                 (false, _) => counters.writes += 1,
             }
         });
+    }
+
+    fn note_retry(&self) {
+        self.handle.underway.borrow_mut().sent_again();
+        self.worker.count(|counters| counters.retries += 1);
     }
 
     async fn refuse(&mut self, work: &Work, complaint: &Complaint) -> Result<Ran, End> {

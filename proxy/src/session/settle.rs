@@ -34,6 +34,7 @@ impl Session {
         let place = (connection.server, connection.id);
         self.aftermath
             .note(place, &mut connection.left, facts, learned, connection.flavor);
+        self.handle.underway.borrow_mut().answered(learned);
         let was_pinned = !self.ties.pins.is_empty();
         self.ties.note(facts, &learned.outcome);
         let pinned = !self.ties.pins.is_empty();

@@ -32,6 +32,7 @@ impl Session {
             }
         }
         let facts = self.classify(command);
+        self.handle.runs_shape(&facts.tally);
         match facts.kind {
             // Its number is Tandem's, and the server would end somebody else's connection.
             Kind::Kill => return self.kill(command).await,

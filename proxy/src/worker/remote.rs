@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
@@ -13,12 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Explanation, Measure, WorkerView};
-use crate::classify::tally::Reads;
 use crate::config::Config;
 use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
 use crate::session::registry::Signal;
+use crate::statistics::digest::Counted;
+use crate::statistics::store::together;
 
 /// How long the control path waits for a worker's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,10 +39,11 @@ pub enum Message {
     },
     View(oneshot::Sender<WorkerView>),
     Measure(oneshot::Sender<Measure>),
-    Reads {
+    Digests {
         most: usize,
-        answer: oneshot::Sender<Vec<Reads>>,
+        answer: oneshot::Sender<Vec<Counted>>,
     },
+    ResetStatistics(oneshot::Sender<()>),
     Explain {
         user: String,
         schema: String,
@@ -164,9 +166,15 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(measure);
                 }
             }
-            Message::Reads { most, answer } => {
-                if let Some(reads) = worker.guard(|| worker.classifier.borrow().most_read(most)) {
-                    let _ = answer.send(reads);
+            Message::Digests { most, answer } => {
+                let copies = worker.guard(|| worker.digests.borrow().copies(most, Instant::now()));
+                if let Some(copies) = copies {
+                    let _ = answer.send(copies);
+                }
+            }
+            Message::ResetStatistics(answer) => {
+                if let Some(done) = worker.guard(|| worker.digests.borrow_mut().reset()) {
+                    let _ = answer.send(done);
                 }
             }
             Message::Explain {
@@ -281,9 +289,18 @@ impl DataPath for Workers {
         Box::pin(async move { all(asked).await })
     }
 
-    fn reads(&self, most: usize) -> Answer<Vec<Reads>> {
-        let asked = self.ask_all(|answer| Message::Reads { most, answer });
-        Box::pin(async move { all(asked).await.into_iter().flatten().collect() })
+    fn digests(&self, most: usize) -> Answer<Vec<Counted>> {
+        let asked = self.ask_all(|answer| Message::Digests { most, answer });
+        Box::pin(async move {
+            let mut digests = together(all(asked).await.into_iter().flatten());
+            digests.truncate(most);
+            digests
+        })
+    }
+
+    fn reset_statistics(&self) -> Answer<()> {
+        let asked = self.ask_all(Message::ResetStatistics);
+        Box::pin(async move { drop(all(asked).await) })
     }
 
     fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation> {

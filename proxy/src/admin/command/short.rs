@@ -48,7 +48,11 @@ pub(super) fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
     if ended(rest) {
         return Ok(Command::Table(table.source));
     }
-    let first = table.columns.iter().find(|(_, shape)| *shape == Shape::Text);
+    let is_key = |(name, shape): &&(&str, Shape)| match table.name {
+        "digests" | "reads" => *name == "statement",
+        _ => *shape == Shape::Text,
+    };
+    let first = table.columns.iter().find(is_key);
     let (key, _) = first.ok_or_else(unknown)?;
     filtered(&format!("SELECT * FROM {} WHERE 1", table.name), key, rest).ok_or_else(unknown)
 }
@@ -59,10 +63,12 @@ const CONFIG: &str =
 const SCHEMATA: &str = "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1";
 const VARIABLES: &str = "SELECT Variable_name, Value FROM information_schema.GLOBAL_VARIABLES WHERE 1";
 
-/// `query` with what may follow `SHOW …`: `LIKE 'pattern'`, for its column `key`, or `WHERE condition`.
+/// `query` with what may follow `SHOW …`: `LIKE 'pattern'`, for its column `key`, or `WHERE condition`, or `ORDER BY … LIMIT …`.
 fn filtered(query: &str, key: &str, text: &str) -> Option<Command> {
     let query = if ended(text) {
         query.to_owned()
+    } else if expect(text, "ORDER").or_else(|| expect(text, "LIMIT")).is_some() {
+        format!("{query} {}", text.trim_end().trim_end_matches(';'))
     } else if let Some(condition) = expect(text, "WHERE") {
         format!("{query} AND ({})", condition.trim_end().trim_end_matches(';'))
     } else {

@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow};
 use super::*;
-use crate::classify::tally::Count;
+use crate::classify::Fingerprint;
+use crate::classify::tally::Tally;
+use crate::statistics::digest::Counts;
+use crate::statistics::store::Digests;
 use crate::topology::gtid::Position;
 use crate::topology::{Replication, ServerId};
 
@@ -164,23 +167,28 @@ fn counters_end_with_the_reasons() {
 }
 
 #[test]
-fn reads_of_all_workers_are_added_by_shape_with_what_kept_them_from_the_standby() {
-    let count = |reason: Reason, on_standby, reads| Count {
-        reason: reason as u8,
-        on_standby,
-        reads,
+fn the_most_read_shapes_come_first_with_what_kept_them_from_the_standby() {
+    let now = Instant::now();
+    let mut digests = Digests::new(9, now);
+    let mut count = |number, reads, reason: Reason, on_standby, count| {
+        let tally = Tally::named(Fingerprint(number), "SELECT ?", reads);
+        let route = Route {
+            reason: reason as u8,
+            on_standby,
+            count,
+        };
+        let counts = Counts {
+            count,
+            ..Counts::default()
+        };
+        digests.count(&tally, counts, Some(route), now);
     };
-    let shape = |number, counts: &[Count]| Reads {
-        fingerprint: Fingerprint(number),
-        statement: "SELECT ?".into(),
-        counts: counts.to_vec(),
-    };
-    let hot = count(Reason::TableHot, false, 2);
-    let counted = vec![
-        shape(7, &[count(Reason::Transaction, false, 1)]),
-        shape(10, &[count(Reason::Balanced, true, 5), hot]),
-        shape(10, &[count(Reason::Balanced, false, 1), hot]),
-    ];
+    count(7, true, Reason::Transaction, false, 1);
+    count(8, false, Reason::Writes, false, 99);
+    count(10, true, Reason::Balanced, true, 5);
+    count(10, true, Reason::TableHot, false, 4);
+    count(10, true, Reason::Balanced, false, 1);
+    let counted = digests.copies(usize::MAX, now);
     let table = reads(counted.clone(), 20);
     rectangular(&table);
     assert_eq!(
@@ -195,7 +203,11 @@ fn reads_of_all_workers_are_added_by_shape_with_what_kept_them_from_the_standby(
     );
     assert_eq!(cell(&table, 1, "standby_percent"), &0_u64.into());
     assert_eq!(cell(&table, 1, "on_active"), &"transaction 1".into());
-    assert_eq!(reads(counted, 1).rows.len(), 1);
+    assert_eq!(table.rows.len(), 2, "what writes is no read");
+    assert_eq!(reads(counted.clone(), 1).rows.len(), 1);
+    let table = super::super::digests::digests(counted);
+    rectangular(&table);
+    assert_eq!(table.rows.len(), 3);
 }
 
 #[test]

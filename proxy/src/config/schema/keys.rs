@@ -87,6 +87,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         repeated: false,
     },
     Section {
+        name: "statistics",
+        meaning: "what is counted of statements by their shape: SHOW DIGESTS and SHOW READS on the admin port",
+        keys: STATISTICS,
+        repeated: false,
+    },
+    Section {
         name: "log",
         meaning: "logs, which go to standard error",
         keys: LOG,
@@ -557,6 +563,23 @@ const METRICS: &[Key] = &[not_set(
     Restart,
     "Prometheus reads http://ADDRESS/metrics; not set: no such port",
 )];
+
+const STATISTICS: &[Key] = &[
+    key(
+        "enabled",
+        SWITCH,
+        "true",
+        AtOnce,
+        "whether statements are counted by their shape",
+    ),
+    key(
+        "digests",
+        COUNT,
+        "2000",
+        AtOnce,
+        "shapes that each worker counts apart, 3 KiB each; those not seen for longest are added up in one row",
+    ),
+];
 
 const LOG: &[Key] = &[
     key(
