@@ -236,6 +236,7 @@ pub fn start(
             let rules = judge::Rules::new(settings);
             let (controller, status) =
                 Controller::new(hands, rules, names, &remembered, sources.health, requests);
+            let controller = controller.following(sources.newer);
             let task = tokio::spawn(async move {
                 tokio::select! {
                     () = controller.run() => {}

@@ -58,6 +58,7 @@ pub struct Monitor {
     signals: Signals,
     complete: watch::Receiver<bool>,
     health: watch::Receiver<Vec<Health>>,
+    newer: watch::Receiver<Arc<Config>>,
     _tasks: JoinSet<()>,
 }
 
@@ -67,6 +68,8 @@ pub struct Sources {
     pub topology: Shared,
     pub signals: Signals,
     pub health: watch::Receiver<Vec<Health>>,
+    /// What acts now, when it is another than at the start.
+    pub newer: watch::Receiver<Arc<Config>>,
 }
 
 /// By which the data path tells what it met in band, so that the server is asked at once. Never blocks, never fails;
@@ -144,7 +147,7 @@ pub fn start(
         authority,
         told: vec![Vec::new(); config.servers.len()],
         bounds: bounds(config),
-        newer,
+        newer: newer.clone(),
         signals: signals.clone(),
     };
     tasks.spawn(publisher.run(observations, completed));
@@ -153,6 +156,7 @@ pub fn start(
         signals,
         complete,
         health,
+        newer,
         _tasks: tasks,
     }
 }
@@ -172,6 +176,7 @@ impl Monitor {
             topology: self.topology(),
             signals: self.signals(),
             health: self.health(),
+            newer: self.newer.clone(),
         }
     }
 

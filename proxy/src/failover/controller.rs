@@ -9,6 +9,7 @@ mod promotion;
 mod switchover;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -20,6 +21,7 @@ use super::judge::{
     Intent, RETRY, Rules, Standing, Verdict, adopt, decide, is_whole, judge_active, obstacles, pair,
 };
 use super::{Request, send_if_new};
+use crate::config::Config;
 use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
 use crate::topology::derive::Decided;
@@ -57,6 +59,8 @@ pub struct Controller<H> {
     health: watch::Receiver<Vec<Health>>,
     requests: mpsc::Receiver<Request>,
     status: watch::Sender<Status>,
+    /// Where newer rules come from.
+    newer: Option<watch::Receiver<Arc<Config>>>,
 }
 
 async fn within<T>(
@@ -107,6 +111,7 @@ impl<H: Hands> Controller<H> {
             health,
             requests,
             status,
+            newer: None,
         };
         (controller, shown)
     }
@@ -115,6 +120,21 @@ impl<H: Hands> Controller<H> {
     pub fn having_seen(mut self) -> Self {
         self.standing.seen = true;
         self
+    }
+
+    /// From now on it goes by what the newest configuration says.
+    pub fn following(mut self, newer: watch::Receiver<Arc<Config>>) -> Self {
+        self.newer = Some(newer);
+        self
+    }
+
+    fn follow(&mut self) {
+        let Some(newer) = &mut self.newer else { return };
+        if newer.has_changed().unwrap_or(false)
+            && let Some(settings) = &newer.borrow_and_update().failover
+        {
+            self.rules = Rules::new(settings);
+        }
     }
 
     pub async fn run(mut self) {
@@ -131,6 +151,7 @@ impl<H: Hands> Controller<H> {
                 biased;
                 request = self.requests.recv() => match request {
                     Some((command, answer)) => {
+                        self.follow();
                         // Who asked may have gone.
                         let _ = answer.send(self.command(command).await);
                         self.standing.acted = Some(self.hands.now());
@@ -146,6 +167,7 @@ impl<H: Hands> Controller<H> {
 
     /// Looks once and does what is to be done; returns when to look again if nothing new is seen.
     async fn turn(&mut self) -> Option<Instant> {
+        self.follow();
         // Remembered while it is there: it says what was acknowledged.
         self.hands.acknowledged();
         self.standing.stall = self.hands.stalled();

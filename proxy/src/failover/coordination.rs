@@ -610,6 +610,7 @@ impl Coordinator {
             true => controller.having_seen(),
             false => controller,
         };
+        let controller = controller.following(self.sources.newer.clone());
         let until = self.post.until.clone();
         let mut deciding = pin!(controller.run());
         // Looked at before each step too: the timer may come late when the process was stopped.

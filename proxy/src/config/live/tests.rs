@@ -211,6 +211,8 @@ fn each_key_does_as_the_schema_says() {
         ("consistency.level", "session"),
         ("failover.mode", "automatic"),
         ("failover.hold_time", "3s"),
+        ("failover.hang_time", "3s"),
+        ("failover.failback", "when_healthy"),
         ("failover.replay_bytes", "2MiB"),
         ("coordination.cluster", "other"),
         ("log.level", "debug"),
