@@ -6,6 +6,7 @@ use etcd_client::{EventType, WatchOptions, WatchStream};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tandem::config::Config;
+use tandem_tests::authority::Authority;
 use tandem_tests::etcd::Etcd;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::Pair;
@@ -332,6 +333,87 @@ async fn a_leader_that_is_cut_off_from_etcd_decides_no_more_and_serves() {
     assert_eq!(roles::writable(&cluster).await.len(), 1);
     drop(two);
     cluster.stop().await;
+}
+
+/// Three members of etcd, reached by TLS with a certificate and a password, and three Tandems: one of each is killed, and then the master;
+/// with one member left nobody decides any more.
+#[tokio::test]
+async fn of_three_each_one_may_be_lost() {
+    let pair = Pair::start(&Setup::with_failover().pair).await;
+    let pair = pair.unwrap_or_else(|problem| panic!("the pair did not start: {problem}"));
+    let authority = Authority::new("etcd's");
+    let mut etcd = Etcd::secured(pair.directory(), 3, &authority).await;
+    let settings = |name: &str, etcd: &Etcd| {
+        format!(
+            "[coordination]\nname = \"{name}\"\nlease = \"{LEASE}\"\n{}",
+            etcd.settings()
+        )
+    };
+    let change = apart(&pair, "one");
+    let cluster = Cluster::over(pair, &settings("one", &etcd), change).await;
+    prepare(&cluster).await;
+    let mut others = Vec::new();
+    for name in ["two", "three"] {
+        let proxy = Proxy::over(
+            cluster.pair(),
+            &settings(name, &etcd),
+            apart(cluster.pair(), name),
+        )
+        .await;
+        wait_for(&mut proxy.admin().await, "role", "follower").await;
+        others.push(proxy);
+    }
+    let load = load(&others[1]);
+    ledger::wait_rows(others[1].opts(Some("shop")), 100, WITHIN).await;
+    etcd.kill_member(0);
+    let mut admin = cluster.admin().await;
+    wait_for(&mut admin, "could_fail_over", "yes").await;
+    let deadline = Instant::now() + WITHIN;
+    while let Err(error) = leading(&cluster, &others)
+        .await
+        .query_drop("SWITCHOVER TO b")
+        .await
+    {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for proxy in &others {
+        roles::wait_active_by(&mut proxy.admin().await, Some("b"), WITHIN).await;
+    }
+    wait_for(&mut leading(&cluster, &others).await, "could_fail_over", "yes").await;
+    // One of the Tandems leaves, whether it decides or not.
+    drop(others.remove(0));
+    wait_for(&mut leading(&cluster, &others).await, "could_fail_over", "yes").await;
+    cluster.b().kill9().expect("killed");
+    roles::wait_active_by(&mut others[0].admin().await, Some("a"), WITHIN).await;
+    ledger::wait_rows(others[0].opts(Some("shop")), 100, WITHIN).await;
+    etcd.kill_member(1);
+    wait_for(&mut others[0].admin().await, "could_fail_over", "no").await;
+    ledger::wait_rows(others[0].opts(Some("shop")), 100, WITHIN).await;
+    let report = load.settle(&mut cluster.direct(cluster.a()).await).await;
+    println!("{report}");
+    report.assert_nothing_lost();
+    assert_eq!(roles::writable(&cluster).await, ["a"]);
+    drop(others);
+    cluster.stop().await;
+}
+
+/// The admin port of the one that decides.
+async fn leading(cluster: &Cluster, others: &[Proxy]) -> Conn {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let mut admins = vec![cluster.admin().await];
+        for proxy in others {
+            admins.push(proxy.admin().await);
+        }
+        for mut admin in admins {
+            if roles::property(&mut admin, "role").await == "leader: it decides" {
+                return admin;
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody decides within {WITHIN:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Without etcd nobody is promoted; what was held goes on when it is back.
