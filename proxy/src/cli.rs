@@ -2,6 +2,7 @@
 
 mod ask;
 mod configure;
+mod top;
 
 use std::env;
 use std::io::{self, Write};
@@ -62,6 +63,14 @@ enum Command {
     Check(Settings),
     /// Show the servers, who is active, and whether the other could take over: asks the Tandem that runs with this configuration.
     Status(Settings),
+    /// Show what the dashboard shows, in the terminal, until q is pressed: asks the Tandem that runs with this configuration (metrics.address).
+    Top {
+        #[command(flatten)]
+        settings: Settings,
+        /// Once, as plain text.
+        #[arg(long)]
+        once: bool,
+    },
     /// Make the other server the active master, without an error for anybody.
     Switchover {
         #[command(flatten)]
@@ -138,6 +147,8 @@ enum Failure {
     #[error("{0}")]
     Ask(#[from] ask::Failure),
     #[error("{0}")]
+    Top(#[from] top::Failure),
+    #[error("{0}")]
     Demo(#[from] demo::Error),
 }
 
@@ -147,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Run(settings) => run(settings),
         Command::Check(settings) => check(settings),
         Command::Status(settings) => ask(settings, &["SHOW FAILOVER".to_owned(), "SHOW SERVERS".to_owned()]),
+        Command::Top { settings, once } => top(settings, once),
         Command::Switchover {
             settings,
             to,
@@ -179,6 +191,12 @@ fn ask(settings: Settings, statements: &[String]) -> Result<(), Failure> {
     let loaded = settings.load().map_err(Failure::Configuration)?;
     let answer = runtime()?.block_on(ask::ask(&loaded.config.admin, statements))?;
     say(io::stdout(), answer.trim_end());
+    Ok(())
+}
+
+fn top(settings: Settings, once: bool) -> Result<(), Failure> {
+    let loaded = settings.load().map_err(Failure::Configuration)?;
+    top::run(&runtime()?, &loaded.config.metrics, once)?;
     Ok(())
 }
 

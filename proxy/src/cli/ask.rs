@@ -59,7 +59,7 @@ pub(super) async fn ask(admin: &Admin, statements: &[String]) -> Result<String, 
 }
 
 /// An address that was bound on all interfaces is asked on this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
         _ => address,
