@@ -221,6 +221,7 @@ impl App {
             data: Arc::clone(&data) as _,
             failover: failover.clone(),
             history,
+            account: config.metrics.account.clone(),
         };
         let shared = Arc::clone(&topology);
         let (configuring, source, stopping) = (Arc::clone(&configurator), Arc::clone(&data), stopped.clone());

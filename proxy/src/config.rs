@@ -485,10 +485,19 @@ pub struct Coordination {
     pub password: Secret,
 }
 
-/// `[metrics]`: Prometheus text over HTTP; off without an address.
+/// `[metrics]`: Prometheus text and the dashboard over HTTP; off without an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
     pub address: Option<SocketAddr>,
+    /// Who may look; `None` is everybody who reaches the port.
+    pub account: Option<MetricsAccount>,
+}
+
+/// `metrics.user` and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsAccount {
+    pub user: String,
+    pub password: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
-//! Prometheus text, health and the dashboard over HTTP.
+//! Prometheus text, health and the dashboard over HTTP. Where `[metrics]` has a user, all but health and readiness is for who
+//! knows its password ([`door`]).
 //!
 //! - `GET /`: the dashboard, and `GET /api/state`: what it shows, as JSON; with `since`, samples from that number on
 //! - `GET /metrics`: counters and gauges, gathered from the workers at each scrape
 //! - `GET /health`: 200 while the process serves
 //! - `GET /ready`: 200 while there is an active master, else 503 with the reason
 
+pub(crate) mod door;
 mod gather;
 mod listener;
 
@@ -17,17 +19,19 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin::view::{DataPath, WorkerView};
+use crate::config;
 use crate::dashboard::{self, page};
 use crate::failover;
 use crate::history::sampler;
 use crate::topology::{self, Role, Topology};
+use door::Door;
 use listener::Bounded;
 
 /// Longest wait for the workers; scrapers give up after ten seconds.
@@ -50,6 +54,8 @@ pub struct Subjects {
     /// Where this Tandem decides or follows.
     pub failover: Option<failover::Handle>,
     pub history: sampler::Shared,
+    /// Who may look; `None` is everybody.
+    pub account: Option<config::MetricsAccount>,
 }
 
 /// What the handlers use. The recorder is this port's own and never a global one, since a process may run
@@ -85,10 +91,15 @@ impl Metrics {
             reads: Mutex::default(),
             looked: tokio::sync::Mutex::default(),
         });
-        let app = Router::new()
+        let mut guarded = Router::new()
             .route("/", get(front))
             .route("/api/state", get(state))
-            .route("/metrics", get(scrape))
+            .route("/metrics", get(scrape));
+        if let Some(account) = &sources.subjects.account {
+            let door = Door::new(account);
+            guarded = guarded.route_layer(middleware::from_fn_with_state(door, door::guard));
+        }
+        let app = guarded
             .route("/health", get(health))
             .route("/ready", get(ready))
             .with_state(sources);

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use super::ask::reachable;
 use crate::config;
 use crate::dashboard::State;
+use crate::metrics::door::credentials;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,11 +52,20 @@ pub(super) enum Failure {
     Terminal(#[source] io::Error),
 }
 
+/// Where to ask, and what to show there.
+struct Door {
+    address: SocketAddr,
+    credentials: Option<String>,
+}
+
 /// Shows the state until `q` is pressed, or once.
 pub(super) fn run(runtime: &Runtime, metrics: &config::Metrics, once: bool) -> Result<(), Failure> {
-    let address = reachable(metrics.address.ok_or(Failure::NoAddress)?);
+    let door = Door {
+        address: reachable(metrics.address.ok_or(Failure::NoAddress)?),
+        credentials: metrics.account.as_ref().map(credentials),
+    };
     if once || !io::stdout().is_terminal() {
-        let state = runtime.block_on(state(address))?;
+        let state = runtime.block_on(state(&door))?;
         let text = picture::lines(&state, WIDTH);
         let mut out = io::stdout();
         for line in text {
@@ -65,16 +75,16 @@ pub(super) fn run(runtime: &Runtime, metrics: &config::Metrics, once: bool) -> R
         return Ok(());
     }
     // So that what is wrong from the beginning is told on the terminal as it is.
-    let first = runtime.block_on(state(address))?;
+    let first = runtime.block_on(state(&door))?;
     let mut terminal = ratatui::try_init().map_err(Failure::Terminal)?;
-    let watched = watch(runtime, address, first, &mut terminal);
+    let watched = watch(runtime, &door, first, &mut terminal);
     ratatui::restore();
     watched.map_err(Failure::Terminal)
 }
 
 fn watch(
     runtime: &Runtime,
-    address: SocketAddr,
+    door: &Door,
     mut shown: State,
     terminal: &mut ratatui::DefaultTerminal,
 ) -> io::Result<()> {
@@ -106,7 +116,7 @@ fn watch(
             continue;
         }
         next = Instant::now() + INTERVAL;
-        match runtime.block_on(state(address)) {
+        match runtime.block_on(state(door)) {
             Ok(state) => {
                 shown = state;
                 lost = None;
@@ -117,8 +127,9 @@ fn watch(
 }
 
 /// Asks for all of it.
-async fn state(address: SocketAddr) -> Result<State, Failure> {
-    let asked = tokio::time::timeout(PATIENCE, ask(address)).await;
+async fn state(door: &Door) -> Result<State, Failure> {
+    let address = door.address;
+    let asked = tokio::time::timeout(PATIENCE, ask(door)).await;
     let answer = asked
         .unwrap_or_else(|_| {
             Err(io::Error::new(
@@ -139,9 +150,13 @@ async fn state(address: SocketAddr) -> Result<State, Failure> {
 }
 
 /// HTTP/1.0, since its answers have no parts and end with the connection.
-async fn ask(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /api/state HTTP/1.0\r\nHost: {address}\r\n\r\n");
+async fn ask(door: &Door) -> io::Result<String> {
+    let mut stream = TcpStream::connect(door.address).await?;
+    let mut request = format!("GET /api/state HTTP/1.0\r\nHost: {}\r\n", door.address);
+    if let Some(credentials) = &door.credentials {
+        request += &format!("Authorization: {credentials}\r\n");
+    }
+    request += "\r\n";
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.take(LONGEST).read_to_string(&mut answer).await?;

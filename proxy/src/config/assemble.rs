@@ -16,8 +16,8 @@ use super::scalar::{
 };
 use super::{
     Admin, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level, Limits, Listener,
-    Log, LogFormat, Metrics, Monitor, Networks, Pool, Server, ServerAlgorithm, ServerCompression, ServerTls,
-    ServerTlsMode, Statistics, TlsVersion, User,
+    Log, LogFormat, Metrics, MetricsAccount, Monitor, Networks, Pool, Server, ServerAlgorithm,
+    ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -293,8 +293,27 @@ fn coordination(table: &mut Table<'_>) -> Option<Coordination> {
 }
 
 fn metrics(table: &mut Table<'_>) -> Metrics {
+    let user: Option<String> = table.or("user", Optional(None)).0;
+    let gives_password = ["password", "password_env", "password_file"]
+        .into_iter()
+        .any(|key| table.has(key));
+    let password = (user.is_some() || gives_password).then(|| table.secret());
+    if user.is_none() && gives_password {
+        let advice = "add the name that is asked for with the password, for instance user = \"operator\"";
+        table.complain("user", Fault::Missing(advice.to_owned()));
+    }
+    if user
+        .as_ref()
+        .is_some_and(|user| user.is_empty() || user.contains(':'))
+    {
+        let advice =
+            "must not be empty or hold a colon, behind which HTTP's Basic authentication has the password";
+        table.complain("user", Fault::Invalid(advice.to_owned()));
+    }
+    let account = user.zip(password);
     Metrics {
         address: table.or("address", Optional(None)).0,
+        account: account.map(|(user, password)| MetricsAccount { user, password }),
     }
 }
 

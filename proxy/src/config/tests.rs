@@ -129,7 +129,10 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         },
         failover: None,
         coordination: None,
-        metrics: Metrics { address: None },
+        metrics: Metrics {
+            address: None,
+            account: None,
+        },
         log: Log {
             format: LogFormat::Human,
             level: "info".to_owned(),

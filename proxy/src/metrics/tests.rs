@@ -139,6 +139,7 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
         data: Arc::new(Fake),
         failover: None,
         history: sampler::Shared::default(),
+        account: None,
     };
     let running = tokio::spawn(port.run(subjects, shutdown));
 
@@ -219,4 +220,46 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
     let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
     ended.expect("ended").expect("no panic").expect("no error");
     drop(idle);
+}
+
+/// A password keeps everybody out who does not know it, but no load balancer.
+#[tokio::test]
+async fn a_password_is_asked_for_where_there_is_one() {
+    let (stop, shutdown) = watch::channel(false);
+    let port = Metrics::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+    let address = port.local_address().expect("address");
+    let account = config::MetricsAccount {
+        user: "operator".to_owned(),
+        password: config::Secret::new("hunter"),
+    };
+    let subjects = Subjects {
+        topology: Arc::new(ArcSwap::from_pointee(topology(Role::Active))),
+        data: Arc::new(Fake),
+        failover: None,
+        history: sampler::Shared::default(),
+        account: Some(account.clone()),
+    };
+    let running = tokio::spawn(port.run(subjects, shutdown));
+    for path in ["/", "/api/state", "/metrics"] {
+        let closed = ask(address, path).await;
+        assert!(closed.starts_with("HTTP/1.1 401"), "{path}: {closed}");
+        assert!(
+            closed.contains("www-authenticate: Basic realm="),
+            "{path}: {closed}"
+        );
+        let header = format!(
+            "{path} HTTP/1.1\r\nAuthorization: {}\r\nX-Rest:",
+            door::credentials(&account)
+        );
+        let open = ask(address, &header).await;
+        assert!(open.starts_with("HTTP/1.1 200"), "{path}: {open}");
+    }
+    for path in ["/health", "/ready"] {
+        let open = ask(address, path).await;
+        assert!(open.starts_with("HTTP/1.1 200"), "{path}: {open}");
+    }
+    let lost = ask(address, "/else").await;
+    assert!(lost.starts_with("HTTP/1.1 404"), "{lost}");
+    drop(stop);
+    let _ = running.await;
 }

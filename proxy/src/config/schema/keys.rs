@@ -82,7 +82,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "metrics",
-        meaning: "Prometheus text over HTTP",
+        meaning: "Prometheus text and the dashboard over HTTP",
         keys: METRICS,
         repeated: false,
     },
@@ -557,12 +557,23 @@ const COORDINATION: &[Key] = &[
     not_set("password_file", PATH, Restart, PASSWORD_FILE),
 ];
 
-const METRICS: &[Key] = &[not_set(
-    "address",
-    ADDRESS,
-    Restart,
-    "Prometheus reads http://ADDRESS/metrics; not set: no such port",
-)];
+const METRICS: &[Key] = &[
+    not_set(
+        "address",
+        ADDRESS,
+        Restart,
+        "Prometheus reads http://ADDRESS/metrics, and http://ADDRESS/ is the dashboard; not set: no such port",
+    ),
+    not_set(
+        "user",
+        TEXT,
+        Restart,
+        "who may look, by HTTP's Basic authentication; not set: whoever reaches the port; /health and /ready stay open",
+    ),
+    not_set("password", TEXT, Restart, "of that user").secret(),
+    not_set("password_env", TEXT, Restart, PASSWORD_ENV),
+    not_set("password_file", PATH, Restart, PASSWORD_FILE),
+];
 
 const STATISTICS: &[Key] = &[
     key(
