@@ -1,10 +1,11 @@
 //! What an operator looks at: the state of everything as JSON, for the page in a browser and for `tandem top`, and that page.
 //!
-//! Pure: snapshots go in.
+//! Pure: snapshots go in. Texts of statements are without their literals.
 
 pub mod page;
 pub mod verdict;
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,14 @@ use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::history::{Change, History, Pause, Sample};
+use crate::statistics::digest::Counted;
 use crate::topology::{Role, Server, Topology};
 use verdict::Verdict;
 
 /// Sessions that are listed; all are counted.
 pub const SESSIONS: usize = 20;
+/// Shapes of statement that are listed.
+pub const STATEMENTS: usize = 12;
 /// Events that are listed.
 pub const EVENTS: usize = 60;
 
@@ -39,6 +43,8 @@ pub struct State {
     pub pauses: Vec<PauseState>,
     /// The newest first.
     pub events: Vec<EventState>,
+    /// Those on which most time was spent in the last minute.
+    pub statements: Vec<Statement>,
     pub limits: Vec<Limit>,
 }
 
@@ -158,6 +164,24 @@ pub struct EventState {
     pub trouble: bool,
 }
 
+/// One shape of statement, in the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    pub digest: String,
+    pub statement: String,
+    pub count: u64,
+    pub errors: u64,
+    /// All of them together.
+    pub total_ms: f64,
+    pub average_ms: f64,
+    pub p95_ms: f64,
+    pub longest_ms: f64,
+    /// Since they are counted, how much of them the standby answered.
+    pub standby_percent: u64,
+    /// And why they went where they went.
+    pub reasons: String,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     pub name: String,
@@ -170,6 +194,7 @@ pub struct Limit {
 pub struct Sources<'a> {
     pub topology: &'a Topology,
     pub views: &'a [WorkerView],
+    pub digests: &'a [Counted],
     pub failover: Option<&'a Status>,
     pub membership: Option<&'a Membership>,
     /// The newest first.
@@ -215,6 +240,7 @@ pub fn state(sources: &Sources<'_>, since: u64, now: Instant) -> State {
         samples_kept: crate::history::SAMPLES,
         pauses: pauses.collect(),
         events: events(sources, now),
+        statements: statements(sources.digests),
         limits: limits(views),
     };
     state.verdict = verdict::verdict(&state, topology.holding.is_some(), &recent_totals(history, now));
@@ -279,7 +305,7 @@ fn clients(views: &[WorkerView]) -> Clients {
     let sessions = || views.iter().flat_map(|view| &view.sessions);
     let holds = |session: &&SessionRow| session.transaction || !session.pins.is_empty();
     let mut holding: Vec<&SessionRow> = sessions().filter(holds).collect();
-    holding.sort_by_key(|session| (std::cmp::Reverse(session.since), session.id));
+    holding.sort_by_key(|session| (Reverse(session.since), session.id));
     holding.truncate(SESSIONS);
     Clients {
         sessions: sessions().count(),
@@ -361,6 +387,29 @@ fn event(event: &Event) -> EventState {
     }
 }
 
+fn statements(digests: &[Counted]) -> Vec<Statement> {
+    let mut recent: Vec<&Counted> = digests.iter().filter(|shape| shape.recent.count > 0).collect();
+    recent.sort_by_key(|shape| Reverse(shape.recent.time));
+    recent.truncate(STATEMENTS);
+    recent.into_iter().map(statement).collect()
+}
+
+fn statement(shape: &Counted) -> Statement {
+    let recent = &shape.recent;
+    Statement {
+        digest: format!("{:016x}", shape.fingerprint.0),
+        statement: shape.statement.to_string(),
+        count: recent.count,
+        errors: recent.errors,
+        total_ms: precise(recent.time),
+        average_ms: precise(recent.average()),
+        p95_ms: precise(recent.quantile(0.95)),
+        longest_ms: precise(recent.longest),
+        standby_percent: 100 * shape.on_standby() / shape.routed().max(1),
+        reasons: show::reasons(shape.routes.iter()),
+    }
+}
+
 fn limits(views: &[WorkerView]) -> Vec<Limit> {
     let rows = || views.iter().flat_map(|view| &view.limits);
     let names = views.first().into_iter().flat_map(|view| &view.limits);
@@ -380,8 +429,12 @@ fn age(at: Instant, now: Instant) -> u64 {
 }
 
 fn probe(time: Option<Duration>) -> Option<f64> {
-    let microseconds = time?.as_micros();
-    Some(microseconds as f64 / 1000.0)
+    time.map(precise)
+}
+
+/// Milliseconds, to the microsecond.
+fn precise(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 fn milliseconds(duration: Duration) -> u64 {

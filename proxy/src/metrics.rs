@@ -30,6 +30,7 @@ use crate::config;
 use crate::dashboard::{self, page};
 use crate::failover;
 use crate::history::sampler;
+use crate::statistics::digest::Counted;
 use crate::topology::{self, Role, Topology};
 use door::Door;
 use listener::Bounded;
@@ -67,7 +68,13 @@ struct Sources {
     /// At the last scrape.
     reads: Mutex<gather::Reads>,
     /// What the workers said last, and when. Who asks meanwhile waits for the same answer.
-    looked: tokio::sync::Mutex<Option<(Instant, Arc<Vec<WorkerView>>)>>,
+    looked: tokio::sync::Mutex<Option<(Instant, Arc<Look>)>>,
+}
+
+/// What the workers tell the dashboard.
+struct Look {
+    views: Vec<WorkerView>,
+    digests: Vec<Counted>,
 }
 
 impl Metrics {
@@ -160,7 +167,7 @@ struct Wanted {
 }
 
 async fn state(State(sources): State<Arc<Sources>>, Query(wanted): Query<Wanted>) -> impl IntoResponse {
-    let Some(views) = looked(&sources).await else {
+    let Some(look) = looked(&sources).await else {
         let late = "the workers did not answer in time\n";
         return (StatusCode::SERVICE_UNAVAILABLE, text_plain(), late).into_response();
     };
@@ -177,7 +184,8 @@ async fn state(State(sources): State<Arc<Sources>>, Query(wanted): Query<Wanted>
     let state = dashboard::state(
         &dashboard::Sources {
             topology: &topology,
-            views: &views,
+            views: &look.views,
+            digests: &look.digests,
             failover: status.as_ref(),
             membership: membership.as_ref(),
             events: &events,
@@ -191,17 +199,19 @@ async fn state(State(sources): State<Arc<Sources>>, Query(wanted): Query<Wanted>
 }
 
 /// What the workers say, or said just now.
-async fn looked(sources: &Sources) -> Option<Arc<Vec<WorkerView>>> {
+async fn looked(sources: &Sources) -> Option<Arc<Look>> {
     let mut looked = sources.looked.lock().await;
-    if let Some((at, views)) = &*looked
+    if let Some((at, look)) = &*looked
         && at.elapsed() < LOOK
     {
-        return Some(Arc::clone(views));
+        return Some(Arc::clone(look));
     }
-    let asked = tokio::time::timeout(ANSWER_TIMEOUT, sources.subjects.data.views()).await;
-    let views = Arc::new(asked.ok()?);
-    *looked = Some((Instant::now(), Arc::clone(&views)));
-    Some(views)
+    let data = &sources.subjects.data;
+    let asked = async { tokio::join!(data.views(), data.digests(dashboard::STATEMENTS)) };
+    let (views, digests) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.ok()?;
+    let look = Arc::new(Look { views, digests });
+    *looked = Some((Instant::now(), Arc::clone(&look)));
+    Some(look)
 }
 
 async fn health() -> impl IntoResponse {

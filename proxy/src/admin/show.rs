@@ -259,7 +259,7 @@ fn reads_row(shape: &Counted) -> Vec<Cell> {
 }
 
 /// Why how many went somewhere, the most first.
-pub(super) fn reasons<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
+pub(crate) fn reasons<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
     let mut routes: Vec<&Route> = routes.collect();
     routes.sort_by_key(|route| Reverse(route.count));
     let name = |reason: u8| {

@@ -1,5 +1,7 @@
 use super::*;
 use crate::admin::view::LimitRow;
+use crate::classify::Fingerprint;
+use crate::statistics::digest::{Counts, Digest, Ended};
 
 fn row(id: u32, pins: &str, transaction: bool, seconds: u64) -> SessionRow {
     SessionRow {
@@ -50,4 +52,34 @@ fn limits_of_the_workers_add_up() {
     });
     let limits = limits(&[view.clone(), view]);
     assert_eq!((limits.len(), limits[0].limit, limits[0].used), (1, 200, 60));
+}
+
+/// What took most time lately stands first; what did not come lately, nowhere.
+#[test]
+fn the_slowest_statements_of_the_last_minute_are_listed() {
+    let shape = |number: u64, milliseconds: u64| {
+        let digest = Digest::new(Fingerprint(number), format!("SELECT {number}").into(), true);
+        for _ in 0..2 {
+            let time = Duration::from_millis(milliseconds);
+            let counts = Counts {
+                count: 1,
+                time,
+                longest: time,
+                ..Counts::default()
+            };
+            digest.count(&Ended {
+                counts,
+                route: None,
+                window: number as u32,
+                at: Duration::ZERO,
+            });
+        }
+        digest.copy(9, Duration::ZERO).expect("counted")
+    };
+    let told = statements(&[shape(1, 900), shape(8, 20), shape(9, 30)]);
+    let told: Vec<_> = told
+        .iter()
+        .map(|it| (&*it.statement, it.count, it.total_ms))
+        .collect();
+    assert_eq!(told, [("SELECT 9", 2, 60.0), ("SELECT 8", 2, 40.0)]);
 }

@@ -4,7 +4,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 
 use crate::dashboard::verdict::{Level, ago};
-use crate::dashboard::{EventState, PauseState, Second, Session, State};
+use crate::dashboard::{EventState, PauseState, Second, Session, State, Statement};
 
 /// Rows of the lists.
 const LISTED: usize = 6;
@@ -33,6 +33,11 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
         clients.pinned, clients.in_transaction, clients.sessions
     );
     list(&title, clients.holding.iter().map(session), &mut lines);
+    list(
+        "Most time in the last minute",
+        state.statements.iter().map(statement),
+        &mut lines,
+    );
     lines
 }
 
@@ -138,29 +143,24 @@ fn strips(state: &State, width: usize, lines: &mut Vec<Line<'static>>) {
         }
         lines.push(Line::from(spans));
     }
-    let counts: [(&str, fn(&Second) -> u64); 4] = [
-        ("statements/s", |sample| sample.statements),
-        ("writes/s", |sample| sample.writes),
-        ("errors/s", |sample| sample.server_errors + sample.own_errors),
-        ("held/s", |sample| sample.holds),
-    ];
-    for (name, of) in counts {
-        let highest = |cell: &&[Second]| {
-            cell.iter()
-                .map(|sample| of(sample) * 1000 / sample.span_ms.max(1))
-                .max()
-        };
-        let values: Vec<Option<u64>> = cells.iter().map(|cell| highest(cell)).collect();
-        let top = values.iter().flatten().copied().max().unwrap_or_default();
-        let bars: String = values.into_iter().map(|value| bar(value, top)).collect();
-        lines.push(Line::from(vec![
-            label(&format!("{name} ≤{top}")),
-            Span::from(bars),
-        ]));
-    }
+    lines.push(bars("statements/s", &cells, |sample| sample.statements));
+    lines.push(bars("writes/s", &cells, |sample| sample.writes));
+    let errors = |sample: &Second| sample.server_errors + sample.own_errors;
+    lines.push(bars("errors/s", &cells, errors));
+    lines.push(bars("held/s", &cells, |sample| sample.holds));
     for pause in state.pauses.iter().rev().take(3) {
         lines.push(Line::from(pause_text(pause)));
     }
+}
+
+/// The highest rate of each column.
+fn bars(name: &str, cells: &[&[Second]], of: impl Fn(&Second) -> u64) -> Line<'static> {
+    let rate = |sample: &Second| of(sample) * 1000 / sample.span_ms.max(1);
+    let highest = cells.iter().map(|cell| cell.iter().map(rate).max());
+    let values: Vec<Option<u64>> = highest.collect();
+    let top = values.iter().flatten().copied().max().unwrap_or_default();
+    let bars: String = values.into_iter().map(|value| bar(value, top)).collect();
+    Line::from(vec![label(&format!("{name} ≤{top}")), Span::from(bars)])
 }
 
 /// The samples of each column; the newest at the end.
@@ -222,6 +222,15 @@ fn session(session: &Session) -> (String, bool) {
     let text = format!(
         "{age:>8}  {:<12}{who:<28} {target:<6}{why}, {}",
         session.id, session.command
+    );
+    (text, false)
+}
+
+fn statement(shape: &Statement) -> (String, bool) {
+    let (count, mean, p95) = (shape.count, shape.average_ms, shape.p95_ms);
+    let text = format!(
+        "{count:>8} of {mean:.2} ms, 95 % within {p95:.2} ms  {}",
+        shape.statement
     );
     (text, false)
 }
