@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
+use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER};
 use tandem_tests::pair::{Pair, client};
 use tandem_tests::{Cluster, Setup, roles, wait_until};
 
@@ -154,6 +155,21 @@ async fn what_is_set_acts_at_once_and_is_saved() {
         .await
         .expect("pools");
     assert_eq!(limits, [40, 40]);
+
+    // A client of C shows what the OK says.
+    let port = cluster.admin_address().port().to_string();
+    let shown = std::process::Command::new("mariadb")
+        .args(["--no-defaults", "-h127.0.0.1", "-P", &port, "-vvv"])
+        .args([format!("-u{ADMIN_USER}"), format!("-p{ADMIN_PASSWORD}")])
+        .args([
+            "-e",
+            "SET pool.idle_timeout = 7m; SET pool.idle_timeout = DEFAULT; SELECT 1",
+        ])
+        .output()
+        .expect("the client runs");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(text.contains("pool.idle_timeout: 5m -> 7m, at once"), "{shown:?}");
+    assert!(shown.status.success(), "{shown:?}");
 
     // What differs from the file, and what is left of that when it was saved.
     std::fs::set_permissions(&stand.file, std::fs::Permissions::from_mode(0o640)).expect("a mode");

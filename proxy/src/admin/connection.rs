@@ -489,9 +489,11 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
             Reply::Table(table) => table.send(results).await,
             Reply::Ok => results.completed(OkResponse::default()).await,
             Reply::Done { rows, told } => {
+                // Clients read its length first, as the servers send it (opensrv-mysql leaves that out). It is a byte below 0x80.
+                let length = u8::try_from(told.len()).map_or('\0', char::from);
                 let done = OkResponse {
                     affected_rows: rows,
-                    info: told,
+                    info: format!("{length}{told}"),
                     ..OkResponse::default()
                 };
                 results.completed(done).await

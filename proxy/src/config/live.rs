@@ -123,7 +123,7 @@ impl Live {
     /// # Errors
     /// All that is wrong; or that there is no file.
     pub fn reload(&self) -> Result<Next, Problems> {
-        self.next(Vec::new())
+        self.next(Vec::new(), &self.running)
     }
 
     /// The same file, environment and options as before, and these keys beside them.
@@ -138,7 +138,7 @@ impl Live {
             let value = value.clone().unwrap_or_else(|| default(key).to_owned());
             set.push((key.clone(), value));
         }
-        self.next(set)
+        self.next(set, &self.wanted)
     }
 
     /// From now on this one acts.
@@ -152,11 +152,12 @@ impl Live {
         self.warnings = next.warnings;
     }
 
-    fn next(&self, set: Vec<(String, String)>) -> Result<Next, Problems> {
+    /// `before` is what the changes are told against.
+    fn next(&self, set: Vec<(String, String)>, before: &Version) -> Result<Next, Problems> {
         let sources = self.sources.as_ref().ok_or_else(no_sources)?;
         let (wanted, warnings) = read(sources, None, &set)?;
         let running = self.until_the_restart(&wanted, sources)?;
-        let changes = parts::changes(&self.running.parts, &wanted.parts);
+        let changes = parts::changes(&before.parts, &wanted.parts);
         Ok(Next {
             changes: changes
                 .into_iter()

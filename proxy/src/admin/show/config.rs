@@ -7,6 +7,9 @@ use crate::config::{Change, Problems};
 /// The clients' libraries cut an error off after 512 bytes.
 const ERROR_BYTES: usize = 480;
 
+/// The most that the OK to a `SET` says: its length is one byte, in a text.
+const INFO_BYTES: usize = 0x7f;
+
 /// What is another now, and when it acts.
 pub(crate) fn changes(changes: &[Change]) -> Table {
     let mut table = Table::new([
@@ -132,9 +135,32 @@ pub(crate) fn told(changes: &[Change]) -> String {
             change.effect.name()
         )
     };
-    let mut text = changes.iter().map(one).collect::<Vec<_>>().join("; ");
-    if text.len() > ERROR_BYTES {
-        text = format!("{} keys were changed; SHOW CONFIG DIFF has them", changes.len());
+    let text = changes.iter().map(one).collect::<Vec<_>>().join("; ");
+    match text.len() <= INFO_BYTES {
+        true => text,
+        false => format!("{} keys were changed; SHOW CONFIG DIFF has them", changes.len()),
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Effect;
+
+    #[test]
+    fn what_an_ok_says_has_room_in_it() {
+        let change = Change {
+            key: "pool.queue_limit".to_owned(),
+            before: Some("10000".to_owned()),
+            after: None,
+            effect: Effect::AtOnce,
+        };
+        assert_eq!(
+            told(std::slice::from_ref(&change)),
+            "pool.queue_limit: 10000 -> not set, at once"
+        );
+        let many = told(&vec![change; 20]);
+        assert_eq!(many, "20 keys were changed; SHOW CONFIG DIFF has them");
+        assert!(many.len() <= INFO_BYTES);
+    }
 }

@@ -30,7 +30,7 @@ impl Live {
         })?;
         let mut left = self.set.clone();
         left.retain(|(key, _)| parts::differ(&saved.parts, &self.wanted.parts, key));
-        self.next(left)
+        self.next(left, &self.running)
     }
 }
 

@@ -97,7 +97,16 @@ impl Live {
             Difference { change, why }
         };
         let changes = parts::changes(&file.parts, &self.running.parts);
-        Ok(changes.into_iter().map(difference).collect())
+        let mut differences: Vec<Difference> = changes.into_iter().map(difference).collect();
+        // What was set and waits for a restart acts no more than the file's, and is no less to be saved.
+        let waiting = newer.into_iter().filter(|change| !change.acts());
+        let waiting = waiting.filter(|change| self.set.iter().any(|(key, _)| *key == change.key));
+        for change in waiting {
+            differences.retain(|known| known.change.key != change.key);
+            let why = "SET, acts after a restart; SAVE CONFIG writes it into the file";
+            differences.push(Difference { change, why });
+        }
+        Ok(differences)
     }
 }
 

@@ -185,10 +185,22 @@ fn what_is_set_is_checked_like_the_file_and_goes_with_a_reload() {
         assert!(problems.contains(problem), "{problems}");
     }
     assert_eq!(disk.live.config().pool.queue_limit, 7);
+    // What waits for a restart is told once by SET, and differs until it is saved.
+    assert_eq!(
+        disk.set("log.format", "json").expect("right"),
+        ["log.format human → json after a restart"]
+    );
+    assert_eq!(
+        disk.set("pool.queue_limit", "8").expect("right"),
+        ["pool.queue_limit 7 → 8 at once"]
+    );
+    let differs = disk.live.differences().expect("right");
+    let keys: Vec<&str> = differs.iter().map(|known| known.change.key.as_str()).collect();
+    assert_eq!(keys, ["pool.queue_limit", "server.b.weight", "log.format"]);
     assert_eq!(
         disk.reload(FILE).expect("right"),
         [
-            "pool.queue_limit 7 → 10000 at once",
+            "pool.queue_limit 8 → 10000 at once",
             "server.b.weight 5 → 2 at once"
         ]
     );
