@@ -23,7 +23,7 @@ demo:
 	$(CARGO) run --quiet --package tandem -- demo
 
 test:
-	@$(INSTALL) build server client network etcd php python wordpress mediawiki phpmyadmin
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
@@ -32,7 +32,7 @@ test:
 	$(CARGO) run --quiet --bin tandem -- demo --once
 
 soak:
-	@$(INSTALL) build server client network etcd php python wordpress mediawiki phpmyadmin
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin
 	.ci/server-root mariadb-11.8
 	.ci/server-root mysql-9.7
 	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)

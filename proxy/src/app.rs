@@ -202,38 +202,39 @@ impl App {
         tasks.push(tokio::spawn(async move {
             listener.accept(&accepting, newer, stopping).await;
         }));
-        let history = sampler::Shared::default();
-        let mut stopping = stopped.clone();
-        let sampling = sampler::run(
-            history.clone(),
-            Arc::clone(&topology),
-            Arc::clone(&data) as _,
-            monitor.signals(),
-        );
-        tasks.push(tokio::spawn(async move {
-            tokio::select! {
-                () = sampling => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
-            }
-        }));
-        let subjects = Subjects {
-            topology: Arc::clone(&topology),
-            data: Arc::clone(&data) as _,
-            failover: failover.clone(),
-            history,
-            account: config.metrics.account.clone(),
-        };
         let shared = Arc::clone(&topology);
         let (configuring, source, stopping) = (Arc::clone(&configurator), Arc::clone(&data), stopped.clone());
+        let administered = failover.clone();
         tasks.push(tokio::spawn(async move {
             admin
-                .run(configuring, certificates, shared, source, failover, stopping)
+                .run(configuring, certificates, shared, source, administered, stopping)
                 .await;
         }));
         if let Some(metrics) = metrics {
+            let history = sampler::Shared::default();
+            let signals = monitor.signals();
+            let sampling = sampler::run(
+                history.clone(),
+                Arc::clone(&topology),
+                Arc::clone(&data) as _,
+                signals,
+            );
+            let subjects = Subjects {
+                topology: Arc::clone(&topology),
+                data,
+                failover,
+                history,
+                account: config.metrics.account.clone(),
+            };
             tasks.push(tokio::spawn(async move {
-                if let Err(error) = metrics.run(subjects, stopped).await {
-                    tracing::error!("the metrics port ended: {error}");
+                tokio::select! {
+                    ended = metrics.run(subjects, stopped) => {
+                        if let Err(error) = ended {
+                            tracing::error!("the metrics port ended: {error}");
+                        }
+                    }
+                    // Goes on for ever.
+                    () = sampling => {}
                 }
             }));
         }

@@ -323,7 +323,7 @@ fn session(row: &SessionRow) -> Session {
         schema: row.schema.clone(),
         command: row.command.to_owned(),
         target: row.target.clone(),
-        pins: row.pins.clone(),
+        pins: row.pins.replace('_', " "),
         transaction: row.transaction,
         since_ms: milliseconds(row.since),
         last_reason: row.last_reason.to_owned(),

@@ -130,6 +130,11 @@ impl Cluster {
         self.proxy.admin
     }
 
+    /// Where its metrics and dashboard are, if `[metrics]` has an address.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.proxy.metrics.expect("metrics.address is set")
+    }
+
     /// Options of a connection through Tandem as the application's account.
     pub fn opts(&self, database: Option<&str>) -> Opts {
         self.proxy.opts(database)
@@ -247,6 +252,7 @@ impl Cluster {
 pub struct Proxy {
     listener: SocketAddr,
     admin: SocketAddr,
+    metrics: Option<SocketAddr>,
     runs: Runs,
 }
 
@@ -300,12 +306,13 @@ impl Proxy {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || serve(config, started, stopped));
         let addresses = addresses.await;
-        let (listener, admin) = addresses
+        let (listener, admin, metrics) = addresses
             .unwrap_or_else(|_| Err("its thread panicked".into()))
             .unwrap_or_else(|problem| panic!("Tandem did not start: {problem}"));
         Self {
             listener,
             admin,
+            metrics,
             runs: Runs::Here(Thread {
                 stop: Some(stop),
                 thread: Some(thread),
@@ -317,6 +324,7 @@ impl Proxy {
         Self {
             listener: process.listener,
             admin: process.admin,
+            metrics: None,
             runs: Runs::Apart(process),
         }
     }
@@ -341,7 +349,7 @@ impl Drop for Thread {
     }
 }
 
-type Addresses = Result<(SocketAddr, SocketAddr), String>;
+type Addresses = Result<(SocketAddr, SocketAddr, Option<SocketAddr>), String>;
 
 fn serve(config: Config, started: oneshot::Sender<Addresses>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -352,7 +360,11 @@ fn serve(config: Config, started: oneshot::Sender<Addresses>, stopped: oneshot::
     runtime.block_on(async {
         match App::start(config).await {
             Ok(app) => {
-                let _ = started.send(Ok((app.listener_address(), app.admin_address())));
+                let _ = started.send(Ok((
+                    app.listener_address(),
+                    app.admin_address(),
+                    app.metrics_address(),
+                )));
                 // Nothing is ever sent: the other end is dropped.
                 let _ = stopped.await;
                 app.stop().await;

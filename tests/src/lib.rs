@@ -11,6 +11,7 @@
 //! Rust never drops what is in a `static`; the pair's watchdog cleans up when the binary ends.
 
 pub mod authority;
+pub mod browser;
 mod cluster;
 pub mod differential;
 pub mod distance;

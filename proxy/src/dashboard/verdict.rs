@@ -101,7 +101,7 @@ fn nobody(state: &State, holding: bool, notes: &mut Vec<Note>) -> (Level, String
     for server in &state.servers {
         notes.push(Note {
             level: Level::Warn,
-            text: format!("{} is {}: {}", server.name, server.role, server.why),
+            text: format!("{} is {}: {}", server.name, server.role, plain(&server.why)),
         });
     }
     let reads = match with_role(state, "standby") {
@@ -149,7 +149,7 @@ fn somebody(state: &State, active: &ServerState, notes: &mut Vec<Note>) -> (Leve
         };
         return (
             Level::Warn,
-            format!("{} {what}: {}", other.name, other.why),
+            format!("{} {what}: {}", other.name, plain(&other.why)),
             format!("Clients are served by {name} alone. If it fails too, nobody takes over."),
         );
     }
@@ -198,8 +198,10 @@ fn troubles(state: &State, minute: &Minute, notes: &mut Vec<Note>) {
                 "{waiting} statements wait for a connection to {name}: all {limit} are in use (pool.max_connections)"
             ));
         }
-        if let (Some(error), "active" | "standby") = (&server.error, server.role.as_str()) {
-            warn(format!("{name} keeps its role, but: {error}"));
+        // That the one can't replicate from the other, which is down, is no news.
+        let whole = state.servers.iter().all(|server| server.role != "down");
+        if let (Some(error), "active" | "standby", true) = (&server.error, server.role.as_str(), whole) {
+            warn(format!("{name} keeps its role, but: {}", plain(error)));
         }
     }
     if minute.refused > 0 {
@@ -257,6 +259,15 @@ fn news(state: &State, notes: &mut Vec<Note>) {
             pause.lasted_ms
         ),
     });
+}
+
+/// Without what the operating system adds for programmers, and without saying it twice.
+fn plain(text: &str) -> &str {
+    let text = text.split(" (os error ").next().unwrap_or(text);
+    match text.split_once(": ") {
+        Some((what, again)) if what.eq_ignore_ascii_case(again) => what,
+        _ => text,
+    }
 }
 
 /// How long ago, in the unit that says it.

@@ -5,7 +5,7 @@ fn server(name: &str, role: &str) -> ServerState {
     ServerState {
         name: name.to_owned(),
         role: role.to_owned(),
-        why: "connection refused".to_owned(),
+        why: "connection refused: Connection refused (os error 111)".to_owned(),
         lag_ms: Some(0),
         connections: Connections {
             limit: 10,
@@ -41,6 +41,13 @@ fn the_headline_names_what_matters_most() {
     assert_eq!(
         judged(&state("active", "down")),
         (Level::Warn, "b is down: connection refused".to_owned())
+    );
+    let mut alone = state("active", "down");
+    alone.servers[0].error = Some("error reconnecting to master".to_owned());
+    assert_eq!(
+        verdict(&alone, false, &Minute::default()).notes,
+        [],
+        "that is why"
     );
     assert_eq!(
         judged(&state("down", "standby")),
