@@ -4,10 +4,14 @@
 
 pub mod view;
 
+mod audit;
 mod command;
 mod connection;
+mod dialect;
 mod digests;
 mod login;
+mod prepared;
+mod rights;
 pub(crate) mod show;
 mod sql;
 mod stream;
@@ -26,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::configurator::Configurator;
 use crate::net::tls::Acceptor;
 use crate::{failover, topology};
+use audit::Audit;
 use connection::Shared;
 use view::DataPath;
 
@@ -64,6 +69,7 @@ impl Admin {
     ) {
         let shared = Arc::new(Shared {
             configurator,
+            audit: Audit::default(),
             tls,
             topology,
             data,

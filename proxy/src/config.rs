@@ -133,6 +133,8 @@ pub struct Config {
     pub statistics: Statistics,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
+    /// Accounts of the admin port beside that of `[admin]`.
+    pub admin_users: Vec<AdminUser>,
     /// For the test of what a panic costs: a query with this text makes its session panic. No key leads here.
     #[doc(hidden)]
     pub panic_on: Option<&'static str>,
@@ -364,6 +366,34 @@ pub struct Admin {
     pub address: SocketAddr,
     pub user: String,
     pub password: Secret,
+}
+
+/// `[[admin_user]]`: one more account of the admin port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminUser {
+    pub name: String,
+    pub password: Secret,
+    pub rights: Rights,
+}
+
+/// What an account of the admin port may do, in the form `read, act`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// See the tables, with the texts of statements.
+    pub read: bool,
+    /// Change something: end sessions, switch over, take a server out, set what is configured.
+    pub act: bool,
+}
+
+impl Rights {
+    pub const READ: Self = Self {
+        read: true,
+        act: false,
+    };
+    pub const ALL: Self = Self {
+        read: true,
+        act: true,
+    };
 }
 
 /// `[monitor]`: the account that probes the servers, and how often.

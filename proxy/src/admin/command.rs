@@ -6,8 +6,10 @@
 mod config;
 mod short;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use super::dialect;
 use super::tables::Source;
 use crate::config::live::Assignment;
 
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     ExplainRoute(String),
     Kill(u32),
     Warnings,
+    /// What the client's own account may do.
+    Grants,
     /// Without tables; and the statement itself, for what of it is not known here.
     Select(Vec<Item>, String),
     Use(String),
@@ -108,7 +112,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 25] = [
+pub(crate) const COMMANDS: [(&str, &str); 26] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -132,6 +136,10 @@ pub(crate) const COMMANDS: [(&str, &str); 25] = [
     (
         "SHOW EVENTS",
         "What was done about the roles of the servers, newest first",
+    ),
+    (
+        "SHOW AUDIT",
+        "What was done on this port, and who tried to log in without success, newest first",
     ),
     ("SHOW COUNTERS", "What has been counted since Tandem started"),
     (
@@ -204,7 +212,12 @@ const IGNORED: [&str; 6] = ["SET", "BEGIN", "START", "COMMIT", "ROLLBACK", "FLUS
 
 /// Reads one statement. Case does not matter; comments and a closing `;` are looked through.
 pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
-    let text = skip(text);
+    // What is to be explained is explained as it was written.
+    let plain = match is_explained(text) {
+        true => Cow::Borrowed(text),
+        false => dialect::plain(text),
+    };
+    let text = skip(&plain);
     let (verb, rest) = word(text);
     let command = match verb.to_ascii_uppercase().as_str() {
         "" if ended(text) => return Err(Refusal::Empty),
@@ -229,10 +242,10 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         },
         "HELP" => Some(Command::Table(Source::Commands)),
         "SELECT" => Some(match select(rest) {
-            Some(items) => Command::Select(items, text.to_owned()),
-            None => Command::Query(text.to_owned()),
+            Some(items) => Command::Select(items, dialect::for_sqlite(text).into_owned()),
+            None => Command::Query(dialect::for_sqlite(text).into_owned()),
         }),
-        "WITH" | "VALUES" => Some(Command::Query(text.to_owned())),
+        "WITH" | "VALUES" => Some(Command::Query(dialect::for_sqlite(text).into_owned())),
         "DESCRIBE" | "DESC" => return short::columns(rest, false),
         "USE" => name(rest).map(Command::Use),
         ignored if IGNORED.contains(&ignored) => Some(Command::Nothing),
@@ -241,6 +254,11 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
     command.ok_or_else(|| Refusal::Unknown {
         near: text.chars().take(NEAR).collect(),
     })
+}
+
+/// Whether a statement holds another one, whose literals and question marks are its own.
+pub(super) fn is_explained(text: &str) -> bool {
+    expect(skip(text), "EXPLAIN").is_some()
 }
 
 fn reads(text: &str) -> Option<Command> {
@@ -265,9 +283,10 @@ fn explained(statement: &str) -> Result<Command, Refusal> {
 
 fn session_id(text: &str) -> Result<Command, Refusal> {
     let text = expect(text, "CONNECTION").unwrap_or(text);
-    let (id, rest) = word(text);
+    // Clients that put values into a text put numbers into quotes, too.
+    let (id, rest) = quoted(text).unwrap_or_else(|| word(text));
     match id.parse() {
-        Ok(id) if ended(rest) => Ok(Command::Kill(id)),
+        Ok(id) if ended(skip(rest)) => Ok(Command::Kill(id)),
         _ => Err(Refusal::NoSessionId),
     }
 }
@@ -370,6 +389,22 @@ fn name(text: &str) -> Option<String> {
     ended(skip(rest)).then(|| name.to_owned())
 }
 
+/// A literal, by now in single quotes and without backslashes, with what it says.
+fn literal(text: &str) -> Option<(String, &str)> {
+    let inner = text.strip_prefix('\'')?;
+    let mut said = String::new();
+    let mut rest = inner;
+    loop {
+        let (part, behind) = rest.split_once('\'')?;
+        said.push_str(part);
+        match behind.strip_prefix('\'') {
+            Some(_) => said.push('\''),
+            None => return Some((said, behind)),
+        }
+        rest = &behind[1..];
+    }
+}
+
 /// A literal or name in quotes; none of the admin port's has an escape in it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| "'\"`".contains(*c))?;
@@ -451,6 +486,9 @@ mod tests {
             ("help", Command::Table(Source::Commands)),
             ("SHOW COMMANDS /* done */;", Command::Table(Source::Commands)),
             ("KILL 17;", Command::Kill(17)),
+            ("KILL '17'", Command::Kill(17)),
+            ("SHOW AUDIT", Command::Table(Source::Audit)),
+            ("show grants for current_user();", Command::Grants),
             ("kill connection 4294967295", Command::Kill(u32::MAX)),
             ("use `tandem`;", Command::Use("tandem".to_owned())),
             ("USE tandem", Command::Use("tandem".to_owned())),
@@ -549,7 +587,7 @@ mod tests {
                 "SELECT * FROM digests WHERE 1 ORDER BY minute_max_ms DESC LIMIT 3",
             ),
             (
-                "SHOW DATABASES LIKE \"t'x\"",
+                r"SHOW DATABASES LIKE 't\'x'",
                 "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1 AND `SCHEMA_NAME` LIKE 't''x' ESCAPE '\\'",
             ),
             (

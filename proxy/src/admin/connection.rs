@@ -4,17 +4,21 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use opensrv_mysql::{
-    AsyncMysqlIntermediary, AsyncMysqlShim, ErrorKind, InitWriter, IntermediaryOptions, OkResponse,
-    ParamParser, QueryResultWriter, StatementMetaWriter,
+    AsyncMysqlIntermediary, AsyncMysqlShim, Column, ColumnFlags, ColumnType, ErrorKind, InitWriter,
+    IntermediaryOptions, OkResponse, ParamParser, QueryResultWriter, StatementMetaWriter,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
+use super::audit::{Audit, Entry, Outcome as Fate};
 use super::command::{self, Command, Refusal};
-use super::login::{Account, Duplex, LoggedIn, log_in};
+use super::dialect;
+use super::login::{Account, Accounts, Duplex, LoggedIn, Refused, log_in};
+use super::prepared::{self, Prepared};
+use super::rights::{self, Right};
 use super::sql;
 use super::stream::{Gate, Input, Output};
 use super::table::Table;
@@ -38,6 +42,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What every admin connection has in common.
 pub(super) struct Shared {
     pub(super) configurator: Arc<Configurator>,
+    pub(super) audit: Audit,
     /// That of the listener.
     pub(super) tls: Option<Arc<Acceptor>>,
     pub(super) topology: topology::Shared,
@@ -53,19 +58,34 @@ pub(super) async fn serve(
     peer: SocketAddr,
     stream: impl Duplex,
 ) -> io::Result<()> {
-    let admin = shared.configurator.config();
-    let admin = &admin.admin;
-    let account = Account::new(admin.user.clone(), admin.password.reveal().as_bytes());
-    let login = log_in(stream, &account, shared.tls.as_deref(), id, peer);
+    let begun = Instant::now();
+    let config = shared.configurator.config();
+    let accounts = Accounts::new(&config.admin, &config.admin_users);
+    let login = log_in(stream, &accounts, shared.tls.as_deref(), id, peer);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client did not log in in time");
-    let LoggedIn { stream, response } = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)??;
+    let logged_in = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)?;
+    let LoggedIn {
+        stream,
+        response,
+        account,
+    } = logged_in.map_err(|refused| match refused {
+        Refused::Broken(error) => error,
+        Refused::Denied { user } => {
+            let why = "unknown account or wrong password".to_owned();
+            let entry = entry_of(id, user, peer, "LOGIN".to_owned(), Fate::Denied(why), begun);
+            shared.audit.login(entry);
+            io::Error::new(io::ErrorKind::PermissionDenied, "access denied")
+        }
+    })?;
     let (reader, writer) = tokio::io::split(stream);
     let gate = Gate::new();
     let shim = Handler {
         shared,
         id,
-        account: Arc::new(account),
+        peer,
+        account,
         schema: None,
+        prepared: Prepared::default(),
     };
     let input = Input::new(io::Cursor::new(response).chain(reader), Arc::clone(&gate));
     let output = Output::new(writer, gate);
@@ -76,11 +96,26 @@ pub(super) async fn serve(
     AsyncMysqlIntermediary::run_with_options(shim, input, output, &options).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is only shown")]
+fn entry_of(id: u32, user: String, peer: SocketAddr, what: String, outcome: Fate, begun: Instant) -> Entry {
+    Entry {
+        at: SystemTime::now(),
+        connection: id,
+        user,
+        peer,
+        what,
+        outcome,
+        took: begun.elapsed(),
+    }
+}
+
 struct Handler {
     shared: Arc<Shared>,
     id: u32,
+    peer: SocketAddr,
     account: Arc<Account>,
     schema: Option<&'static str>,
+    prepared: Prepared,
 }
 
 /// What a command comes to.
@@ -112,9 +147,93 @@ impl Reply {
 
 impl Handler {
     async fn answer(&mut self, text: &str) -> Reply {
-        match command::parse(text) {
-            Ok(command) => self.execute(command).await,
-            Err(refusal) => Reply::refused(&refusal),
+        let command = match command::parse(text) {
+            Ok(command) => command,
+            Err(refusal) => return Reply::refused(&refusal),
+        };
+        let needed = rights::needed(&command);
+        let lacking = needed.filter(|right| !right.is_in(self.account.rights));
+        if needed != Some(Right::Act) && lacking.is_none() {
+            return self.execute(command).await;
+        }
+        let begun = Instant::now();
+        let reply = match lacking {
+            Some(right) => self.denied(right),
+            None => self.execute(command).await,
+        };
+        let outcome = match &reply {
+            Reply::Error(_, why) if lacking.is_some() => Fate::Denied(why.clone()),
+            Reply::Error(_, why) => Fate::Failed(why.clone()),
+            Reply::Table(_) | Reply::Ok | Reply::Done { .. } => Fate::Done,
+        };
+        let user = self.account.user.clone();
+        let entry = entry_of(self.id, user, self.peer, text.to_owned(), outcome, begun);
+        self.shared.audit.action(entry);
+        reply
+    }
+
+    fn denied(&self, right: Right) -> Reply {
+        let text = format!(
+            "Access denied; you need the right \"{0}\" for this on Tandem's admin port: rights = \"{0}\" in [[admin_user]]",
+            right.name()
+        );
+        Reply::Error(ErrorKind::ER_SPECIFIC_ACCESS_DENIED_ERROR, text)
+    }
+
+    async fn reply<W: AsyncWrite + Send + Unpin>(
+        &mut self,
+        statement: &str,
+        results: QueryResultWriter<'_, W>,
+    ) -> io::Result<()> {
+        match self.answer(statement).await {
+            Reply::Table(table) => table.send(results).await,
+            Reply::Ok => results.completed(OkResponse::default()).await,
+            Reply::Done { rows, told } => {
+                // Clients read its length first, as the servers send it (opensrv-mysql leaves that out). It is a byte below 0x80.
+                let length = u8::try_from(told.len()).map_or('\0', char::from);
+                let done = OkResponse {
+                    affected_rows: rows,
+                    info: format!("{length}{told}"),
+                    ..OkResponse::default()
+                };
+                results.completed(done).await
+            }
+            Reply::Error(kind, message) => results.error(kind, message.as_bytes()).await,
+        }
+    }
+
+    /// The columns that a statement would answer with, where that is known before it is executed.
+    fn columns(&self, text: &str, parameters: usize) -> Result<Vec<Column>, Reply> {
+        let supposed = prepared::supposed(text, parameters);
+        let command = match command::parse(&supposed) {
+            Ok(command) => command,
+            // Another value may be what it wants.
+            Err(_) if parameters > 0 => return Ok(Vec::new()),
+            Err(refusal) => return Err(Reply::refused(&refusal)),
+        };
+        let client = self.client();
+        Ok(match command {
+            Command::Table(source) => {
+                let known = tables::TABLES.iter().find(|table| table.source == source);
+                known.map(|table| table.empty().declared()).unwrap_or_default()
+            }
+            Command::Query(statement) | Command::Select(_, statement) => {
+                let empty = tables::mentioned(&statement);
+                let empty: Vec<_> = empty.into_iter().map(|table| (table, table.empty())).collect();
+                match sql::columns(&statement, &empty, &client) {
+                    Ok(table) => table.declared(),
+                    Err(_) => Vec::new(),
+                }
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    fn client(&self) -> show::Client<'_> {
+        show::Client {
+            id: self.id,
+            user: &self.account.user,
+            schema: self.schema,
         }
     }
 
@@ -141,6 +260,7 @@ impl Handler {
             Command::ConfigDiff => return self.differences().await,
             Command::Kill(session) => return self.kill(session).await,
             Command::Warnings => show::warnings(),
+            Command::Grants => show::grants(&self.account.user, self.account.rights),
             Command::Select(items, statement) => return self.select(&items, statement).await,
             Command::Use(schema) => return self.enter(&schema),
             Command::Nothing => return Reply::Ok,
@@ -194,7 +314,6 @@ impl Handler {
                 "Tandem follows read_only and decides nothing: failover.mode is \"off\" or \"follower\"";
             return Reply::Error(ErrorKind::ER_NOT_SUPPORTED_YET, text.to_owned());
         };
-        tracing::info!(?command, admin = self.id, "asked for on the admin port");
         match failover.command(command).await {
             Ok(done) => Reply::Table(show::done(done)),
             Err(refused) => Reply::Error(ErrorKind::ER_UNKNOWN_ERROR, refused),
@@ -250,6 +369,7 @@ impl Handler {
             Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
             Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),
+            Source::Audit => return Ok(show::audit(&self.shared.audit.all())),
             Source::Reads => {
                 let reads = within(self.shared.data.digests(usize::MAX)).await?;
                 return Ok(show::reads(reads, command::MOST_READS));
@@ -373,10 +493,7 @@ impl Handler {
             by: None,
         };
         match within(self.shared.data.kill(order)).await {
-            Ok(Outcome::Done) => {
-                tracing::info!(session, admin = self.id, "session killed from the admin port");
-                Reply::Ok
-            }
+            Ok(Outcome::Done) => Reply::Ok,
             Ok(Outcome::Failed(cause)) => Reply::Error(
                 ErrorKind::ER_QUERY_INTERRUPTED,
                 format!("The session is ended, but its statement may still run: {cause}"),
@@ -390,12 +507,7 @@ impl Handler {
     }
 
     async fn select(&self, items: &[command::Item], statement: String) -> Reply {
-        let client = show::Client {
-            id: self.id,
-            user: &self.account.user,
-            schema: self.schema,
-        };
-        match show::selected(items, &client) {
+        match show::selected(items, &self.client()) {
             Some(table) => Reply::Table(table),
             None => self.query(statement).await,
         }
@@ -451,55 +563,56 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Handler {
         true
     }
 
-    /// PDO falls back to its own preparing when it sees this error, other drivers show it.
     async fn on_prepare<'a>(
         &'a mut self,
-        _query: &'a str,
+        query: &'a str,
         info: StatementMetaWriter<'a, W>,
     ) -> io::Result<()> {
-        info.error(
-            ErrorKind::ER_UNSUPPORTED_PS,
-            b"Tandem's admin port has no prepared statements",
-        )
-        .await
+        let parameters = prepared::parameters(query);
+        let columns = match self.columns(query, parameters) {
+            Ok(columns) => columns,
+            Err(Reply::Error(kind, message)) => return info.error(kind, message.as_bytes()).await,
+            Err(Reply::Ok | Reply::Done { .. } | Reply::Table(_)) => Vec::new(),
+        };
+        let Some(id) = self.prepared.add(query) else {
+            let text = format!(
+                "An admin connection can have {} prepared statements; close some",
+                prepared::MOST
+            );
+            let kind = ErrorKind::ER_MAX_PREPARED_STMT_COUNT_REACHED;
+            return info.error(kind, text.as_bytes()).await;
+        };
+        let parameter = Column {
+            table: String::new(),
+            column: "?".to_owned(),
+            coltype: ColumnType::MYSQL_TYPE_VAR_STRING,
+            colflags: ColumnFlags::empty(),
+        };
+        let parameters = vec![parameter; parameters];
+        info.reply(id, &parameters, &columns).await
     }
 
     async fn on_execute<'a>(
         &'a mut self,
-        _id: u32,
-        _params: ParamParser<'a>,
+        id: u32,
+        parameters: ParamParser<'a>,
         results: QueryResultWriter<'a, W>,
     ) -> io::Result<()> {
-        results
-            .error(
-                ErrorKind::ER_UNSUPPORTED_PS,
-                b"Tandem's admin port has no prepared statements",
-            )
-            .await
+        // opensrv has refused a number that it does not know.
+        let text = self.prepared.text(id).unwrap_or_default();
+        let text = prepared::bound(text, dialect::values(parameters));
+        self.reply(&text, results).await
     }
 
-    async fn on_close<'a>(&'a mut self, _statement: u32)
+    async fn on_close<'a>(&'a mut self, statement: u32)
     where
         W: 'async_trait,
     {
+        self.prepared.close(statement);
     }
 
     async fn on_query<'a>(&'a mut self, query: &'a str, results: QueryResultWriter<'a, W>) -> io::Result<()> {
-        match self.answer(query).await {
-            Reply::Table(table) => table.send(results).await,
-            Reply::Ok => results.completed(OkResponse::default()).await,
-            Reply::Done { rows, told } => {
-                // Clients read its length first, as the servers send it (opensrv-mysql leaves that out). It is a byte below 0x80.
-                let length = u8::try_from(told.len()).map_or('\0', char::from);
-                let done = OkResponse {
-                    affected_rows: rows,
-                    info: format!("{length}{told}"),
-                    ..OkResponse::default()
-                };
-                results.completed(done).await
-            }
-            Reply::Error(kind, message) => results.error(kind, message.as_bytes()).await,
-        }
+        self.reply(query, results).await
     }
 
     async fn on_init<'a>(&'a mut self, schema: &'a str, init: InitWriter<'a, W>) -> io::Result<()> {

@@ -4,16 +4,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tandem_protocol::auth::{native, sha2};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 use tandem_protocol::handshake::accept::{Accept, AcceptOptions, Answer, Login};
 use tandem_protocol::handshake::response::HandshakeResponse;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::show::VERSION;
 use super::stream::error_packet;
+use crate::config::{self, Rights};
 use crate::net::nonce;
 use crate::net::tls::Acceptor;
 
@@ -28,38 +31,70 @@ const OFFERED: Capabilities = Capabilities::PROTOCOL_41
 /// A packet of a login is not longer.
 const LONGEST: usize = 16 * 1024;
 
+/// So much of a name is repeated in the audit.
+const LONGEST_NAME: usize = 80;
+
 /// utf8mb4_general_ci
 const CHARSET: u8 = 45;
 
 /// Access denied; the number and state that every client knows for a wrong password.
 const DENIED: (u16, &[u8; 5]) = (1045, b"28000");
 
-/// Who may come in.
+/// Who may come in, and to do what.
 pub(super) struct Account {
     pub(super) user: String,
+    pub(super) rights: Rights,
     /// What is known of the password by each method; none if it is empty, and then nobody comes in.
     proofs: Option<([u8; 20], [u8; 32])>,
 }
 
 impl Account {
-    pub(super) fn new(user: String, password: &[u8]) -> Self {
+    fn new(user: String, password: &[u8], rights: Rights) -> Self {
         let proofs = (native::double_sha1(password), sha2::double_sha256(password));
         Self {
             user,
+            rights,
             proofs: (!password.is_empty()).then_some(proofs),
         }
     }
 
+    fn is_proved(&self, nonce: &[u8; native::NONCE_LEN], proof: &[u8], is_native: bool) -> bool {
+        let proofs = self.proofs.as_ref();
+        proofs.is_some_and(|(by_native, by_sha2)| match is_native {
+            true => native::verify(by_native, nonce, proof),
+            false => sha2::verify(by_sha2, nonce, proof),
+        })
+    }
+}
+
+/// All accounts of the admin port; the first is that of `[admin]`.
+pub(super) struct Accounts(Vec<Arc<Account>>);
+
+impl Accounts {
+    pub(super) fn new(admin: &config::Admin, more: &[config::AdminUser]) -> Self {
+        let first = Account::new(
+            admin.user.clone(),
+            admin.password.reveal().as_bytes(),
+            Rights::ALL,
+        );
+        let more = more
+            .iter()
+            .map(|user| Account::new(user.name.clone(), user.password.reveal().as_bytes(), user.rights));
+        Self(std::iter::once(first).chain(more).map(Arc::new).collect())
+    }
+
     /// An unknown user's password is checked too, so that time does not tell which of the two was wrong.
-    fn admits(&self, user: &[u8], nonce: &[u8; native::NONCE_LEN], proof: &[u8], is_native: bool) -> bool {
-        let proved = self
-            .proofs
-            .as_ref()
-            .is_some_and(|(by_native, by_sha2)| match is_native {
-                true => native::verify(by_native, nonce, proof),
-                false => sha2::verify(by_sha2, nonce, proof),
-            });
-        proved && user == self.user.as_bytes()
+    fn admitted(
+        &self,
+        user: &[u8],
+        nonce: &[u8; native::NONCE_LEN],
+        proof: &[u8],
+        is_native: bool,
+    ) -> Option<Arc<Account>> {
+        let named = self.0.iter().find(|account| account.user.as_bytes() == user);
+        let asked = named.or(self.0.first())?;
+        let is_proved = asked.is_proved(nonce, proof, is_native);
+        named.filter(|_| is_proved).cloned()
     }
 }
 
@@ -73,6 +108,18 @@ pub(super) struct LoggedIn<'a> {
     pub(super) stream: Box<dyn Duplex + 'a>,
     /// The answer to a greeting that opensrv is to see: it takes the schema and the sequence number from it.
     pub(super) response: Vec<u8>,
+    pub(super) account: Arc<Account>,
+}
+
+/// Why nobody came in.
+#[derive(Debug, Error)]
+pub(super) enum Refused {
+    /// It has been told so.
+    #[error("access denied to user {user:?}")]
+    Denied { user: String },
+    /// The client went away or broke the protocol.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
 }
 
 /// Leads the handshake up to the point where the client's password is known to be right.
@@ -81,11 +128,11 @@ pub(super) struct LoggedIn<'a> {
 /// When the client goes away, breaks the protocol, or is refused, which it has been told then.
 pub(super) async fn log_in<'a, S: Duplex + 'a>(
     mut stream: S,
-    account: &Account,
+    accounts: &Accounts,
     tls: Option<&Acceptor>,
     id: u32,
     peer: SocketAddr,
-) -> io::Result<LoggedIn<'a>> {
+) -> Result<LoggedIn<'a>, Refused> {
     let nonce = nonce::fresh().map_err(io::Error::other)?;
     let mut capabilities = OFFERED;
     capabilities.set(Capabilities::SSL, tls.is_some());
@@ -102,26 +149,26 @@ pub(super) async fn log_in<'a, S: Duplex + 'a>(
     stream.write_all(&out).await?;
     let (seq, payload) = packet(&mut stream).await?;
     match (accept.response(seq, &payload).map_err(invalid)?, tls) {
-        (Answer::Login(login), _) => prove(Box::new(stream), account, login, nonce, peer).await,
+        (Answer::Login(login), _) => prove(Box::new(stream), accounts, login, nonce, peer).await,
         (Answer::StartTls(accept), Some(tls)) => {
             let mut stream = tls.current().accept(stream).await?;
             let (seq, payload) = packet(&mut stream).await?;
             match accept.response(seq, &payload).map_err(invalid)? {
-                Answer::Login(login) => prove(Box::new(stream), account, login, nonce, peer).await,
-                Answer::StartTls(_) => Err(invalid("TLS was asked for twice")),
+                Answer::Login(login) => prove(Box::new(stream), accounts, login, nonce, peer).await,
+                Answer::StartTls(_) => Err(invalid("TLS was asked for twice").into()),
             }
         }
-        (Answer::StartTls(_), None) => Err(invalid("TLS was asked for and not offered")),
+        (Answer::StartTls(_), None) => Err(invalid("TLS was asked for and not offered").into()),
     }
 }
 
 async fn prove<'a>(
     mut stream: Box<dyn Duplex + 'a>,
-    account: &Account,
+    accounts: &Accounts,
     mut login: Login,
     mut nonce: [u8; native::NONCE_LEN],
     peer: SocketAddr,
-) -> io::Result<LoggedIn<'a>> {
+) -> Result<LoggedIn<'a>, Refused> {
     let is_native = login.plugin != sha2::PLUGIN.as_bytes();
     // A proof by another method than the greeting's is for no nonce, or not by one that is known here.
     if login.plugin != native::PLUGIN.as_bytes() || login.proof.is_empty() {
@@ -134,14 +181,18 @@ async fn prove<'a>(
         login.dialogue.answered(seq).map_err(invalid)?;
         login.proof = proof;
     }
-    if !account.admits(&login.user, &nonce, &login.proof, is_native) {
+    let Some(account) = accounts.admitted(&login.user, &nonce, &login.proof, is_native) else {
         let refusal = format!("Access denied to Tandem's admin port from {peer}");
         stream
             .write_all(&error_packet(login.dialogue.seq, DENIED, &refusal))
             .await?;
         stream.shutdown().await?;
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
-    }
+        let user = String::from_utf8_lossy(&login.user)
+            .chars()
+            .take(LONGEST_NAME)
+            .collect();
+        return Err(Refused::Denied { user });
+    };
     if !is_native {
         let mut out = Vec::new();
         login.dialogue.more_data(&[sha2::FAST_OK], &mut out);
@@ -163,7 +214,11 @@ async fn prove<'a>(
     }
     .encode(&mut response);
     frame::end(&mut response, start, login.dialogue.seq.wrapping_sub(1));
-    Ok(LoggedIn { stream, response })
+    Ok(LoggedIn {
+        stream,
+        response,
+        account,
+    })
 }
 
 /// A packet's number and what is in it.

@@ -5,9 +5,13 @@ pub(super) mod config;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Local};
+
+use super::audit;
 use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
 use super::view::{self, Explanation, WorkerView};
+use crate::config::Rights;
 use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
@@ -93,6 +97,16 @@ pub(super) const EVENTS: [(&str, Shape); 5] = [
     ("seconds_ago", Text),
     ("event", Text),
     ("server", Text),
+    ("detail", Text),
+    ("took_ms", Number),
+];
+pub(super) const AUDIT: [(&str, Shape); 8] = [
+    ("at", Text),
+    ("connection", Number),
+    ("user", Text),
+    ("client", Text),
+    ("what", Text),
+    ("outcome", Text),
     ("detail", Text),
     ("took_ms", Number),
 ];
@@ -328,6 +342,42 @@ pub(super) fn events(events: &[Event]) -> Table {
     table
 }
 
+/// `SHOW AUDIT`
+pub(super) fn audit(entries: &[audit::Entry]) -> Table {
+    let mut table = Table::new(AUDIT);
+    let row = |entry: &audit::Entry| {
+        let at = DateTime::<Local>::from(entry.at);
+        vec![
+            at.format("%Y-%m-%d %H:%M:%S%.3f").to_string().into(),
+            entry.connection.into(),
+            entry.user.clone().into(),
+            entry.peer.to_string().into(),
+            entry.what.clone().into(),
+            entry.outcome.name().into(),
+            entry.outcome.detail().map(str::to_owned).into(),
+            milliseconds(entry.took).into(),
+        ]
+    };
+    table.rows = entries.iter().map(row).collect();
+    table
+}
+
+/// `SHOW GRANTS`, in the words of a server.
+pub(super) fn grants(user: &str, rights: Rights) -> Table {
+    let mut table = Table::new([("Grants for the admin port", Text)]);
+    let granted = match (rights.read, rights.act) {
+        (true, true) => "ALL PRIVILEGES",
+        (true, false) => "SELECT",
+        (false, true) => "EXECUTE",
+        (false, false) => "USAGE",
+    };
+    let name = user.replace('`', "``");
+    table
+        .rows
+        .push(vec![format!("GRANT {granted} ON *.* TO `{name}`@`%`").into()]);
+    table
+}
+
 /// What a command has come to.
 pub(super) fn done(text: String) -> Table {
     let mut table = Table::new([("result", Text)]);
@@ -367,6 +417,13 @@ pub(super) struct Client<'a> {
     pub(super) id: u32,
     pub(super) user: &'a str,
     pub(super) schema: Option<&'static str>,
+}
+
+impl Client<'_> {
+    /// The account as servers name it: from anywhere.
+    pub(super) fn grantee(&self) -> String {
+        format!("{}@%", self.user)
+    }
 }
 
 /// `SELECT …` without tables; `None` if an expression has no value here.
@@ -411,7 +468,7 @@ fn evaluate(expression: &Expression, client: &Client<'_>) -> Option<Cell> {
         Expression::Function(name) => match name.as_str() {
             "version" => VERSION.into(),
             "database" | "schema" => client.schema.into(),
-            "user" | "current_user" | "session_user" => client.user.to_owned().into(),
+            "user" | "current_user" | "session_user" => client.grantee().into(),
             "connection_id" => client.id.into(),
             _ => return None,
         },

@@ -12,8 +12,9 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, Statement, ToSql};
 
+use super::dialect;
 use super::show::{Client, SCHEMA, VERSION};
 use super::table::{Cell, Shape, Table};
 use super::tables::{self, Definition};
@@ -44,6 +45,32 @@ pub(super) fn select(
     answer(&conn, statement)
 }
 
+/// What a SELECT would answer with: its columns, and no rows.
+///
+/// # Errors
+/// In words for the client.
+pub(super) fn columns(
+    statement: &str,
+    empty: &[(&'static Definition, Table)],
+    client: &Client<'_>,
+) -> Result<Table, String> {
+    let mut conn = Connection::open_in_memory().map_err(said)?;
+    prepare(&mut conn, statement, empty, client).map_err(said)?;
+    let prepared = conn.prepare(statement).map_err(said)?;
+    Ok(named(&prepared))
+}
+
+fn named(prepared: &Statement<'_>) -> Table {
+    let names = prepared.column_names();
+    Table {
+        columns: names
+            .into_iter()
+            .map(|name| (Cow::Owned(name.to_owned()), Shape::Text))
+            .collect(),
+        rows: Vec::new(),
+    }
+}
+
 fn prepare(
     conn: &mut Connection,
     statement: &str,
@@ -59,6 +86,13 @@ fn prepare(
     for (name, table) in tables::INFORMATION_SCHEMA {
         if tables::words(statement).any(|word| word.eq_ignore_ascii_case(name)) {
             fill(conn, "information_schema", name, &table())?;
+        }
+    }
+    let mut made: Vec<&str> = Vec::new();
+    for (name, table) in tables::words(statement).filter_map(tables::foreign::named) {
+        if !made.contains(&name) {
+            fill(conn, "information_schema", name, &table)?;
+            made.push(name);
         }
     }
     functions(conn, client)?;
@@ -121,7 +155,7 @@ fn functions(conn: &Connection, client: &Client<'_>) -> rusqlite::Result<()> {
     let text = |text: &str| Value::Text(text.to_owned());
     constant("version", text(VERSION))?;
     for name in ["user", "current_user", "session_user", "system_user"] {
-        constant(name, text(client.user))?;
+        constant(name, Value::Text(client.grantee()))?;
     }
     for name in ["database", "schema"] {
         constant(name, client.schema.map_or(Value::Null, text))?;
@@ -136,10 +170,44 @@ fn functions(conn: &Connection, client: &Client<'_>) -> rusqlite::Result<()> {
         let at = DateTime::from_timestamp(call.get(0)?, 0);
         Ok(at.map(|at| spelled(at.with_timezone(&Local))))
     })?;
+    conn.create_scalar_function("like", 2, flags, |call| {
+        let (pattern, text): (Value, Value) = (call.get(0)?, call.get(1)?);
+        Ok(match (worded(pattern), worded(text)) {
+            (Some(pattern), Some(text)) => Some(dialect::like(&pattern, &text)),
+            _ => None,
+        })
+    })?;
+    conn.create_scalar_function("substring_index", 3, flags, |call| {
+        let (text, mark, count): (Option<String>, Option<String>, i64) =
+            (call.get(0)?, call.get(1)?, call.get(2)?);
+        Ok(text
+            .zip(mark)
+            .map(|(text, mark)| dialect::substring_index(&text, &mark, count)))
+    })?;
+    conn.create_scalar_function("locate", 2, flags, |call| {
+        let (part, text): (Option<String>, Option<String>) = (call.get(0)?, call.get(1)?);
+        let found = part.zip(text).map(|(part, text)| {
+            let text = text.to_lowercase();
+            let at = text.find(&part.to_lowercase());
+            at.map_or(0, |at| text[..at].chars().count() as i64 + 1)
+        });
+        Ok(found)
+    })?;
     conn.create_scalar_function("left", 2, flags, |call| {
         let (text, length): (Option<String>, u32) = (call.get(0)?, call.get(1)?);
         Ok(text.map(|text| text.chars().take(length as usize).collect::<String>()))
     })
+}
+
+/// A value as text; none of NULL.
+fn worded(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Real(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text),
+        Value::Blob(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+    }
 }
 
 fn spelled(at: DateTime<Local>) -> String {
@@ -148,14 +216,7 @@ fn spelled(at: DateTime<Local>) -> String {
 
 fn answer(conn: &Connection, statement: &str) -> Result<Table, String> {
     let mut prepared = conn.prepare(statement).map_err(said)?;
-    let names = prepared.column_names();
-    let mut table = Table {
-        columns: names
-            .into_iter()
-            .map(|name| (Cow::Owned(name.to_owned()), Shape::Text))
-            .collect(),
-        rows: Vec::new(),
-    };
+    let mut table = named(&prepared);
     let width = table.columns.len();
     let mut rows = prepared.query([]).map_err(said)?;
     while let Some(row) = rows.next().map_err(said)? {

@@ -92,26 +92,55 @@ impl Table {
         }
     }
 
-    /// Sends the table as a text result set.
+    /// Sends the table as a result set, in text or, for a prepared statement, in the form of its columns.
     pub(crate) async fn send<W: AsyncWrite + Send + Unpin>(
         &self,
         results: QueryResultWriter<'_, W>,
     ) -> std::io::Result<()> {
-        let columns: Vec<Column> = self.columns.iter().map(column).collect();
+        let columns = self.declared();
         let mut rows = results.start(&columns).await?;
         for row in &self.rows {
-            for cell in row {
-                match cell {
-                    Cell::Null => rows.write_col(None::<u64>)?,
-                    Cell::Number(number) => rows.write_col(*number)?,
-                    Cell::Integer(number) => rows.write_col(*number)?,
-                    Cell::Real(number) => rows.write_col(*number)?,
-                    Cell::Text(text) => rows.write_col(text.as_ref())?,
+            for (cell, column) in row.iter().zip(&columns) {
+                let signed = !column.colflags.contains(ColumnFlags::UNSIGNED_FLAG);
+                match (column.coltype, cell) {
+                    (_, Cell::Null) => rows.write_col(None::<u64>)?,
+                    (_, Cell::Text(text)) => rows.write_col(text.as_ref())?,
+                    (ColumnType::MYSQL_TYPE_LONGLONG, Cell::Number(number)) if signed => {
+                        rows.write_col(i64::try_from(*number).unwrap_or(i64::MAX))?;
+                    }
+                    (ColumnType::MYSQL_TYPE_LONGLONG, Cell::Integer(number)) if !signed => {
+                        rows.write_col(u64::try_from(*number).unwrap_or(0))?;
+                    }
+                    (ColumnType::MYSQL_TYPE_LONGLONG, Cell::Number(number)) => rows.write_col(*number)?,
+                    (ColumnType::MYSQL_TYPE_LONGLONG, Cell::Integer(number)) => rows.write_col(*number)?,
+                    (ColumnType::MYSQL_TYPE_DOUBLE, Cell::Real(number)) => rows.write_col(*number)?,
+                    (ColumnType::MYSQL_TYPE_DOUBLE, Cell::Number(number)) => {
+                        rows.write_col(*number as f64)?;
+                    }
+                    (ColumnType::MYSQL_TYPE_DOUBLE, Cell::Integer(number)) => {
+                        rows.write_col(*number as f64)?;
+                    }
+                    (_, Cell::Real(number)) => rows.write_col(number.to_string())?,
+                    (_, Cell::Number(number)) => rows.write_col(number.to_string())?,
+                    (_, Cell::Integer(number)) => rows.write_col(number.to_string())?,
                 }
             }
             rows.end_row().await?;
         }
         rows.finish().await
+    }
+
+    /// The columns as clients are told of them. A number is unsigned where none of its values is below zero.
+    pub(crate) fn declared(&self) -> Vec<Column> {
+        let mut columns: Vec<Column> = self.columns.iter().map(column).collect();
+        for row in &self.rows {
+            for (cell, column) in row.iter().zip(&mut columns) {
+                if matches!(cell, Cell::Integer(number) if *number < 0) {
+                    column.colflags.remove(ColumnFlags::UNSIGNED_FLAG);
+                }
+            }
+        }
+        columns
     }
 }
 

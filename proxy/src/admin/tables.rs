@@ -1,5 +1,9 @@
 //! The tables of the admin port: their names, what they are for, where their rows come from. `SHOW x` is the whole of table `x`.
 
+pub(super) mod foreign;
+
+use std::borrow::Cow;
+
 use super::table::{Cell, Shape, Table};
 use super::{digests, show};
 
@@ -17,6 +21,7 @@ pub(super) enum Source {
     Reads,
     Failover,
     Events,
+    Audit,
     Commands,
     Config,
 }
@@ -30,8 +35,26 @@ pub(super) struct Definition {
     pub(super) columns: &'static [(&'static str, Shape)],
 }
 
+impl Definition {
+    pub(super) fn empty(&self) -> Table {
+        let columns = self.columns.iter();
+        Table {
+            columns: columns
+                .map(|(name, shape)| (Cow::Borrowed(*name), *shape))
+                .collect(),
+            rows: Vec::new(),
+        }
+    }
+}
+
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 11] = [
+pub(super) const TABLES: [Definition; 12] = [
+    Definition {
+        name: "audit",
+        meaning: "What was done on this port, and who tried to log in without success",
+        source: Source::Audit,
+        columns: &show::AUDIT,
+    },
     Definition {
         name: "commands",
         meaning: "What can be said on this port",
@@ -181,19 +204,43 @@ fn tables() -> Table {
         ("TABLE_NAME", Text),
         ("TABLE_TYPE", Text),
         ("ENGINE", Text),
+        ("VERSION", Number),
+        ("ROW_FORMAT", Text),
         ("TABLE_ROWS", Number),
+        ("AVG_ROW_LENGTH", Number),
+        ("DATA_LENGTH", Number),
+        ("MAX_DATA_LENGTH", Number),
+        ("INDEX_LENGTH", Number),
+        ("DATA_FREE", Number),
+        ("AUTO_INCREMENT", Number),
+        ("CREATE_TIME", Text),
+        ("UPDATE_TIME", Text),
+        ("CHECK_TIME", Text),
+        ("TABLE_COLLATION", Text),
+        ("CHECKSUM", Number),
+        ("CREATE_OPTIONS", Text),
         ("TABLE_COMMENT", Text),
     ]);
+    // How large it is, is known when it is made.
+    let unknown = |count: usize| vec![Cell::Null; count];
     let row = |known: &Definition| {
-        vec![
+        let named: [Cell; 5] = [
             "def".into(),
             show::SCHEMA.into(),
             known.name.into(),
             "SYSTEM VIEW".into(),
             "MEMORY".into(),
+        ];
+        let ends: [Cell; 4] = [
+            "utf8mb4_general_ci".into(),
             Cell::Null,
+            "".into(),
             known.meaning.into(),
-        ]
+        ];
+        let mut row = Vec::from(named);
+        row.extend(unknown(12));
+        row.extend(ends);
+        row
     };
     table.rows = TABLES.iter().map(row).collect();
     table

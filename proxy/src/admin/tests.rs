@@ -116,6 +116,10 @@ admin = { address = "127.0.0.1:6447", user = "admin", password = "s3cret" }
 monitor = { user = "tandem", password = "hunter-monitor" }
 server = [{ name = "a", address = "127.0.0.1:3306" }, { name = "b", address = "127.0.0.1:3307" }]
 user = [{ name = "app", password = "hunter-app" }]
+admin_user = [
+    { name = "watcher", password = "w4tch" },
+    { name = "robot", password = "r0bot", rights = "act" },
+]
 "#;
 
 async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
@@ -201,8 +205,8 @@ async fn an_administrator_sees_and_acts() {
     let (code, message) = server_error(conn.query_drop("DROP TABLE t").await.expect_err("refused"));
     assert_eq!(code, 1064);
     assert!(message.contains("SHOW SERVERS"), "{message}");
-    let prepared = conn.prep("SHOW SERVERS").await.expect_err("refused");
-    assert_eq!(server_error(prepared).0, 1295);
+    let prepared = conn.prep("SHOW NOTHING").await.expect_err("refused");
+    assert_eq!(server_error(prepared).0, 1064);
     conn.query_drop("SET NAMES utf8mb4").await.expect("still there");
     conn.disconnect().await.expect("quit");
 }
@@ -216,6 +220,99 @@ async fn a_wrong_login_is_1045() {
         assert_eq!(code, 1045, "{user} {password}");
         assert!(message.starts_with("Access denied"), "{message}");
         assert!(!message.contains("native"), "{message}");
+    }
+}
+
+/// What is prepared answers as what is said, with the values of its parameters in their own types.
+#[tokio::test]
+async fn statements_can_be_prepared() {
+    let (address, data, _stop) = start(Fake::default()).await;
+    let mut conn = connect(address, "admin", "s3cret").await.expect("login");
+    let statement = conn
+        .prep(
+            "SELECT id, user, since_ms / 8.0, id - 100, NULL FROM sessions WHERE user = ? AND id > ? LIMIT ?",
+        )
+        .await
+        .expect("prepared");
+    assert_eq!((statement.num_params(), statement.num_columns()), (3, 5));
+    let rows: Vec<(u32, String, f64, i64, Option<u32>)> =
+        conn.exec(&statement, ("app", 6, 1)).await.expect("executed");
+    assert_eq!(rows, [(7, "app".to_owned(), 1.5, -93, None)]);
+    let rows: Vec<Row> = conn
+        .exec(&statement, ("it's \\", 6.5, 1))
+        .await
+        .expect("executed");
+    assert!(rows.is_empty());
+    let shown: Option<Row> = conn
+        .exec_first("SHOW SESSIONS LIKE ?", ("a_p",))
+        .await
+        .expect("shown");
+    assert_eq!(shown.and_then(|row| row.get::<u64, _>("since_ms")), Some(12));
+    conn.exec_drop("KILL ?", (7,)).await.expect("killed");
+    assert_eq!(*data.killed.lock().expect("not poisoned"), [7]);
+    let explained: Option<Row> = conn
+        .exec_first("EXPLAIN ROUTE SELECT ?", ())
+        .await
+        .expect("explained");
+    assert_eq!(explained.and_then(|row| row.get(1)), Some("SELECT ?".to_owned()));
+    conn.close(statement).await.expect("closed");
+}
+
+/// Who may look may not act, who may act need not see, and both are told what they lack; what was tried is written down.
+#[tokio::test]
+async fn rights_are_separate_and_actions_audited() {
+    let (address, data, _stop) = start(Fake::default()).await;
+    let mut watcher = connect(address, "watcher", "w4tch").await.expect("login");
+    let mut robot = connect(address, "robot", "r0bot").await.expect("login");
+    watcher
+        .query_drop("SELECT * FROM sessions")
+        .await
+        .expect("may look");
+    for statement in ["KILL 7", "/* x */ kill 7", "PAUSE"] {
+        let (code, message) = server_error(watcher.query_drop(statement).await.expect_err("refused"));
+        assert_eq!(code, 1227, "{message}");
+        assert!(message.contains("right \"act\""), "{message}");
+    }
+    assert!(data.killed.lock().expect("not poisoned").is_empty());
+    for statement in [
+        "SHOW SESSIONS",
+        "SELECT 1 FROM sessions",
+        "EXPLAIN ROUTE SELECT 1",
+    ] {
+        let (code, message) = server_error(robot.query_drop(statement).await.expect_err("refused"));
+        assert_eq!(code, 1227, "{message}");
+        assert!(message.contains("right \"read\""), "{message}");
+    }
+    for statement in [
+        "SELECT @@version_comment LIMIT 1",
+        "SHOW COMMANDS",
+        "SHOW VARIABLES",
+    ] {
+        robot.query_drop(statement).await.expect(statement);
+    }
+    robot.query_drop("KILL 7").await.expect("may act");
+    robot.query_drop("KILL 8").await.expect_err("no such session");
+    connect(address, "watcher", "r0bot")
+        .await
+        .expect_err("another's password");
+    let granted: Option<String> = robot.query_first("SHOW GRANTS").await.expect("granted");
+    assert_eq!(granted.as_deref(), Some("GRANT EXECUTE ON *.* TO `robot`@`%`"));
+
+    let told: Vec<(String, String, String)> = watcher
+        .query("SELECT user, what, outcome FROM audit ORDER BY at, what")
+        .await
+        .expect("audit");
+    let entry =
+        |user: &str, what: &str, outcome: &str| (user.to_owned(), what.to_owned(), outcome.to_owned());
+    for expected in [
+        entry("watcher", "KILL 7", "denied"),
+        entry("watcher", "PAUSE", "denied"),
+        entry("robot", "KILL 7", "done"),
+        entry("robot", "KILL 8", "failed"),
+        entry("robot", "SHOW SESSIONS", "denied"),
+        entry("watcher", "LOGIN", "denied"),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} in {told:?}");
     }
 }
 

@@ -15,9 +15,9 @@ use super::scalar::{
     ClientTlsMode, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size, Urls,
 };
 use super::{
-    Admin, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level, Limits, Listener,
-    Log, LogFormat, Metrics, MetricsAccount, Monitor, Networks, Pool, Server, ServerAlgorithm,
-    ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
+    Admin, AdminUser, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level,
+    Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor, Networks, Pool, Rights, Server,
+    ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -59,6 +59,7 @@ pub(super) fn assemble(
         statistics: statistics(&mut reader.section("statistics")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
+        admin_users: reader.entries("admin_user", admin_user),
         panic_on: None,
     };
     if let Some(coordination) = config.coordination.as_mut().filter(|known| known.name.is_empty()) {
@@ -197,6 +198,14 @@ fn admin(table: &mut Table<'_>) -> Admin {
         user: table.required("user", "\"admin\"", String::new()),
         password: table.secret(),
         watch_file: table.or("watch_file", false),
+    }
+}
+
+fn admin_user(table: &mut Table<'_>) -> AdminUser {
+    AdminUser {
+        name: table.name("\"watcher\""),
+        password: table.secret(),
+        rights: table.or("rights", Rights::READ),
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.servers(&config.servers);
     check.tls_names(config);
     check.users(config);
+    check.admin_users(config);
     check.addresses(config);
     check.coordination(config);
 }
@@ -45,6 +46,9 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
         ("admin.password".to_owned(), &config.admin.password),
         ("monitor.password".to_owned(), &config.monitor.password),
     ];
+    let admins = (0..).zip(&config.admin_users);
+    passwords
+        .extend(admins.map(|(index, user)| (entry_key("admin_user", index, "password"), &user.password)));
     passwords.extend(
         (0..)
             .zip(&config.users)
@@ -452,6 +456,34 @@ impl Check<'_> {
                     user.name
                 ));
                 self.fault(&key, &[], fault);
+            }
+        }
+    }
+
+    fn admin_users(&mut self, config: &Config) {
+        for (index, user) in config.admin_users.iter().enumerate() {
+            let key = entry_key("admin_user", index, "name");
+            let earlier = config.admin_users.iter().take(index);
+            let mut taken = earlier.map(|other| &other.name).chain([&config.admin.user]);
+            if user.name.is_empty() {
+                self.fault(&key, &[], Fault::Empty("name the account of the admin port"));
+            } else if taken.any(|other| *other == user.name) {
+                let fault = Fault::Contradiction(format!(
+                    "{:?} is there already, here or as admin.user; give each its own",
+                    user.name
+                ));
+                self.fault(&key, &[], fault);
+            }
+            let key = entry_key("admin_user", index, "password");
+            if user.password.reveal().is_empty() {
+                let elsewhere =
+                    ["password_env", "password_file"].map(|key| entry_key("admin_user", index, key));
+                let advice = "the admin port must not be open to everybody: set a password";
+                self.fault(
+                    &key,
+                    &elsewhere.each_ref().map(String::as_str),
+                    Fault::Empty(advice),
+                );
             }
         }
     }

@@ -13,7 +13,8 @@ use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
 use super::{
-    Algorithms, Auth, Level, LogFormat, Networks, Password, ServerAlgorithm, ServerTlsMode, TlsVersion,
+    Algorithms, Auth, Level, LogFormat, Networks, Password, Rights, ServerAlgorithm, ServerTlsMode,
+    TlsVersion,
 };
 use crate::net::address::Endpoint;
 
@@ -351,6 +352,26 @@ impl Scalar for Urls {
             )),
             false => Ok(Self(list.to_vec())),
         }
+    }
+}
+
+/// `admin_user.rights`
+impl Scalar for Rights {
+    const EXPECTED: &'static str = "\"read\", \"act\" or \"read, act\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let mut rights = Self {
+            read: false,
+            act: false,
+        };
+        for part in text.split(',').map(str::trim) {
+            match part {
+                "read" => rights.read = true,
+                "act" => rights.act = true,
+                _ => return Err(format!("{}; {part:?} is none of these", must_be::<Self>())),
+            }
+        }
+        Ok(rights)
     }
 }
 

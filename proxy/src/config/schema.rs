@@ -104,6 +104,9 @@ impl Section {
     pub(super) fn shape(&self) -> &'static str {
         match self.name {
             "server" => "a [[server]] entry (two brackets), one for each server, with keys below it",
+            "admin_user" => {
+                "an [[admin_user]] entry (two brackets), one for each account of the admin port, with keys below it"
+            }
             "user" => "a [[user]] entry (two brackets), one for each account, with keys below it",
             _ => "a [section] (single brackets, once) with keys below it",
         }

@@ -165,6 +165,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             consistency: None,
             replication: false,
         }],
+        admin_users: Vec::new(),
         panic_on: None,
     };
     assert_eq!(parse(MINIMAL), Ok(expected));

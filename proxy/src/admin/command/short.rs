@@ -3,6 +3,7 @@
 use super::super::show::SCHEMA;
 use super::super::table::Shape;
 use super::super::tables;
+use super::literal as spoken;
 use super::{Command, NEAR, Refusal, ended, expect, name, nonempty, quoted, reads, skip, word, word_only};
 
 /// `text` is what follows `SHOW` in `statement`.
@@ -26,7 +27,11 @@ pub(super) fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
         "reads" if expect(rest, "LIMIT").is_some() || ended(rest) => return reads(rest).ok_or_else(unknown),
         "databases" | "schemas" => return filtered(SCHEMATA, "SCHEMA_NAME", rest).ok_or_else(unknown),
         "variables" => return filtered(VARIABLES, "Variable_name", rest).ok_or_else(unknown),
+        "status" => return filtered(STATUS, "counter", rest).ok_or_else(unknown),
         "global" | "session" => {
+            if let Some(rest) = expect(rest, "STATUS") {
+                return filtered(STATUS, "counter", rest).ok_or_else(unknown);
+            }
             let rest = expect(rest, "VARIABLES").ok_or_else(unknown)?;
             return filtered(VARIABLES, "Variable_name", rest).ok_or_else(unknown);
         }
@@ -36,11 +41,31 @@ pub(super) fn show(statement: &str, text: &str) -> Result<Command, Refusal> {
             return columns(rest.ok_or_else(unknown)?, is_full);
         }
         "create" => {
-            let name = expect(rest, "TABLE").and_then(name);
-            return name.map(Command::CreateTable).ok_or_else(unknown);
+            let named = expect(rest, "TABLE").and_then(identifier);
+            let named = named.and_then(|(first, rest)| match rest.strip_prefix('.') {
+                Some(rest) => name(rest),
+                None => ended(skip(rest)).then(|| first.to_owned()),
+            });
+            return named.map(Command::CreateTable).ok_or_else(unknown);
         }
         "config" if expect(rest, "DIFF").is_some_and(ended) => return Ok(Command::ConfigDiff),
         "config" => return filtered(CONFIG, "key", rest).ok_or_else(unknown),
+        "table" => {
+            let rest = expect(rest, "STATUS").ok_or_else(unknown)?;
+            let (schema, rest) = schema(rest).ok_or_else(unknown)?;
+            let query = format!("{TABLE_STATUS} WHERE TABLE_SCHEMA = {}", literal(schema));
+            return filtered(&query, "Name", rest).ok_or_else(unknown);
+        }
+        // No table has one.
+        "index" | "indexes" | "keys" => return Ok(Command::Query(INDEXES.to_owned())),
+        "engines" | "storage" => {
+            return Ok(Command::Query(
+                "SELECT * FROM information_schema.ENGINES".to_owned(),
+            ));
+        }
+        "collation" => return filtered(COLLATIONS, "Collation", rest).ok_or_else(unknown),
+        "character" | "charset" => return Ok(Command::Query(CHARSETS.to_owned())),
+        "grants" => return Ok(Command::Grants),
         "warnings" | "errors" if ended(rest) => return Ok(Command::Warnings),
         _ => {}
     }
@@ -63,6 +88,20 @@ const CONFIG: &str =
 const SCHEMATA: &str = "SELECT SCHEMA_NAME AS `Database` FROM information_schema.SCHEMATA WHERE 1";
 const VARIABLES: &str = "SELECT Variable_name, Value FROM information_schema.GLOBAL_VARIABLES WHERE 1";
 
+/// What Tandem has counted, in the form of a server's status.
+const STATUS: &str = "SELECT counter AS Variable_name, value AS Value FROM counters WHERE 1";
+const TABLE_STATUS: &str = "SELECT TABLE_NAME AS Name, ENGINE AS Engine, VERSION AS Version, ROW_FORMAT AS Row_format, \
+     TABLE_ROWS AS `Rows`, AVG_ROW_LENGTH AS Avg_row_length, DATA_LENGTH AS Data_length, MAX_DATA_LENGTH AS Max_data_length, \
+     INDEX_LENGTH AS Index_length, DATA_FREE AS Data_free, AUTO_INCREMENT AS Auto_increment, CREATE_TIME AS Create_time, \
+     UPDATE_TIME AS Update_time, CHECK_TIME AS Check_time, TABLE_COLLATION AS `Collation`, CHECKSUM AS Checksum, \
+     CREATE_OPTIONS AS Create_options, TABLE_COMMENT AS `Comment` FROM information_schema.TABLES";
+const INDEXES: &str = "SELECT TABLE_NAME AS `Table`, NON_UNIQUE AS Non_unique, INDEX_NAME AS Key_name, \
+     SEQ_IN_INDEX AS Seq_in_index, COLUMN_NAME AS Column_name, INDEX_TYPE AS Index_type FROM information_schema.STATISTICS";
+const COLLATIONS: &str = "SELECT COLLATION_NAME AS `Collation`, CHARACTER_SET_NAME AS Charset, ID AS Id, IS_DEFAULT AS `Default`, \
+     IS_COMPILED AS Compiled, SORTLEN AS Sortlen FROM information_schema.COLLATIONS WHERE 1";
+const CHARSETS: &str = "SELECT CHARACTER_SET_NAME AS Charset, DESCRIPTION AS Description, \
+     DEFAULT_COLLATE_NAME AS `Default collation`, MAXLEN AS Maxlen FROM information_schema.CHARACTER_SETS";
+
 /// `query` with what may follow `SHOW …`: `LIKE 'pattern'`, for its column `key`, or `WHERE condition`, or `ORDER BY … LIMIT …`.
 fn filtered(query: &str, key: &str, text: &str) -> Option<Command> {
     let query = if ended(text) {
@@ -72,8 +111,8 @@ fn filtered(query: &str, key: &str, text: &str) -> Option<Command> {
     } else if let Some(condition) = expect(text, "WHERE") {
         format!("{query} AND ({})", condition.trim_end().trim_end_matches(';'))
     } else {
-        let (pattern, rest) = quoted(expect(text, "LIKE")?)?;
-        ended(skip(rest)).then(|| format!("{query} AND `{key}` LIKE {} ESCAPE '\\'", literal(pattern)))?
+        let (pattern, rest) = spoken(expect(text, "LIKE")?)?;
+        ended(skip(rest)).then(|| format!("{query} AND `{key}` LIKE {} ESCAPE '\\'", literal(&pattern)))?
     };
     Some(Command::Query(query))
 }

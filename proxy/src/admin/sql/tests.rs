@@ -89,8 +89,19 @@ fn functions_of_mysql_are_known() {
         rows(
             "SELECT DATABASE(), USER(), CONNECTION_ID(), CONCAT('a', 1), IF(1 > 2, 'x', 'y'), LEFT('abc', 2)"
         ),
-        ["tandem admin 9 a1 y ab"]
+        ["tandem admin@% 9 a1 y ab"]
     );
+    assert_eq!(
+        rows(
+            "SELECT SUBSTRING_INDEX('a_b_c', '_', 1), SUBSTRING_INDEX('a_b_c', '_', -1), LOCATE('B', 'ab'), LOCATE('x', 'ab')"
+        ),
+        ["a c 2 0"]
+    );
+    assert_eq!(
+        rows(r"SELECT user FROM sessions WHERE user LIKE 'sh\_p' OR user LIKE 'BL%'"),
+        ["blog"]
+    );
+    assert_eq!(rows("SELECT COUNT(*) FROM information_schema.VIEWS"), ["0"]);
     assert_eq!(
         rows("SELECT LENGTH(NOW()), UNIX_TIMESTAMP() > 1700000000"),
         ["19 1"]

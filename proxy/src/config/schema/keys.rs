@@ -9,7 +9,8 @@ use super::Effect::{AtOnce, NewConnections, Restart};
 use super::{Key, Section, key, not_set, required};
 use crate::config::scalar::{ClientTlsMode, Failback, FailoverMode, Hash, LogFilter, Scalar, Size, Urls};
 use crate::config::{
-    Algorithms, Auth, DayWindow, Level, LogFormat, Networks, ServerAlgorithm, ServerTlsMode, TlsVersion,
+    Algorithms, Auth, DayWindow, Level, LogFormat, Networks, Rights, ServerAlgorithm, ServerTlsMode,
+    TlsVersion,
 };
 use crate::net::address::Endpoint;
 
@@ -55,6 +56,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         meaning: "the port for asking Tandem itself, with any MySQL client",
         keys: ADMIN,
         repeated: false,
+    },
+    Section {
+        name: "admin_user",
+        meaning: "one more account of the admin port, with rights of its own; it exists in Tandem only",
+        keys: ADMIN_USER,
+        repeated: true,
     },
     Section {
         name: "monitor",
@@ -326,6 +333,20 @@ const ADMIN: &[Key] = &[
         "false",
         AtOnce,
         "the configuration file is taken as soon as it changes, as by RELOAD; one with mistakes is not, and the log says why",
+    ),
+];
+
+const ADMIN_USER: &[Key] = &[
+    required("name", TEXT, NewConnections, "as it logs in"),
+    required("password", TEXT, NewConnections, "its password").secret(),
+    not_set("password_env", TEXT, NewConnections, PASSWORD_ENV),
+    not_set("password_file", PATH, NewConnections, PASSWORD_FILE),
+    key(
+        "rights",
+        <Rights as Scalar>::EXPECTED,
+        "read",
+        NewConnections,
+        "\"read\": see the tables; \"act\": change something, which is written down in the table audit",
     ),
 ];
 
