@@ -274,6 +274,7 @@ async fn who_decides_goes_by_what_is_set() {
     roles::wait_active(cluster, Some("a"), WITHIN).await;
     roles::wait_settled(cluster, WITHIN).await;
     let (mut admin, mut conn) = (cluster.admin().await, cluster.client().await);
+    run(&mut conn, "CREATE DATABASE IF NOT EXISTS shop").await;
     run(&mut conn, "BEGIN").await;
     run(&mut conn, "CREATE TEMPORARY TABLE shop.held (id INT)").await;
     run(&mut admin, "SET failover.switchover_timeout = 200ms").await;

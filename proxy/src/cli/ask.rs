@@ -52,7 +52,11 @@ pub(super) async fn ask(admin: &Admin, statements: &[String]) -> Result<String, 
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &table(&rows);
+        // What the OK to a `SET` says.
+        match conn.info() {
+            told if rows.is_empty() && !told.is_empty() => text += &format!("{told}\n"),
+            _ => text += &table(&rows),
+        }
     }
     let _ = conn.disconnect().await;
     Ok(text)
