@@ -148,6 +148,18 @@ impl Browser {
         }
     }
 
+    /// Waits until an expression is true in the page; panics, with the whole page's text, when it takes longer.
+    pub async fn wait_true(&self, expression: &str, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.value(expression).await != true {
+            if Instant::now() > deadline {
+                let page = self.value("document.body.innerText").await;
+                panic!("not within {within:?}: {expression}\n{page}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// A picture of the window as a PNG.
     pub async fn picture(&self, file: &Path) {
         let shot = self

@@ -77,6 +77,14 @@ impl Pictures {
     }
 }
 
+/// True in the page when it shows all three at once: how bad it is, what, and what that means.
+fn shown(level: &str, headline: &str, meaning: &str) -> String {
+    let text =
+        |id: &str, words: &str| format!("document.getElementById({id:?}).textContent.includes({words:?})");
+    let level = format!("document.getElementById('verdict').className === {level:?}");
+    [level, text("headline", headline), text("meaning", meaning)].join(" && ")
+}
+
 /// What `tandem top --once` says of it.
 fn in_a_terminal(cluster: &Cluster) -> String {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -121,41 +129,35 @@ async fn an_operator_sees_a_failover_as_it_happens() {
     browser
         .open(&format!("http://{}/", cluster.metrics_address()))
         .await;
-    browser.wait_text("headline", "All is well", WITHIN).await;
-    browser.wait_text("meaning", "a takes writes", WITHIN).await;
     browser
-        .wait_text("meaning", "b could take over now", WITHIN)
+        .wait_true(&shown("ok", "All is well", "a takes writes"), WITHIN)
+        .await;
+    browser
+        .wait_true(&shown("ok", "All is well", "b could take over now"), WITHIN)
         .await;
     browser.wait_text("topology", "ACTIVE MASTER", WITHIN).await;
     browser.wait_text("topology", "STANDBY", WITHIN).await;
     browser.wait_text("holding", "temporary table", WITHIN).await;
     browser.wait_text("roles", "a active", WITHIN).await;
-    assert_eq!(
-        browser
-            .value("document.getElementById('verdict').className")
-            .await,
-        "ok"
-    );
     pictures.take(&browser, "well").await;
-    let told = in_a_terminal(&cluster);
-    assert!(told.starts_with("OK: All is well\n"), "{told}");
-    assert!(told.contains("temporary table"), "{told}");
+    // Under load on a busy machine the standby may be late for a moment.
+    wait_until("a terminal shows the same", WITHIN, || async {
+        let told = in_a_terminal(&cluster);
+        assert!(told.contains("temporary table"), "{told}");
+        told.starts_with("OK: All is well\n")
+    })
+    .await;
 
     // The page is not loaded again from here on.
     browser.value("window.same = true").await;
     cluster.a().kill9().expect("killed");
-    browser.wait_text("headline", "a is down", WITHIN).await;
-    browser.wait_text("meaning", "served by b alone", WITHIN).await;
+    browser
+        .wait_true(&shown("warn", "a is down", "served by b alone"), WITHIN)
+        .await;
     browser.wait_text("notes", "Failover from a to b", WITHIN).await;
     browser.wait_text("roles", "failover, ", WITHIN).await;
     browser.wait_text("topology", "DOWN", WITHIN).await;
     browser.wait_text("events", "promoted", WITHIN).await;
-    assert_eq!(
-        browser
-            .value("document.getElementById('verdict').className")
-            .await,
-        "warn"
-    );
     let title = browser.value("document.title").await;
     assert!(
         title

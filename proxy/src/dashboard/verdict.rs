@@ -143,14 +143,20 @@ fn somebody(state: &State, active: &ServerState, notes: &mut Vec<Note>) -> (Leve
         );
     };
     if other.role != "standby" {
+        let could = state.failover.as_ref().is_some_and(|it| it.obstacles.is_empty());
         let what = match other.role.as_str() {
             "down" => "is down",
-            _ => "is out",
+            // It is behind, or does not replicate as it should.
+            _ => "takes no reads",
+        };
+        let takeover = match could && other.role != "down" {
+            true => format!("{} could take over all the same.", other.name),
+            false => "If it fails too, nobody takes over.".to_owned(),
         };
         return (
             Level::Warn,
             format!("{} {what}: {}", other.name, plain(&other.why)),
-            format!("Clients are served by {name} alone. If it fails too, nobody takes over."),
+            format!("Clients are served by {name} alone. {takeover}"),
         );
     }
     let meaning = |takeover: &str| format!("{name} takes writes, both take reads. {takeover}");

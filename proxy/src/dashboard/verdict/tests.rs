@@ -95,6 +95,16 @@ fn the_headline_names_what_matters_most() {
 /// While a switchover is under way nobody need be alarmed; without `[failover]` nobody waits for a promotion.
 #[test]
 fn what_it_means_is_said_beside_it() {
+    let late = verdict(&state("active", "detached"), false, &Minute::default());
+    assert_eq!(
+        (late.level, &*late.headline),
+        (Level::Warn, "b takes no reads: connection refused")
+    );
+    assert!(
+        late.meaning.ends_with("b could take over all the same."),
+        "{}",
+        late.meaning
+    );
     let holding = verdict(&state("active", "standby"), true, &Minute::default());
     assert_eq!(
         (holding.level, &*holding.headline),
