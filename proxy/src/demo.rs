@@ -98,6 +98,8 @@ password = "{ADMIN_PASSWORD}"
 [monitor]
 user = "{}"
 password = "{}"
+# Nobody wants to watch the standby get its reads back gradually.
+slow_start = "0s"
 
 {failover}
 [[server]]
