@@ -22,6 +22,7 @@ use crate::listener::Listener;
 use crate::metrics::{Metrics, Subjects};
 use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
+use crate::quota::Quotas;
 use crate::topology::derive::{Authority, Decided};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
@@ -149,6 +150,7 @@ impl App {
                 config.listener.failed_logins,
                 config.listener.failed_logins_window,
             )),
+            quotas: Arc::new(Quotas::new(&config)),
             config: Arc::clone(&config),
             tls: tls.clone(),
             topology: Arc::clone(&topology),
@@ -168,6 +170,7 @@ impl App {
         let holders = Holders {
             accounts: Arc::clone(&parts.accounts),
             failed_logins: Arc::clone(&parts.failed_logins),
+            quotas: Arc::clone(&parts.quotas),
             workers: Arc::clone(&data),
         };
         let configurator = Configurator::new(live, publish, holders);

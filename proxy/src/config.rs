@@ -133,6 +133,7 @@ pub struct Config {
     pub statistics: Statistics,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
+    pub networks: Vec<Network>,
     /// Accounts of the admin port beside that of `[admin]`.
     pub admin_users: Vec<AdminUser>,
     /// For the test of what a panic costs: a query with this text makes its session panic. No key leads here.
@@ -576,6 +577,14 @@ pub struct Limits {
     pub recorded_bytes: usize,
     /// Statement shapes whose analysis a worker keeps.
     pub statement_cache: usize,
+    /// Most sessions of an account; 0 is no limit.
+    pub user_connections: usize,
+    /// Most statements of an account in a second; 0 is no limit.
+    pub user_statement_rate: usize,
+    /// Most statements of all in a second; 0 is no limit.
+    pub statement_rate: usize,
+    /// A session that sends nothing for so long while its transaction is open is ended; zero is no limit.
+    pub idle_transaction_timeout: Duration,
 }
 
 /// `[statistics]`: what is counted of statements by their shape.
@@ -610,6 +619,21 @@ pub struct User {
     pub consistency: Option<Level>,
     /// Its clients may follow the active master's binlog.
     pub replication: bool,
+    /// Overrides `limits.user_connections`; 0 is no limit.
+    pub max_connections: Option<usize>,
+    /// Overrides `limits.user_statement_rate`; 0 is no limit.
+    pub statement_rate: Option<usize>,
+}
+
+/// `[[network]]`: where clients come from, and what they may have together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub name: String,
+    pub addresses: Networks,
+    /// Sessions at once; 0 is no limit.
+    pub max_connections: usize,
+    /// Statements in a second; 0 is no limit.
+    pub statement_rate: usize,
 }
 
 /// What is known of the password of a `[[user]]`.

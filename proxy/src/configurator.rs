@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::config::live::{Assignment, Difference, Live, Next, Row};
 use crate::config::{Change, Config, Problems};
 use crate::log;
+use crate::quota::{self, Quotas};
 use crate::worker::accounts::Accounts;
 use crate::worker::failed_logins::FailedLogins;
 use crate::worker::remote::Workers;
@@ -42,6 +43,7 @@ pub struct Configurator {
 pub struct Holders {
     pub accounts: Arc<Accounts>,
     pub failed_logins: Arc<FailedLogins>,
+    pub quotas: Arc<Quotas>,
     pub workers: Arc<Workers>,
 }
 
@@ -89,6 +91,11 @@ impl Configurator {
             .into_iter()
             .filter(|difference| !left.contains(difference))
             .collect())
+    }
+
+    /// What is limited over all workers, and how much of it is used.
+    pub fn quotas(&self) -> Vec<quota::Row> {
+        self.holders.quotas.rows()
     }
 
     /// Every key, and where its value comes from.
@@ -164,6 +171,7 @@ impl Configurator {
         let logins = &self.holders.failed_logins;
         logins.bound(listener.failed_logins, listener.failed_logins_window);
         self.holders.accounts.renew(&config.users);
+        self.holders.quotas.renew(&config);
         if !self.holders.workers.adopt(&config).await {
             tracing::error!("a worker is busy and takes the new configuration later");
         }

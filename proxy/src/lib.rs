@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod net;
 pub mod pool;
+pub mod quota;
 pub mod route;
 pub mod session;
 pub mod statistics;

@@ -64,6 +64,7 @@ use crate::net::address::Accepted;
 use crate::net::compressed::Broken;
 use crate::net::{self, Stream};
 use crate::pool::lease::Lease;
+use crate::quota::Places;
 use crate::route::Written;
 use crate::topology::ledger::Writing;
 use crate::topology::reports::Reports;
@@ -101,7 +102,8 @@ pub(crate) enum End {
     #[error("ended from outside")]
     Killed,
     #[error(
-        "it sent nothing for as long as it may (listener.idle_timeout, or wait_timeout, its own or the servers')"
+        "it sent nothing for as long as it may (listener.idle_timeout, limits.idle_transaction_timeout, or wait_timeout, its own or the \
+         servers')"
     )]
     Expired,
     #[error("the login failed: {0}")]
@@ -156,6 +158,8 @@ pub(crate) struct Command {
 pub(crate) struct Session {
     worker: Rc<Worker>,
     handle: Rc<Handle>,
+    /// Its places among those that are limited.
+    places: Places,
     client: Client,
     account: Arc<Account>,
     /// The handshake flags that its server connections must have.

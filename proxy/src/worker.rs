@@ -40,10 +40,11 @@ use crate::net::compressed::{Codec, Side};
 use crate::net::tls::Tls;
 use crate::pool::lease::Lease;
 use crate::pool::{self, Pool, share};
+use crate::quota::Quotas;
 use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
-use crate::session::registry::Registry;
+use crate::session::registry::{IdleLimits, Registry};
 use crate::session::replay::record::{Limits, Shelf};
 use crate::statistics::store::Digests;
 use crate::topology::{self, Flavor, Role, ServerId, Topology};
@@ -84,6 +85,7 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
     pub failed_logins: Arc<FailedLogins>,
+    pub quotas: Arc<Quotas>,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub signals: Signals,
@@ -116,6 +118,7 @@ pub struct Worker {
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
     pub failed_logins: Arc<FailedLogins>,
+    pub quotas: Arc<Quotas>,
     pub tls: Tls,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
@@ -183,6 +186,7 @@ impl Worker {
             accounts,
             rsa_key,
             failed_logins,
+            quotas,
             tls,
             topology,
             signals,
@@ -225,6 +229,7 @@ impl Worker {
             accounts,
             rsa_key,
             failed_logins,
+            quotas,
             tls,
             topology,
             signals,
@@ -559,8 +564,13 @@ impl Worker {
             pool.tidy(now);
         }
         self.library.tidy();
-        self.registry
-            .tidy(now, self.config().listener.idle_timeout, KEEP_DIAGNOSTICS);
+        let config = self.config();
+        let in_transaction = config.limits.idle_transaction_timeout;
+        let limits = IdleLimits {
+            session: config.listener.idle_timeout,
+            transaction: (!in_transaction.is_zero()).then_some(in_transaction),
+        };
+        self.registry.tidy(now, limits, KEEP_DIAGNOSTICS);
     }
 
     /// A copy of what the outside may see.

@@ -638,10 +638,9 @@ async fn prepared_statements_are_bounded_in_bytes() {
     };
     let proxy = Proxy::over(cluster().await.pair(), "", change).await;
     let used = || async {
-        let rows: Vec<(String, u32, u64, u64)> =
-            proxy.admin().await.query("SHOW LIMITS").await.expect("limits");
-        let row = rows.into_iter().find(|row| row.0 == "limits.prepared_bytes");
-        row.map(|(_, _, limit, used)| (limit, used)).expect("the limit")
+        let question = "SELECT `limit`, current FROM limits WHERE name = 'limits.prepared_bytes'";
+        let row: Option<(u64, u64)> = proxy.admin().await.query_first(question).await.expect("limits");
+        row.expect("the limit")
     };
     let text = |n: u32| format!("SELECT ?, '{n}', '{}'", "x".repeat(1500));
     let connect = || async { Conn::new(proxy.opts(None)).await.expect("logged in") };

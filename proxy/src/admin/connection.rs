@@ -118,6 +118,9 @@ struct Handler {
     prepared: Prepared,
 }
 
+/// What makes a table of what the workers tell.
+type OfViews = Box<dyn Fn(&[WorkerView]) -> Table + Send + Sync>;
+
 /// What a command comes to.
 enum Reply {
     Table(Table),
@@ -361,11 +364,14 @@ impl Handler {
 
     /// The rows of a table now. What the workers tell is asked for once for a statement.
     async fn table(&self, source: Source, views: &mut Option<Vec<WorkerView>>) -> Result<Table, Reply> {
-        let of_views: fn(&[WorkerView]) -> Table = match source {
-            Source::Sessions => show::sessions,
-            Source::Pools => show::pools,
-            Source::Limits => show::limits,
-            Source::Counters => show::counters,
+        let of_views: OfViews = match source {
+            Source::Sessions => Box::new(show::sessions),
+            Source::Pools => Box::new(show::pools),
+            Source::Limits => {
+                let quotas = self.shared.configurator.quotas();
+                Box::new(move |views| show::limits(views, &quotas))
+            }
+            Source::Counters => Box::new(show::counters),
             Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
             Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),

@@ -15,6 +15,7 @@ use crate::config::Rights;
 use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
+use crate::quota;
 use crate::route::Reason;
 use crate::statistics::digest::{Counted, Route};
 use crate::topology::{Flavor, Role, Server, Topology, Version};
@@ -78,11 +79,13 @@ pub(super) const POOLS: [(&str, Shape); 13] = [
     ("connects", Number),
     ("connect_errors", Number),
 ];
-pub(super) const LIMITS: [(&str, Shape); 4] = [
+pub(super) const LIMITS: [(&str, Shape); 6] = [
     ("name", Text),
     ("worker", Number),
     ("limit", Number),
-    ("used", Number),
+    ("current", Number),
+    ("highest", Number),
+    ("refused", Number),
 ];
 pub(super) const COUNTERS: [(&str, Shape); 3] = [("counter", Text), ("value", Number), ("meaning", Text)];
 pub(super) const READS: [(&str, Shape); 5] = [
@@ -210,22 +213,34 @@ pub(super) fn pools(views: &[WorkerView]) -> Table {
     table
 }
 
-/// `SHOW LIMITS`, by name and worker.
-pub(super) fn limits(views: &[WorkerView]) -> Table {
+/// `SHOW LIMITS`: what is counted over all workers, then by name and worker.
+pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
     let mut table = Table::new(LIMITS);
     let mut limits: Vec<_> = views.iter().flat_map(|view| &view.limits).collect();
     limits.sort_by_key(|row| (row.name, row.worker));
-    table.rows = limits
-        .into_iter()
+    table.rows = quotas
+        .iter()
         .map(|row| {
             vec![
-                row.name.into(),
-                row.worker.into(),
+                row.key.clone().into(),
+                Cell::Null,
                 row.limit.into(),
-                row.used.into(),
+                row.current.into(),
+                row.highest.into(),
+                row.refused.into(),
             ]
         })
         .collect();
+    table.rows.extend(limits.into_iter().map(|row| {
+        vec![
+            row.name.into(),
+            row.worker.into(),
+            row.limit.into(),
+            row.used.into(),
+            Cell::Null,
+            Cell::Null,
+        ]
+    }));
     table
 }
 

@@ -13,6 +13,7 @@ use super::*;
 use crate::config;
 use crate::config::live::Live;
 use crate::configurator::Holders;
+use crate::quota::Quotas;
 use crate::statistics::digest::Counted;
 use crate::topology::gtid::Position;
 use crate::topology::{Role, Server, ServerId, Topology};
@@ -130,6 +131,7 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let holders = Holders {
         accounts: Arc::new(Accounts::new(&[], None)),
         failed_logins: Arc::new(FailedLogins::new(0, Duration::from_secs(60))),
+        quotas: Arc::new(Quotas::new(&Arc::new(config.clone()))),
         workers: Arc::new(Workers::new(&[])),
     };
     let configurator = Configurator::new(Live::fixed(config), publish, holders);

@@ -16,8 +16,8 @@ use super::scalar::{
 };
 use super::{
     Admin, AdminUser, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level,
-    Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor, Networks, Pool, Rights, Server,
-    ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
+    Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor, Network, Networks, Pool, Rights,
+    Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
 };
 use crate::net::address::Endpoint;
 
@@ -59,6 +59,7 @@ pub(super) fn assemble(
         statistics: statistics(&mut reader.section("statistics")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
+        networks: reader.entries("network", network),
         admin_users: reader.entries("admin_user", admin_user),
         panic_on: None,
     };
@@ -353,6 +354,10 @@ fn limits(table: &mut Table<'_>) -> Limits {
         prepared_bytes: table.or("prepared_bytes", Size(256 * MIB)).0,
         recorded_bytes: table.or("recorded_bytes", Size(256 * MIB)).0,
         statement_cache: table.or("statement_cache", 10_000),
+        user_connections: table.or("user_connections", 0),
+        idle_transaction_timeout: table.or("idle_transaction_timeout", Duration::ZERO),
+        user_statement_rate: table.or("user_statement_rate", 0),
+        statement_rate: table.or("statement_rate", 0),
     }
 }
 
@@ -388,6 +393,17 @@ fn user(table: &mut Table<'_>) -> User {
         local_infile: table.or("local_infile", Optional(None)).0,
         consistency: table.or("consistency", Optional(None)).0,
         replication: table.or("replication", false),
+        max_connections: table.or("max_connections", Optional(None)).0,
+        statement_rate: table.or("statement_rate", Optional(None)).0,
+    }
+}
+
+fn network(table: &mut Table<'_>) -> Network {
+    Network {
+        name: table.name("\"web\""),
+        addresses: table.required("addresses", "\"10.1.0.0/16\"", Networks::default()),
+        max_connections: table.or("max_connections", 0),
+        statement_rate: table.or("statement_rate", 0),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layers::{Origins, entry_key};
 use super::problem::{Fault, Problems};
-use super::{Auth, Config, Password, Server, ServerTlsMode};
+use super::{Auth, Config, Network, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
 
@@ -20,6 +20,8 @@ const PROBES_IN_TIMEOUT: u32 = 20;
 /// As long as MariaDB's mysql.global_priv holds.
 const LONGEST_USER: usize = 128;
 const LONGEST_NAME: usize = 64;
+/// More than a Tandem can do.
+const MOST_A_SECOND: usize = 100_000_000;
 /// What people leave standing in an example.
 const PLACEHOLDERS: &[&str] = &["…", "...", "changeme", "change-me", "change me", "CHANGE_ME"];
 
@@ -33,6 +35,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.tls_names(config);
     check.users(config);
     check.admin_users(config);
+    check.networks(&config.networks);
     check.addresses(config);
     check.coordination(config);
 }
@@ -123,6 +126,12 @@ impl Check<'_> {
                 listener.shutdown_timeout,
                 Duration::ZERO,
                 DAY,
+            ),
+            (
+                "limits.idle_transaction_timeout",
+                config.limits.idle_transaction_timeout,
+                Duration::ZERO,
+                YEAR,
             ),
             ("monitor.interval", monitor.interval, ten, MINUTE),
             ("monitor.timeout", monitor.timeout, ten, MINUTE),
@@ -228,9 +237,32 @@ impl Check<'_> {
                 1 << 20,
             ),
             ("limits.statement_cache", limits.statement_cache, 1, 10_000_000),
+            ("limits.user_connections", limits.user_connections, 0, 1_000_000),
+            (
+                "limits.user_statement_rate",
+                limits.user_statement_rate,
+                0,
+                MOST_A_SECOND,
+            ),
+            ("limits.statement_rate", limits.statement_rate, 0, MOST_A_SECOND),
             ("statistics.digests", config.statistics.digests, 1, 1_000_000),
         ] {
             self.range(key, value, (least, most), |count| count.to_string());
+        }
+        let users = config.users.iter().map(|user| {
+            let (connections, rate) = (user.max_connections, user.statement_rate);
+            (connections.unwrap_or(0), rate.unwrap_or(0))
+        });
+        let networks = config.networks.iter();
+        let networks = networks.map(|network| (network.max_connections, network.statement_rate));
+        let users = users.enumerate().map(|(index, of)| ("user", index, of));
+        let networks = networks.enumerate().map(|(index, of)| ("network", index, of));
+        for (section, index, (connections, rate)) in users.chain(networks) {
+            let show = |count: usize| count.to_string();
+            let key = entry_key(section, index, "max_connections");
+            self.range(&key, connections, (0, 1_000_000), show);
+            let key = entry_key(section, index, "statement_rate");
+            self.range(&key, rate, (0, MOST_A_SECOND), show);
         }
         if let Some(failover) = &config.failover {
             self.range(
@@ -456,6 +488,29 @@ impl Check<'_> {
                     user.name
                 ));
                 self.fault(&key, &[], fault);
+            }
+        }
+    }
+
+    fn networks(&mut self, networks: &[Network]) {
+        for (index, network) in networks.iter().enumerate() {
+            let key = entry_key("network", index, "name");
+            if network.name.is_empty() {
+                self.fault(&key, &[], Fault::Empty("give the network a short name"));
+            } else if networks
+                .iter()
+                .take(index)
+                .any(|other| other.name == network.name)
+            {
+                let fault = Fault::Contradiction(format!(
+                    "{:?} is there already; keep one of the two entries",
+                    network.name
+                ));
+                self.fault(&key, &[], fault);
+            }
+            if network.addresses.0.is_empty() {
+                let key = entry_key("network", index, "addresses");
+                self.fault(&key, &[], Fault::Empty("name a network, such as \"10.1.0.0/16\""));
             }
         }
     }

@@ -563,6 +563,10 @@ impl<T: Scalar> Scalar for Optional<T> {
         T::from_text(text).map(|value| Self(Some(value)))
     }
 
+    fn from_integer(integer: i64) -> Result<Self, String> {
+        T::from_integer(integer).map(|value| Self(Some(value)))
+    }
+
     fn from_bool(value: bool) -> Result<Self, String> {
         T::from_bool(value).map(|value| Self(Some(value)))
     }

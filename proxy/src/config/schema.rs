@@ -107,6 +107,9 @@ impl Section {
             "admin_user" => {
                 "an [[admin_user]] entry (two brackets), one for each account of the admin port, with keys below it"
             }
+            "network" => {
+                "a [[network]] entry (two brackets), one for each network of clients, with keys below it"
+            }
             "user" => "a [[user]] entry (two brackets), one for each account, with keys below it",
             _ => "a [section] (single brackets, once) with keys below it",
         }

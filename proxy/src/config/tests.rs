@@ -152,6 +152,10 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             prepared_bytes: 256 << 20,
             recorded_bytes: 256 << 20,
             statement_cache: 10_000,
+            user_connections: 0,
+            user_statement_rate: 0,
+            statement_rate: 0,
+            idle_transaction_timeout: Duration::ZERO,
         },
         statistics: Statistics {
             enabled: true,
@@ -164,7 +168,10 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             local_infile: None,
             consistency: None,
             replication: false,
+            max_connections: None,
+            statement_rate: None,
         }],
+        networks: Vec::new(),
         admin_users: Vec::new(),
         panic_on: None,
     };

@@ -22,6 +22,17 @@ use crate::topology::Flavor;
 const MULTI_STATEMENTS_ON: u16 = 0;
 const MULTI_STATEMENTS_OFF: u16 = 1;
 
+/// Whether a command is one of those that a rate is set for.
+fn is_statement(code: CommandCode) -> bool {
+    matches!(
+        code,
+        CommandCode::Query
+            | CommandCode::StmtPrepare
+            | CommandCode::StmtExecute
+            | CommandCode::StmtBulkExecute
+    )
+}
+
 impl Session {
     /// Has one command answered.
     pub(super) async fn dispatch(&mut self, command: Command) -> Result<(), End> {
@@ -37,7 +48,15 @@ impl Session {
             self.client.inbox.consume(command.head);
             return self.complain(&Complaint::unknown_command()).await;
         };
-        match CommandCode::from_byte(byte) {
+        let code = CommandCode::from_byte(byte);
+        if code.is_some_and(is_statement)
+            && let Err(exceeded) = self.places.count_statement()
+        {
+            self.skip(command).await?;
+            let complaint = Complaint::too_many_a_second(&self.account.name, &exceeded);
+            return self.complain(&complaint).await;
+        }
+        match code {
             Some(CommandCode::Query) => self.query(command).await,
             Some(CommandCode::StmtPrepare) => self.prepare(command).await,
             Some(CommandCode::StmtExecute) => self.execute(command).await,

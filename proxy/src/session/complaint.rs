@@ -10,6 +10,7 @@ use tandem_protocol::reply;
 
 use crate::backend::connect;
 use crate::pool;
+use crate::quota::Exceeded;
 use crate::topology::Flavor;
 use crate::worker::failed_logins::Blocked;
 
@@ -358,6 +359,25 @@ impl Complaint {
             "HY000",
             format!("Tandem: the statement could not be killed: {cause}"),
         )
+    }
+
+    /// ER_TOO_MANY_USER_CONNECTIONS in the servers' words.
+    pub(super) fn too_many_sessions(user: &str, exceeded: &Exceeded) -> Self {
+        let Exceeded { key, limit } = exceeded;
+        let message = format!(
+            "User {user} already has more than 'max_user_connections' active connections; Tandem: {key} is {limit}"
+        );
+        Self::new(1203, "42000", message)
+    }
+
+    /// ER_USER_LIMIT_REACHED in the servers' words.
+    pub(super) fn too_many_a_second(user: &str, exceeded: &Exceeded) -> Self {
+        let Exceeded { key, limit } = exceeded;
+        let message = format!(
+            "User '{user}' has exceeded the 'statements a second' resource (current value: {limit}); Tandem: {key}; the \
+             statement was not executed"
+        );
+        Self::new(1226, "42000", message)
     }
 
     pub(super) fn too_many_connections(limit: usize) -> Self {

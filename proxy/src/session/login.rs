@@ -31,6 +31,7 @@ use crate::net::compressed::Side;
 use crate::net::nonce;
 use crate::net::proxied::{self, Beginning};
 use crate::net::{self, Stream};
+use crate::quota::Places;
 use crate::route::Written;
 use crate::topology::Flavor;
 use crate::topology::ledger::Writing;
@@ -257,6 +258,7 @@ async fn welcome(
     let mut session = Session {
         worker: Rc::clone(worker),
         handle: Rc::clone(handle),
+        places: Places::none(),
         client,
         account,
         flags,
@@ -336,7 +338,13 @@ impl Session {
     /// What the servers have to say before the client hears OK.
     pub(super) async fn be_let_in(&mut self) -> Result<(), Complaint> {
         self.be_vouched_for().await?;
-        self.check_schema().await
+        self.check_schema().await?;
+        let (user, client) = (&self.account.name, self.handle.client.get());
+        self.places = self.worker.quotas.enter(user, client).map_err(|exceeded| {
+            tracing::warn!(%user, %client, limit = exceeded.limit, "a client was refused: {} is reached", exceeded.key);
+            Complaint::too_many_sessions(user, &exceeded)
+        })?;
+        Ok(())
     }
 
     /// Has the default schema checked by the active master. A schema that a pooled connection has, or that

@@ -274,6 +274,14 @@ impl Drop for Shot {
     }
 }
 
+/// How long sessions may send nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleLimits {
+    pub session: Duration,
+    /// In an open transaction, where that is limited.
+    pub transaction: Option<Duration>,
+}
+
 /// All sessions of one worker.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -333,7 +341,7 @@ impl Registry {
     }
 
     /// Ends sessions that have slept too long, and collects connections that are kept for nothing.
-    pub fn tidy(&self, now: Instant, idle_timeout: Duration, keep_diagnostics: Duration) {
+    pub fn tidy(&self, now: Instant, limits: IdleLimits, keep_diagnostics: Duration) {
         let all: Vec<_> = self.sessions.borrow().values().cloned().collect();
         for handle in all {
             if handle.command.get() != "Sleep" {
@@ -342,7 +350,12 @@ impl Registry {
             let asleep = now.saturating_duration_since(handle.since.get());
             let own = handle.wait_timeout.get();
             let own = own.unwrap_or_else(|| handle.server_timeout.get());
-            if asleep > idle_timeout.min(own) {
+            let of_transaction = limits.transaction.filter(|_| handle.transaction.get());
+            let limit = limits
+                .session
+                .min(own)
+                .min(of_transaction.unwrap_or(Duration::MAX));
+            if asleep > limit {
                 handle.send(Signal::Expire);
             } else if handle.may_let_go.get() && asleep > keep_diagnostics {
                 handle.ask_to_let_go();

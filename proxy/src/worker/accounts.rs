@@ -434,6 +434,8 @@ impl Account {
             password: Password::Clear(monitor.password.clone()),
             local_infile: None,
             consistency: None,
+            max_connections: None,
+            statement_rate: None,
             replication: false,
         };
         Self::new(UserId(usize::MAX), &user)

@@ -148,7 +148,7 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
     let keys: Vec<_> = table.rows.iter().map(|row| row[..2].to_vec()).collect();
     let key = |server: &'static str, worker: u32| vec![server.into(), worker.into()];
     assert_eq!(keys, [key("a", 0), key("a", 1), key("b", 0), key("b", 1)]);
-    let table = limits(&views);
+    let table = limits(&views, &[]);
     rectangular(&table);
     let keys: Vec<_> = table.rows.iter().map(|row| row[..2].to_vec()).collect();
     let (a, b) = ("limits.a", "limits.b");

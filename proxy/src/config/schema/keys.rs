@@ -129,6 +129,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         keys: USER,
         repeated: true,
     },
+    Section {
+        name: "network",
+        meaning: "a network of clients, and what they may have together",
+        keys: NETWORK,
+        repeated: true,
+    },
 ];
 
 const LISTENER: &[Key] = &[
@@ -719,6 +725,34 @@ const LIMITS: &[Key] = &[
         AtOnce,
         "statement shapes whose analysis a worker keeps",
     ),
+    key(
+        "user_connections",
+        COUNT,
+        "0",
+        NewConnections,
+        "sessions of one account at once, over all workers; the next one is refused (1203); 0: no limit",
+    ),
+    key(
+        "user_statement_rate",
+        COUNT,
+        "0",
+        AtOnce,
+        "statements of one account in a second, over all workers; the next one is refused (1226); 0: no limit",
+    ),
+    key(
+        "statement_rate",
+        COUNT,
+        "0",
+        AtOnce,
+        "the same of all accounts together",
+    ),
+    key(
+        "idle_transaction_timeout",
+        DURATION,
+        "0s",
+        AtOnce,
+        "a session whose transaction is open and that sends nothing for so long is ended, and its transaction rolled back; 0s: no limit",
+    ),
 ];
 
 const SERVER: &[Key] = &[
@@ -786,5 +820,41 @@ const USER: &[Key] = &[
         "false",
         AtOnce,
         "it may follow the active master's binlog, as replicas and mariadb-binlog do",
+    ),
+    not_set(
+        "max_connections",
+        COUNT,
+        NewConnections,
+        "overrides limits.user_connections for this account",
+    ),
+    not_set(
+        "statement_rate",
+        COUNT,
+        AtOnce,
+        "overrides limits.user_statement_rate for this account",
+    ),
+];
+
+const NETWORK: &[Key] = &[
+    required("name", TEXT, NewConnections, "as the table limits calls it"),
+    required(
+        "addresses",
+        <Networks as Scalar>::EXPECTED,
+        NewConnections,
+        "whose clients these limits are for; a client may be in several",
+    ),
+    key(
+        "max_connections",
+        COUNT,
+        "0",
+        NewConnections,
+        "sessions of its clients at once; 0: no limit",
+    ),
+    key(
+        "statement_rate",
+        COUNT,
+        "0",
+        AtOnce,
+        "statements of its clients in a second; 0: no limit",
     ),
 ];

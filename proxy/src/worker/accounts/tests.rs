@@ -11,6 +11,8 @@ fn user(name: &str, password: Password) -> User {
         password,
         local_infile: None,
         consistency: None,
+        max_connections: None,
+        statement_rate: None,
         replication: false,
     }
 }
