@@ -1,7 +1,8 @@
 //! The admin connection's bytes on both sides of opensrv-mysql, which has no bounds of its own.
 //!
 //! - [`Input`] ends a connection whose statement would grow beyond [`MAX_STATEMENT`]: opensrv gathers packet
-//!   after packet of 16 MiB.
+//!   after packet of 16 MiB. It also gives out one packet at a time: of two that come together opensrv (0.7.0) frees the first before it
+//!   has looked at it, so that a `COM_STMT_CLOSE` ahead of another command was taken for nonsense.
 //! - [`Output`] sends an answer in one write, and nothing of opensrv's greeting: the client has had one ([`super::login`]).
 
 use std::io;
@@ -10,10 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tandem_protocol::frame::HEADER_LEN;
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 /// Most bytes that a client may send without taking an answer; more than any statement to explain needs.
 pub(super) const MAX_STATEMENT: usize = 1 << 20;
+/// Most of a packet that is read ahead.
+const READ_AT_ONCE: usize = 4096;
 /// An answer longer than this goes out in pieces.
 const ANSWER_PIECE: usize = 64 * 1024;
 
@@ -37,13 +41,51 @@ impl Gate {
 
 /// What comes from the client.
 pub(super) struct Input<R> {
-    reader: R,
+    reader: BufReader<R>,
+    packets: Packets,
     gate: Arc<Gate>,
 }
 
-impl<R> Input<R> {
+impl<R: AsyncRead> Input<R> {
     pub(super) fn new(reader: R, gate: Arc<Gate>) -> Self {
-        Self { reader, gate }
+        Self {
+            reader: BufReader::with_capacity(READ_AT_ONCE, reader),
+            packets: Packets::default(),
+            gate,
+        }
+    }
+}
+
+/// Where in a packet the stream is.
+#[derive(Debug, Default)]
+struct Packets {
+    header: [u8; HEADER_LEN],
+    /// Bytes of the header that have been.
+    begun: usize,
+    /// Bytes of the packet that are to come, once its header has been.
+    left: usize,
+}
+
+impl Packets {
+    /// Goes on by these bytes, up to the end of the packet; how many that are.
+    fn advance(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        for byte in bytes.iter().take(HEADER_LEN - self.begun) {
+            self.header[self.begun] = *byte;
+            self.begun += 1;
+            taken += 1;
+            let [a, b, c, _] = self.header;
+            self.left = u32::from_le_bytes([a, b, c, 0]) as usize;
+        }
+        if self.begun < HEADER_LEN {
+            return taken;
+        }
+        let payload = self.left.min(bytes.len() - taken);
+        self.left -= payload;
+        if self.left == 0 {
+            self.begun = 0;
+        }
+        taken + payload
     }
 }
 
@@ -53,9 +95,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for Input<R> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.reader).poll_read(cx, buffer))?;
-        let read = buffer.filled().len() - before;
+        let Self { reader, packets, .. } = &mut *self;
+        let came = ready!(Pin::new(&mut *reader).poll_fill_buf(cx))?;
+        let came = &came[..came.len().min(buffer.remaining())];
+        let read = packets.advance(came);
+        buffer.put_slice(&came[..read]);
+        Pin::new(reader).consume(read);
         let left = self.gate.allowance.load(Ordering::Relaxed);
         let Some(left) = left.checked_sub(read) else {
             return Poll::Ready(Err(io::Error::new(
@@ -166,6 +211,29 @@ mod tests {
         output.flush().await.expect("sent");
         input.read_exact(&mut buffer).await.expect("within bounds");
         assert!(input.read_exact(&mut buffer).await.is_err());
+    }
+
+    /// However they come, cut anywhere or several together, a read never has bytes of two packets.
+    #[tokio::test]
+    async fn packets_are_given_out_one_at_a_time() {
+        let stream = b"\x05\0\0\0abcde\0\0\0\x01\x02\0\0\0xy\x01\0\0\0z";
+        let ends = [9, 13, 19, 24];
+        for cut in 0..=stream.len() {
+            let (first, second) = stream.split_at(cut);
+            let mut input = Input::new(first.chain(second), Gate::new());
+            let mut all = Vec::new();
+            loop {
+                let mut buffer = [0; 64];
+                let read = input.read(&mut buffer).await.expect("read");
+                if read == 0 {
+                    break;
+                }
+                let crossed = |end: &&usize| (all.len() + 1..all.len() + read).contains(*end);
+                assert_eq!(ends.iter().find(crossed), None, "cut at {cut}");
+                all.extend_from_slice(&buffer[..read]);
+            }
+            assert_eq!(all, stream, "cut at {cut}");
+        }
     }
 
     #[tokio::test]
