@@ -23,16 +23,16 @@ demo:
 	$(CARGO) run --quiet --package tandem -- demo
 
 test:
-	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) test --workspace
 	.ci/server-root mysql-9.7
+	$(CARGO) test --workspace
 	TANDEM_SERVER=mysql-9.7 $(ON_SERVERS)
 	$(CARGO) run --quiet --bin tandem -- demo --once
 
 soak:
-	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
 	.ci/server-root mariadb-11.8
 	.ci/server-root mysql-9.7
 	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)

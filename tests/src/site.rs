@@ -52,6 +52,29 @@ impl Site {
         site
     }
 
+    /// phpMyAdmin with its data in `folder`: a private copy, since Debian's has one configuration for the whole machine.
+    pub async fn phpmyadmin(folder: &Path, database: SocketAddr) -> Self {
+        let root = folder.join("site");
+        let copied = Command::new("cp")
+            .args(["-r", "/usr/share/phpmyadmin"])
+            .arg(&root)
+            .status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "the package `phpmyadmin` is not installed (.ci/install)"
+        );
+        let vendor = root.join("libraries/vendor_config.php");
+        let text = std::fs::read_to_string(&vendor).expect("Debian's places");
+        let own = format!("{}/", folder.display());
+        let text = text
+            .replace("/etc/phpmyadmin/", &own)
+            .replace("/var/lib/phpmyadmin/", &own);
+        std::fs::write(&vendor, text).expect("our own places");
+        std::fs::create_dir(folder.join("tmp")).expect("a folder for its templates");
+        std::fs::write(folder.join("config.inc.php"), phpmyadmins(database)).expect("a configuration");
+        Self::serve(Self::free_address(), folder, &root, None, &[]).await
+    }
+
     /// Runs a Python script of `scripts` with the site's address and `more` as its arguments; panics unless it
     /// ends well and PHP had nothing to say. What it printed is returned.
     pub async fn visit(&self, script: &str, more: &[&str]) -> String {
@@ -70,6 +93,20 @@ impl Site {
         );
         output.stdout
     }
+}
+
+/// Its configuration.
+fn phpmyadmins(database: SocketAddr) -> String {
+    format!(
+        "<?php
+$cfg['blowfish_secret'] = 'thirty-two bytes, as it asks for';
+$cfg['Servers'][1]['host'] = '{}';
+$cfg['Servers'][1]['port'] = '{}';
+$cfg['Servers'][1]['auth_type'] = 'cookie';
+",
+        database.ip(),
+        database.port()
+    )
 }
 
 impl Drop for Site {

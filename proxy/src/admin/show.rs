@@ -363,7 +363,7 @@ pub(super) fn audit(entries: &[audit::Entry]) -> Table {
     let row = |entry: &audit::Entry| {
         let at = DateTime::<Local>::from(entry.at);
         vec![
-            at.format("%Y-%m-%d %H:%M:%S%.3f").to_string().into(),
+            at.format("%Y-%m-%d %H:%M:%S%.6f").to_string().into(),
             entry.connection.into(),
             entry.user.clone().into(),
             entry.peer.to_string().into(),
