@@ -20,7 +20,7 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
         Flavor::MariaDb => {
             "SELECT @@version, @@server_id, @@read_only, @@log_bin, @@log_slave_updates, \
              @@gtid_strict_mode, @@binlog_format, @@GLOBAL.binlog_annotate_row_events AS texts, \
-             @@GLOBAL.replicate_annotate_row_events AS replicated_texts, @@GLOBAL.log_bin_compress AS compressed, @@GLOBAL.slave_parallel_threads AS appliers, @@gtid_slave_pos, @@gtid_binlog_pos, \
+             @@GLOBAL.replicate_annotate_row_events AS replicated_texts, @@GLOBAL.log_bin_compress AS compressed, @@gtid_slave_pos, @@gtid_binlog_pos, \
              @@GLOBAL.gtid_domain_id AS gtid_domain_id, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
              @@global.session_track_state_change, @@global.session_track_transaction_info, \
@@ -143,12 +143,6 @@ fn mariadb_unfit(state: &Fields) -> Result<Vec<&'static str>, String> {
     }
     if !state.text("@@binlog_format")?.eq_ignore_ascii_case("ROW") {
         unfit.push("binlog_format is not ROW: statements may change other rows on the other master");
-    }
-    if state.number("appliers") == Ok(0) {
-        unfit.push(
-            "slave_parallel_threads is 0: as the standby it applies with one thread, falls behind whoever writes in groups, and a failover takes as \
-             long as it needs for that; set it to 8",
-        );
     }
     Ok(unfit)
 }
@@ -345,16 +339,6 @@ mod tests {
         assert_eq!(seen.links[0].error.as_deref(), Some("error connecting"));
         assert_eq!(seen.unfit.len(), 2);
         assert!(seen.untold.is_empty(), "a server that does not know them");
-        assert!(
-            read(&format!("{STATE}; appliers=8"), LINK)
-                .unwrap()
-                .unfit
-                .is_empty()
-        );
-        assert_eq!(
-            read(&format!("{STATE}; appliers=0"), LINK).unwrap().unfit.len(),
-            1
-        );
         let silent = format!("{STATE}; texts=0; replicated_texts=1; compressed=1");
         assert_eq!(
             read(&silent, LINK).unwrap().untold,
