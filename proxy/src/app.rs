@@ -176,29 +176,12 @@ impl App {
         let configurator = Configurator::new(live, publish, holders);
 
         let mut tasks = Vec::new();
-        let (watching, mut stopping) = (Arc::clone(&configurator), stopped.clone());
-        tasks.push(tokio::spawn(async move {
-            tokio::select! {
-                () = watching.watch() => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
-            }
-        }));
-        let mut stopping = stopped.clone();
+        let watching = Arc::clone(&configurator).watch();
+        tasks.push(tokio::spawn(until(stopped.clone(), watching)));
         let certificates = tls.clients.clone();
-        tasks.push(tokio::spawn(async move {
-            tokio::select! {
-                () = tls::keep_fresh(tls) => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
-            }
-        }));
+        tasks.push(tokio::spawn(until(stopped.clone(), tls::keep_fresh(tls))));
         if let Some(directory) = directory {
-            let mut stopping = stopped.clone();
-            tasks.push(tokio::spawn(async move {
-                tokio::select! {
-                    () = directory.run() => {}
-                    _ = stopping.wait_for(|stop| *stop) => {}
-                }
-            }));
+            tasks.push(tokio::spawn(until(stopped.clone(), directory.run())));
         }
         let accepting = Arc::clone(&workers);
         let stopping = stopped.clone();
@@ -338,6 +321,14 @@ async fn reload(app: &App) {
             "the configuration was read again (SIGHUP)"
         ),
         Err(problems) => tracing::error!("the configuration stays as it is (SIGHUP): {problems}"),
+    }
+}
+
+/// Goes on until Tandem stops.
+async fn until(mut stopped: watch::Receiver<bool>, what: impl Future<Output = ()>) {
+    tokio::select! {
+        () = what => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::show;
-use crate::admin::view::{PoolRow, SessionRow, WorkerView};
+use crate::admin::show::{self, milliseconds, precise};
+use crate::admin::view::{self, PoolRow, SessionRow, WorkerView};
 use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
@@ -307,10 +307,11 @@ fn clients(views: &[WorkerView]) -> Clients {
     let mut holding: Vec<&SessionRow> = sessions().filter(holds).collect();
     holding.sort_by_key(|session| (Reverse(session.since), session.id));
     holding.truncate(SESSIONS);
+    let census = view::census(sessions());
     Clients {
-        sessions: sessions().count(),
-        in_transaction: sessions().filter(|session| session.transaction).count(),
-        pinned: sessions().filter(|session| !session.pins.is_empty()).count(),
+        sessions: census.sessions,
+        in_transaction: census.in_transaction,
+        pinned: census.pinned,
         holding: holding.into_iter().map(session).collect(),
     }
 }
@@ -411,17 +412,13 @@ fn statement(shape: &Counted) -> Statement {
 }
 
 fn limits(views: &[WorkerView]) -> Vec<Limit> {
-    let rows = || views.iter().flat_map(|view| &view.limits);
-    let names = views.first().into_iter().flat_map(|view| &view.limits);
-    let sums = names.map(|named| {
-        let same = || rows().filter(|row| row.name == named.name);
-        Limit {
-            name: named.name.to_owned(),
-            limit: same().map(|row| row.limit).sum(),
-            used: same().map(|row| row.used).sum(),
-        }
-    });
-    sums.collect()
+    let sums = view::limits(views).into_iter();
+    sums.map(|(name, limit, used)| Limit {
+        name: name.to_owned(),
+        limit,
+        used,
+    })
+    .collect()
 }
 
 fn age(at: Instant, now: Instant) -> u64 {
@@ -430,15 +427,6 @@ fn age(at: Instant, now: Instant) -> u64 {
 
 fn probe(time: Option<Duration>) -> Option<f64> {
     time.map(precise)
-}
-
-/// Milliseconds, to the microsecond.
-fn precise(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -208,9 +208,9 @@ impl History {
                 holds: came.holds,
                 retries: came.retries + came.replays,
                 refused,
-                sessions: sum(|measure| measure.sessions),
-                in_transaction: sum(|measure| measure.in_transaction),
-                pinned: sum(|measure| measure.pinned),
+                sessions: sum(|measure| measure.census.sessions),
+                in_transaction: sum(|measure| measure.census.in_transaction),
+                pinned: sum(|measure| measure.census.pinned),
                 servers: self.servers(topology, &came, &measures),
             };
             push(&mut self.samples, sample, SAMPLES);

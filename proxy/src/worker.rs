@@ -587,12 +587,9 @@ impl Worker {
 
     /// The same in short, for who asks every second.
     pub fn measure(&self) -> Measure {
-        let census = self.registry.census();
         Measure {
             worker: self.index,
-            sessions: census.sessions,
-            in_transaction: census.in_transaction,
-            pinned: census.pinned,
+            census: self.registry.census(),
             counters: self.counted(),
             pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
         }

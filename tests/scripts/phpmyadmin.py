@@ -6,45 +6,14 @@ Arguments: the base address, the account, its password, and an empty database. A
 import difflib
 import hashlib
 import html.parser
-import http.cookiejar
 import json
 import re
 import sys
 import time
-import urllib.parse
-import urllib.request
-import uuid
 
-BASE, USER, PASSWORD, DATABASE = sys.argv[1:]
+from phpmyadmin_pages import found, log_in, open_page
 
-cookies = http.cookiejar.CookieJar()
-opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
-token = None
-
-
-def open_page(route, fields=None, file=None):
-    """A page, or with fields what a form answers; a token goes along."""
-    address, body, headers = f"{BASE}/index.php?route={route}", None, {}
-    if file is not None:
-        boundary = uuid.uuid4().hex
-        parts = [f'name="{name}"\r\n\r\n{value}' for name, value in (fields | {"token": token}).items()]
-        parts.append(f'name="import_file"; filename="dump.sql"\r\nContent-Type: application/sql\r\n\r\n{file}')
-        body = "".join(f"--{boundary}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
-        body = (body + f"--{boundary}--\r\n").encode()
-        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-    elif fields is not None:
-        body = urllib.parse.urlencode(fields | {"token": token}, doseq=True).encode()
-    with opener.open(urllib.request.Request(address, body, headers), timeout=60) as answer:
-        page = answer.read().decode()
-    for trouble in ("Fatal error", "mysqli::", "MySQL said", "Connection for controluser", "<code>#"):
-        assert trouble not in page, (route, trouble, page[max(0, page.find(trouble) - 500):][:3000])
-    return page
-
-
-def found(pattern, page):
-    match = re.search(pattern, page)
-    assert match, (pattern, page[:3000])
-    return match.group(1)
+_BASE, USER, PASSWORD, DATABASE = sys.argv[1:]
 
 
 def run(sql, database=DATABASE):
@@ -75,12 +44,7 @@ class Form(html.parser.HTMLParser):
             self.fields.setdefault(name, []).append(value)
 
 
-page = open_page("/")
-token = found(r'name="token" value="([0-9a-f]+)"', page)
-page = open_page("/", {"pma_username": USER, "pma_password": PASSWORD, "server": "1",
-                       "set_session": found(r'name="set_session" value="(\w+)"', page)})
-token = found(r'token:"([0-9a-f]+)"', page)
-assert "Log out" in page, page[:3000]
+log_in(USER, PASSWORD)
 print("logged in")
 
 run("CREATE TABLE birds (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL, seen DATETIME, photo BLOB);"

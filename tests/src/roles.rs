@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
-use crate::Cluster;
 use crate::pair::Server;
+use crate::{Cluster, wait_until};
 
 /// How it ended with a server that was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,14 @@ pub async fn property(admin: &mut Conn, name: &str) -> String {
     let found = rows.iter().find(|row| is(row, "property", name));
     let value = found.and_then(|row| row.get::<Option<String>, _>("value").flatten());
     value.unwrap_or_default()
+}
+
+/// Waits until the standby could take over.
+pub async fn wait_ready(cluster: &Cluster, within: Duration) {
+    wait_until("a failover is possible", within, || async {
+        property(&mut cluster.admin().await, "could_fail_over").await == "yes"
+    })
+    .await;
 }
 
 /// Waits until the pair is whole or a server is in quarantine.

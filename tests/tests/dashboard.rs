@@ -114,10 +114,7 @@ async fn an_operator_sees_a_failover_as_it_happens() {
     let cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
     ledger::prepare(&cluster).await;
-    wait_until("a failover is possible", WITHIN, || async {
-        roles::property(&mut cluster.admin().await, "could_fail_over").await == "yes"
-    })
-    .await;
+    roles::wait_ready(&cluster, WITHIN).await;
     let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 4);
     ledger::wait_rows(cluster.opts(Some("shop")), 100, WITHIN).await;
     let mut pinned = cluster.client_in("shop").await;

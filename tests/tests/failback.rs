@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
-use tandem_tests::{Cluster, Setup, roles, wait_until};
+use tandem_tests::{Cluster, Setup, roles};
 
 const WITHIN: Duration = Duration::from_secs(40);
 const FAILBACK_AFTER: Duration = Duration::from_secs(3);
@@ -16,10 +16,7 @@ async fn cluster(setup: Setup) -> Cluster {
     let cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
     ledger::prepare(&cluster).await;
-    wait_until("a failover is possible", WITHIN, || async {
-        roles::property(&mut cluster.admin().await, "could_fail_over").await == "yes"
-    })
-    .await;
+    roles::wait_ready(&cluster, WITHIN).await;
     cluster
 }
 

@@ -99,10 +99,7 @@ async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
 
 async fn kill_the_active_master() {
     let cluster = cluster().await;
-    wait_until("a failover is possible", WITHIN, || async {
-        roles::property(&mut cluster.admin().await, "could_fail_over").await == "yes"
-    })
-    .await;
+    roles::wait_ready(&cluster, WITHIN).await;
     let load = load(&cluster).await;
     let killed = Instant::now();
     cluster.a().kill9().expect("killed");

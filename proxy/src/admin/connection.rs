@@ -415,10 +415,6 @@ impl Handler {
 
     /// All of the file, or nothing.
     async fn reload(&self) -> Reply {
-        tracing::info!(
-            admin = self.id,
-            "asked on the admin port to read the configuration again"
-        );
         match self.shared.configurator.reload().await {
             Ok(changes) => Reply::Table(show::config::changes(&changes)),
             Err(problems) => Reply::unchanged(&problems),
@@ -427,12 +423,6 @@ impl Handler {
 
     /// All of them, or none.
     async fn set(&self, assignments: Vec<Assignment>) -> Reply {
-        let keys: Vec<&str> = assignments.iter().map(|set| set.key.as_str()).collect();
-        tracing::info!(
-            admin = self.id,
-            keys = keys.join(", "),
-            "keys of the configuration set on the admin port"
-        );
         match self.shared.configurator.set(assignments).await {
             Ok(changes) => Reply::Done {
                 rows: changes.len() as u64,
@@ -465,10 +455,6 @@ impl Handler {
     }
 
     async fn save(&self) -> Reply {
-        tracing::info!(
-            admin = self.id,
-            "asked on the admin port to save the configuration"
-        );
         match self.shared.configurator.save().await {
             Ok(saved) => Reply::Table(show::config::saved(&saved)),
             Err(problems) => Reply::unchanged(&problems),
@@ -484,10 +470,7 @@ impl Handler {
 
     async fn reset_statistics(&self) -> Reply {
         match within(self.shared.data.reset_statistics()).await {
-            Ok(()) => {
-                tracing::info!(admin = self.id, "statistics reset from the admin port");
-                Reply::Ok
-            }
+            Ok(()) => Reply::Ok,
             Err(late) => late,
         }
     }

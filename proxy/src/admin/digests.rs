@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::show::reasons;
+use super::show::{precise, reasons};
 use super::table::{Cell, Shape, Table};
 use crate::statistics::digest::Counted;
 
@@ -83,7 +83,6 @@ fn row(shape: &Counted) -> Vec<Cell> {
     ]
 }
 
-/// To the microsecond: what is less depends on the day.
 fn milliseconds(time: Duration) -> Cell {
-    Cell::Real(time.as_micros() as f64 / 1000.0)
+    Cell::Real(precise(time))
 }

@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::session::registry::Census;
 use crate::statistics::digest::Counted;
 use crate::worker::kill::{Order, Outcome};
 
@@ -255,9 +256,7 @@ pub struct WorkerView {
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
     pub worker: usize,
-    pub sessions: usize,
-    pub in_transaction: usize,
-    pub pinned: usize,
+    pub census: Census,
     pub counters: Counters,
     pub pools: Vec<PoolRow>,
 }
@@ -265,12 +264,9 @@ pub struct Measure {
 impl Measure {
     /// The same from a view, which has more.
     fn of(worker: usize, view: WorkerView) -> Self {
-        let sessions = || view.sessions.iter();
         Self {
             worker,
-            sessions: view.sessions.len(),
-            in_transaction: sessions().filter(|session| session.transaction).count(),
-            pinned: sessions().filter(|session| !session.pins.is_empty()).count(),
+            census: census(&view.sessions),
             counters: view.counters,
             pools: view.pools,
         }
@@ -280,6 +276,24 @@ impl Measure {
     pub fn refused(&self) -> u64 {
         self.pools.iter().map(|pool| pool.refused).sum()
     }
+}
+
+/// How many sessions are what.
+pub fn census<'a>(sessions: impl IntoIterator<Item = &'a SessionRow>) -> Census {
+    let looks = sessions.into_iter();
+    Census::of(looks.map(|session| (session.transaction, !session.pins.is_empty())))
+}
+
+/// What is bounded, once each, with the sum of all workers: its name, the limit, and how much is used.
+pub fn limits(views: &[WorkerView]) -> Vec<(&'static str, usize, usize)> {
+    let rows = || views.iter().flat_map(|view| &view.limits);
+    let names = views.first().into_iter().flat_map(|view| &view.limits);
+    let sums = names.map(|named| {
+        let same = || rows().filter(|row| row.name == named.name);
+        let (limit, used) = (same().map(|row| row.limit), same().map(|row| row.used));
+        (named.name, limit.sum(), used.sum())
+    });
+    sums.collect()
 }
 
 /// The sum of all workers' counters.

@@ -477,18 +477,22 @@ impl Check<'_> {
                     "is longer than {LONGEST_USER} characters, the most that a server allows"
                 ));
                 self.fault(&key, &[], fault);
-            } else if config
-                .users
-                .iter()
-                .take(index)
-                .any(|other| other.name == user.name)
-            {
-                let fault = Fault::Contradiction(format!(
-                    "{:?} is there already; keep one of the two entries",
-                    user.name
-                ));
-                self.fault(&key, &[], fault);
+            } else {
+                self.first_of_its_name(
+                    &key,
+                    &user.name,
+                    config.users[..index].iter().map(|other| &*other.name),
+                );
             }
+        }
+    }
+
+    /// Where entries have a name of their own.
+    fn first_of_its_name<'n>(&mut self, key: &str, name: &str, mut earlier: impl Iterator<Item = &'n str>) {
+        if earlier.any(|other| other == name) {
+            let fault =
+                Fault::Contradiction(format!("{name:?} is there already; keep one of the two entries"));
+            self.fault(key, &[], fault);
         }
     }
 
@@ -497,16 +501,12 @@ impl Check<'_> {
             let key = entry_key("network", index, "name");
             if network.name.is_empty() {
                 self.fault(&key, &[], Fault::Empty("give the network a short name"));
-            } else if networks
-                .iter()
-                .take(index)
-                .any(|other| other.name == network.name)
-            {
-                let fault = Fault::Contradiction(format!(
-                    "{:?} is there already; keep one of the two entries",
-                    network.name
-                ));
-                self.fault(&key, &[], fault);
+            } else {
+                self.first_of_its_name(
+                    &key,
+                    &network.name,
+                    networks[..index].iter().map(|other| &*other.name),
+                );
             }
             if network.addresses.0.is_empty() {
                 let key = entry_key("network", index, "addresses");

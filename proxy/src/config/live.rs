@@ -16,7 +16,7 @@ use chrono::{DateTime, Local};
 use super::layers::Origins;
 use super::parts::{self, Change, Part};
 use super::problem::{Fault, Place, Problem, Problems};
-use super::schema::{self, Effect, Preset};
+use super::schema::{self, Preset};
 use super::{Config, Sources, overrides};
 
 pub use self::show::{Difference, Row};
@@ -26,6 +26,12 @@ pub use self::show::{Difference, Row};
 struct Version {
     config: Config,
     parts: Vec<Part>,
+}
+
+impl Version {
+    fn of_section(&self, name: &str) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(move |part| part.section.name == name)
+    }
 }
 
 /// See the module.
@@ -199,28 +205,13 @@ impl Live {
     /// A server is not made by setting one of its keys.
     fn is_there(&self, key: &str) -> Result<(), Problems> {
         let (section, rest) = key.split_once('.').unwrap_or((key, ""));
-        let fixed = schema::section(section)
-            .filter(|section| section.repeated)
-            .filter(|section| {
-                section
-                    .key("name")
-                    .is_some_and(|name| name.effect == Effect::Restart)
-            });
+        let is_fixed = schema::section(section).is_some_and(parts::fixed_entries);
         let name = rest.rsplit_once('.').map_or("", |(name, _)| name);
-        let mut known = self
-            .running
-            .parts
-            .iter()
-            .filter(|part| part.section.name == section);
-        if fixed.is_none() || name.is_empty() || known.any(|part| part.name.as_deref() == Some(name)) {
+        let entries = self.running.of_section(section);
+        let names: Vec<&str> = entries.filter_map(|part| part.name.as_deref()).collect();
+        if !is_fixed || name.is_empty() || names.contains(&name) {
             return Ok(());
         }
-        let names = self
-            .running
-            .parts
-            .iter()
-            .filter(|part| part.section.name == section);
-        let names: Vec<&str> = names.filter_map(|part| part.name.as_deref()).collect();
         Err(Problems::from(Problem {
             key: key.to_owned(),
             place: Place::Set(key.to_owned()),

@@ -83,9 +83,17 @@ impl Part {
 }
 
 /// Whether an entry that comes or goes needs a restart.
-fn fixed_entries(section: &Section) -> bool {
+pub(super) fn fixed_entries(section: &Section) -> bool {
     let name = section.key("name");
     section.repeated && name.is_some_and(|name| name.effect == Effect::Restart)
+}
+
+/// When an entry that comes or goes acts.
+fn entries_effect(section: &Section) -> Effect {
+    match fixed_entries(section) {
+        true => Effect::Restart,
+        false => Effect::AtOnce,
+    }
 }
 
 fn shown(value: &Value) -> String {
@@ -257,10 +265,6 @@ fn compare(before: &Part, after: &Part, changes: &mut Vec<Change>) {
 
 /// An entry that is new, or gone.
 fn whole(part: &Part, before: Option<&str>, after: Option<&str>) -> Change {
-    let effect = match part.has_fixed_entries() {
-        true => Effect::Restart,
-        false => Effect::AtOnce,
-    };
     Change {
         key: format!(
             "{}.{}",
@@ -269,7 +273,7 @@ fn whole(part: &Part, before: Option<&str>, after: Option<&str>) -> Change {
         ),
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
-        effect,
+        effect: entries_effect(part.section),
     }
 }
 
@@ -285,11 +289,7 @@ fn order(section: &'static Section, before: &[Part], after: &[Part]) -> Option<C
         key: section.name.to_owned(),
         before: Some(old.join(", ")),
         after: Some(new.join(", ")),
-        effect: if fixed_entries(section) {
-            Effect::Restart
-        } else {
-            Effect::AtOnce
-        },
+        effect: entries_effect(section),
     })
 }
 

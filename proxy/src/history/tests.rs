@@ -1,5 +1,6 @@
 use super::*;
 use crate::config;
+use crate::session::registry::Census;
 use crate::topology::derive;
 
 /// Two servers, of which one may be active.
@@ -26,7 +27,10 @@ fn topology(active: Option<usize>, holding: bool) -> Topology {
 fn measure(worker: usize, writes: u64, standby: u64) -> Measure {
     let mut measure = Measure {
         worker,
-        sessions: 2,
+        census: Census {
+            sessions: 2,
+            ..Census::default()
+        },
         ..Measure::default()
     };
     measure.counters.writes = writes;

@@ -168,21 +168,16 @@ fn record_counters(total: &Counters) {
 }
 
 fn record_sessions(views: &[WorkerView]) {
-    let sessions = || views.iter().flat_map(|view| &view.sessions);
-    let in_transaction = sessions().filter(|session| session.transaction);
-    let pinned = sessions().filter(|session| !session.pins.is_empty());
-    gauge!("tandem_sessions").set(sessions().count() as f64);
-    gauge!("tandem_sessions_in_transaction").set(in_transaction.count() as f64);
-    gauge!("tandem_sessions_pinned").set(pinned.count() as f64);
+    let census = view::census(views.iter().flat_map(|view| &view.sessions));
+    gauge!("tandem_sessions").set(census.sessions as f64);
+    gauge!("tandem_sessions_in_transaction").set(census.in_transaction as f64);
+    gauge!("tandem_sessions_pinned").set(census.pinned as f64);
 }
 
 fn record_limits(views: &[WorkerView]) {
-    let rows = || views.iter().flat_map(|view| &view.limits);
-    for row in views.first().iter().flat_map(|view| &view.limits) {
-        let same = || rows().filter(|it| it.name == row.name);
-        let (limit, used) = (same().map(|it| it.limit), same().map(|it| it.used));
-        gauge!("tandem_limit", "name" => row.name).set(limit.sum::<usize>() as f64);
-        gauge!("tandem_limit_used", "name" => row.name).set(used.sum::<usize>() as f64);
+    for (name, limit, used) in view::limits(views) {
+        gauge!("tandem_limit", "name" => name).set(limit as f64);
+        gauge!("tandem_limit_used", "name" => name).set(used as f64);
     }
 }
 

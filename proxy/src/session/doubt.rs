@@ -174,7 +174,7 @@ impl Session {
         work: &Work,
         patience: &mut Patience,
     ) -> Result<Resolved, End> {
-        let lost = Lost::now(unanswered.server);
+        let mut lost = Lost::now(unanswered.server);
         let ends = self.ends_transaction(&work.facts) && self.ties.in_transaction();
         let capabilities = self.client.capabilities;
         let told = |rest: &str| unanswered.told(rest, capabilities);
@@ -199,7 +199,6 @@ impl Session {
             };
         }
         self.written = Written::Somewhere(Instant::now());
-        let mut lost = lost;
         let mut tries = 0;
         let verdict = loop {
             if let Waited::Over(complaint) = self.await_writer(Some(lost), patience, told(NOT_KNOWN)).await? {

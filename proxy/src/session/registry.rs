@@ -366,13 +366,8 @@ impl Registry {
     /// How many there are, without looking at each closely.
     pub fn census(&self) -> Census {
         let sessions = self.sessions.borrow();
-        let mut census = Census::default();
-        for handle in sessions.values() {
-            census.sessions += 1;
-            census.in_transaction += usize::from(handle.transaction.get());
-            census.pinned += usize::from(!handle.pins.get().is_empty());
-        }
-        census
+        let looks = sessions.values();
+        Census::of(looks.map(|handle| (handle.transaction.get(), !handle.pins.get().is_empty())))
     }
 
     pub fn rows(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<SessionRow> {
@@ -392,6 +387,19 @@ pub struct Census {
     pub sessions: usize,
     pub in_transaction: usize,
     pub pinned: usize,
+}
+
+impl Census {
+    /// Of sessions that are in a transaction, and pinned, or not.
+    pub fn of(sessions: impl Iterator<Item = (bool, bool)>) -> Self {
+        let mut census = Self::default();
+        for (in_transaction, pinned) in sessions {
+            census.sessions += 1;
+            census.in_transaction += usize::from(in_transaction);
+            census.pinned += usize::from(pinned);
+        }
+        census
+    }
 }
 
 /// Takes the session out of the registry when it ends, however it ends.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Local};
 
-use super::{Live, Version, read};
+use super::{Live, read};
 use crate::config::parts::{self, Change, Part, hidden};
 use crate::config::problem::Problems;
 use crate::config::schema::{Effect, Key, Preset, SECTIONS};
@@ -107,11 +107,5 @@ impl Live {
             differences.push(Difference { change, why });
         }
         Ok(differences)
-    }
-}
-
-impl Version {
-    fn of_section(&self, name: &str) -> impl Iterator<Item = &Part> {
-        self.parts.iter().filter(move |part| part.section.name == name)
     }
 }

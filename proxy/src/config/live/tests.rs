@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::schema::{Preset, SECTIONS};
+use crate::config::schema::{Effect, Preset, SECTIONS};
 
 const FILE: &str = r#"
 [listener]

@@ -64,13 +64,7 @@ impl<H: Hands> Controller<H> {
     /// from a server that has died since, must not come later: it takes the numbers of others.
     async fn all_of(&self, server: ServerId, stream: Stream) -> Result<u64, Trouble> {
         within(&self.hands, ACT, self.hands.stop_receiving(server)).await?;
-        let patience = self.rules.apply_timeout;
-        let applied = self.hands.finish_applying(server, patience);
-        if !within(&self.hands, patience + ACT, applied).await? {
-            return Err(format!(
-                "it has not applied what it has received within {patience:?} (failover.apply_timeout)"
-            ));
-        }
+        self.apply_all(server).await?;
         within(&self.hands, ACT, self.hands.newest(server, stream)).await
     }
 

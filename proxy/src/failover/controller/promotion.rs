@@ -102,18 +102,7 @@ impl<H: Hands> Controller<H> {
     /// Waits until all that was received is applied, and sees whether that is all that was acknowledged.
     pub(super) async fn catch_up(&mut self, to: ServerId) -> Result<(), Trouble> {
         let begun = self.hands.now();
-        let patience = self.rules.apply_timeout;
-        if !within(
-            &self.hands,
-            patience + ACT,
-            self.hands.finish_applying(to, patience),
-        )
-        .await?
-        {
-            return Err(format!(
-                "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
-            ));
-        }
+        self.apply_all(to).await?;
         let mut needed = self.hands.told().await?;
         needed.extend(self.standing.needed);
         for needed in needed {
@@ -133,6 +122,18 @@ impl<H: Hands> Controller<H> {
             Some(self.hands.now() - begun),
         );
         Ok(())
+    }
+
+    /// All that it has received.
+    pub(super) async fn apply_all(&self, server: ServerId) -> Result<(), Trouble> {
+        let patience = self.rules.apply_timeout;
+        let applied = self.hands.finish_applying(server, patience);
+        match within(&self.hands, patience + ACT, applied).await? {
+            true => Ok(()),
+            false => Err(format!(
+                "it did not apply what it has received within {patience:?} (failover.apply_timeout)"
+            )),
+        }
     }
 
     /// How many commits, up to these or what else clients have been told of meanwhile, a server has not.

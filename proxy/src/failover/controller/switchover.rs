@@ -302,13 +302,7 @@ impl<H: Hands> Controller<H> {
         );
         let promoted = match stopped {
             Ok(()) => {
-                let patience = self.rules.apply_timeout;
-                let _ = within(
-                    &self.hands,
-                    patience + ACT,
-                    self.hands.finish_applying(to, patience),
-                )
-                .await;
+                let _ = self.apply_all(to).await;
                 let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
                 self.promote(to).await
             }
