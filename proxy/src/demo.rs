@@ -98,8 +98,6 @@ password = "{ADMIN_PASSWORD}"
 [monitor]
 user = "{}"
 password = "{}"
-# Nobody wants to watch the standby get its reads back gradually.
-slow_start = "0s"
 
 {failover}
 [[server]]
@@ -118,9 +116,16 @@ password = "{}"
     )
 }
 
+/// The demo's own.
+fn shown_text(pair: &Pair, listener: SocketAddr, admin: SocketAddr) -> String {
+    let monitor =
+        "[monitor]\n# Nobody wants to watch the standby get its reads back gradually.\nslow_start = \"0s\"\n";
+    config_text(pair, listener, admin).replacen("[monitor]\n", monitor, 1)
+}
+
 /// The same, parsed: what [`App::start`] takes.
-pub fn config(pair: &Pair) -> Result<Config, config::Problems> {
-    config::parse(&config_text(pair, ANY_PORT, ANY_PORT))
+fn config(pair: &Pair) -> Result<Config, config::Problems> {
+    config::parse(&shown_text(pair, ANY_PORT, ANY_PORT))
 }
 
 /// Everything the demo has started.
@@ -158,7 +163,7 @@ impl Stage {
         let (listener, admin) = (app.listener_address(), app.admin_address());
         tell("Tandem runs in front of them", started);
         let file = pair.directory().join("tandem.toml");
-        fs::write(&file, config_text(&pair, listener, admin)).map_err(|source| Error::Io {
+        fs::write(&file, shown_text(&pair, listener, admin)).map_err(|source| Error::Io {
             doing: "write the configuration",
             source,
         })?;
