@@ -172,6 +172,8 @@ impl<H: Hands> Controller<H> {
     /// A decision against safety and for service, which is therefore told.
     pub(super) async fn go_alone(&mut self, active: ServerId) -> Done {
         let begun = self.hands.now();
+        // It may be late and come all the same.
+        self.standing.alone = None;
         within(&self.hands, ACT, self.hands.set_semi_sync(active, false))
             .await
             .map_err(|trouble| {

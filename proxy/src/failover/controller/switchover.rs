@@ -286,6 +286,20 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
+    /// One whose applier is broken may lack what it has received; one that is at work must not go on with that as the active master.
+    async fn promote_by_force(&mut self, to: ServerId) -> Result<(), Trouble> {
+        let patience = self.rules.apply_timeout;
+        let applied = self.hands.finish_applying(to, patience);
+        if within(&self.hands, patience + ACT, applied).await == Ok(false) {
+            return Err(format!(
+                "{} still applies what it has received, which took longer than {patience:?} (failover.apply_timeout): say it again",
+                self.names[to.0]
+            ));
+        }
+        let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
+        self.promote(to).await
+    }
+
     /// An operator accepts that what the dead master acknowledged may be lost.
     pub(super) async fn force(&mut self, from: ServerId, to: ServerId) -> Result<String, String> {
         let name = self.names[to.0].clone();
@@ -301,11 +315,7 @@ impl<H: Hands> Controller<H> {
             within(&self.hands, ACT, self.hands.stop_receiving(to)),
         );
         let promoted = match stopped {
-            Ok(()) => {
-                let _ = self.apply_all(to).await;
-                let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
-                self.promote(to).await
-            }
+            Ok(()) => self.promote_by_force(to).await,
             Err(trouble) => Err(trouble),
         };
         self.standing.away = Some(from);
