@@ -126,11 +126,12 @@ impl Pulse {
 
     /// One write, however long it takes; while it does, what it waits for is shown.
     async fn beat(&mut self, active: ServerId) -> Beat {
-        let since = Instant::now();
+        let begun = Instant::now();
         let (mut writer, mut looker) = match self.connections(active).await {
             Ok(conns) => conns,
             Err(_) => return Beat::Void,
         };
+        let mut wait = None;
         let id = writer.id();
         let row = id % ROWS;
         let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
@@ -164,12 +165,14 @@ impl Pulse {
             if self.topology.load().active != Some(active) {
                 return Beat::Void;
             }
-            if since.elapsed() < QUIET {
+            if begun.elapsed() < QUIET {
                 continue;
             }
             let asked = tokio::time::timeout(ASK, waits_for(&mut looker, id)).await;
             match asked {
                 Ok(Ok(found)) => {
+                    let kind = found.as_ref().map(|(awaits, _)| *awaits);
+                    let (_, since) = *wait.insert(goes_on(wait, kind, begun, Instant::now()));
                     let stall = found.map(|(awaits, what)| Stall { since, awaits, what });
                     self.stall.send_replace(stall);
                 }
@@ -244,9 +247,36 @@ fn awaits(receipts: usize, state: &str) -> Option<(Awaits, String)> {
         .then(|| (Awaits::Server, format!("a write waits in the state \"{state}\"")))
 }
 
+/// A kind of waiting, and since when it lasts.
+type Wait = (Option<Awaits>, Instant);
+
+/// What a write waits for counts from when it began to wait for that: one that a backup's lock has held for minutes and that is now
+/// being written hasn't been in the server's hands for longer than a moment. What is found first lasts since the write has `begun`.
+fn goes_on(wait: Option<Wait>, kind: Option<Awaits>, begun: Instant, now: Instant) -> Wait {
+    match wait {
+        Some(wait) if wait.0 == kind => wait,
+        Some(_) => (kind, now),
+        None => (kind, begun),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_spent_behind_a_lock_does_not_count_as_the_servers() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let disk = Some(Awaits::Server);
+        let wait = goes_on(None, disk, begun, at(1));
+        assert_eq!(wait, (disk, begun), "a disk that is dead since the write began");
+        assert_eq!(goes_on(Some(wait), disk, begun, at(2)), (disk, begun));
+        let locked = goes_on(None, None, begun, at(1));
+        assert_eq!(goes_on(Some(locked), disk, begun, at(9)), (disk, at(9)));
+        let receipt = goes_on(None, Some(Awaits::Receipt), begun, at(1));
+        assert_eq!(goes_on(Some(receipt), disk, begun, at(9)), (disk, at(9)));
+    }
 
     #[test]
     fn what_a_write_waits_for_is_told_apart() {
