@@ -23,6 +23,8 @@ use crate::metrics::{Metrics, Subjects};
 use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
 use crate::quota::Quotas;
+use crate::spans::Spans;
+use crate::statement_log::{StatementLog, Written};
 use crate::topology::derive::{Authority, Decided};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
@@ -58,6 +60,16 @@ pub enum Error {
     Failover(#[from] failover::Error),
     #[error(transparent)]
     RsaKey(#[from] rsa_key::Error),
+    #[error("cannot send spans (tracing.endpoint): {0}")]
+    Spans(#[from] opentelemetry_otlp::ExporterBuildError),
+    #[error(
+        "cannot open the statement log {path} (statement_log.file): {error}; its folder must exist and be writable"
+    )]
+    StatementLog {
+        path: String,
+        #[source]
+        error: io::Error,
+    },
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
     #[error("cannot wait for signals: {0}")]
@@ -75,6 +87,8 @@ pub struct App {
     workers: Arc<Vec<Remote>>,
     deciding: Option<Deciding>,
     configurator: Arc<Configurator>,
+    spans: Option<Spans>,
+    statement_log: (StatementLog, Written),
 }
 
 impl App {
@@ -143,6 +157,13 @@ impl App {
             directory.read().await;
         }
         let count = config.worker_count(cores());
+        let spans = Spans::start(&config.tracing)?;
+        let file = config.statement_log.file.clone();
+        let path = file
+            .as_deref()
+            .map_or_else(String::new, |path| path.display().to_string());
+        let started = StatementLog::start(file);
+        let statement_log = started.map_err(|error| Error::StatementLog { path, error })?;
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users, reader)),
             rsa_key,
@@ -152,6 +173,8 @@ impl App {
             )),
             quotas: Arc::new(Quotas::new(&config)),
             config: Arc::clone(&config),
+            statement_log: statement_log.0.clone(),
+            spans: spans.clone(),
             tls: tls.clone(),
             topology: Arc::clone(&topology),
             signals: monitor.signals(),
@@ -242,6 +265,8 @@ impl App {
             workers,
             deciding,
             configurator,
+            spans,
+            statement_log,
         })
     }
 
@@ -284,6 +309,11 @@ impl App {
         if let Ok(mut workers) = Arc::try_unwrap(self.workers) {
             let joined = tokio::task::spawn_blocking(move || workers.iter_mut().for_each(Remote::join));
             let _ = joined.await;
+        }
+        let (log, written) = self.statement_log;
+        log.stop(written).await;
+        if let Some(spans) = self.spans {
+            let _ = tokio::task::spawn_blocking(move || spans.stop()).await;
         }
         if let Some(deciding) = self.deciding {
             deciding.leave().await;

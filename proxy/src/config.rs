@@ -131,6 +131,8 @@ pub struct Config {
     pub pool: Pool,
     pub limits: Limits,
     pub statistics: Statistics,
+    pub statement_log: StatementLog,
+    pub tracing: Tracing,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
     pub networks: Vec<Network>,
@@ -593,6 +595,39 @@ pub struct Statistics {
     pub enabled: bool,
     /// Shapes that a worker counts apart.
     pub digests: usize,
+}
+
+/// `[tracing]`: spans of statements for a collector of OpenTelemetry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// Its address, for OTLP over gRPC; without one there are no spans.
+    pub endpoint: Option<String>,
+    /// How many of the statements have spans, from 0 to 1.
+    pub sample_ratio: f64,
+    pub service_name: String,
+}
+
+impl Eq for Tracing {}
+
+/// `[statement_log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementLog {
+    /// What takes longer is logged.
+    pub slow_time: Option<Duration>,
+    pub audit: Audit,
+    /// Without one the lines go to Tandem's own log.
+    pub file: Option<PathBuf>,
+    /// The text as it was sent is logged too, with its values.
+    pub literals: bool,
+}
+
+/// Which statements are logged, however fast they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    Off,
+    /// Those that are not reads.
+    Writes,
+    All,
 }
 
 /// `[[server]]`: one of the two masters.

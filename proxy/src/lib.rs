@@ -27,6 +27,8 @@ pub mod pool;
 pub mod quota;
 pub mod route;
 pub mod session;
+pub mod spans;
+pub mod statement_log;
 pub mod statistics;
 pub mod topology;
 pub mod worker;

@@ -9,6 +9,7 @@
 pub(crate) mod door;
 mod gather;
 mod listener;
+pub(crate) mod sample;
 
 use std::io;
 use std::net::SocketAddr;

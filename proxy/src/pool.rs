@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::backend::{Connection, ConnectionId, Key, Origin, connect};
+use crate::admin::view::ConnectionRow;
+use crate::backend::{Connection, ConnectionId, Key, Origin, UserId, connect};
 use crate::config;
 use crate::net::address::{Endpoint, Peer};
 use crate::session::settings::Settings;
@@ -372,6 +373,37 @@ impl Pool {
 
     fn next_waiter(&self) -> Option<Waiter> {
         self.state.borrow_mut().waiting.pop_front()
+    }
+
+    /// The connections that nobody has now.
+    pub fn idle_rows(
+        &self,
+        worker: usize,
+        name_of: impl Fn(UserId) -> String,
+        now: Instant,
+    ) -> Vec<ConnectionRow> {
+        let state = self.state.borrow();
+        let row = |idle: &Idle| {
+            let connection = &idle.connection;
+            let schema = connection.settings.schema.as_deref();
+            ConnectionRow {
+                server: self.name.to_string(),
+                worker,
+                backend_id: connection.thread_id,
+                user: name_of(connection.key.user),
+                state: "idle",
+                session: Some(connection.last_session).filter(|session| *session != 0),
+                since: now.saturating_duration_since(idle.since),
+                schema: schema.map(|name| String::from_utf8_lossy(name).into_owned()),
+                prepared: Some(connection.prepared.len()),
+            }
+        };
+        state.idle.iter().map(row).collect()
+    }
+
+    /// Begins the numbers anew that are of a longest or most.
+    pub fn reset_highest(&self) {
+        self.state.borrow_mut().numbers.longest_wait = Duration::ZERO;
     }
 
     /// Closes connections that have been idle too long or that the server has closed.

@@ -254,7 +254,7 @@ impl Session {
                 Err(end) => return end,
             };
             if let Err(end) = self.dispatch(command).await {
-                self.handle.underway.borrow_mut().failed();
+                self.handle.underway.borrow_mut().failed(None);
                 self.count_statement(Instant::now());
                 return end;
             }
@@ -444,7 +444,7 @@ impl Session {
     /// Answers with an error; the session goes on.
     async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
         self.worker.count(|counters| counters.own_errors += 1);
-        self.handle.underway.borrow_mut().failed();
+        self.handle.underway.borrow_mut().failed(Some(complaint.code));
         self.warnings = 1;
         self.aftermath.complained();
         tracing::debug!(session = self.handle.id, "{complaint}");

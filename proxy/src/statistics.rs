@@ -4,5 +4,8 @@
 //! [`digest`] has the numbers of one shape, [`store`] a worker's shapes, [`spread`] the times from which percentiles are read.
 
 pub mod digest;
+pub mod latency;
 pub mod spread;
 pub mod store;
+pub mod trace;
+pub mod users;

@@ -12,6 +12,7 @@ pub mod schemas;
 pub mod vouchers;
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +25,7 @@ use tandem_protocol::response::Expect;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
-use crate::admin::view::{Counters, LimitRow, Measure, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Counters, Details, LimitRow, Measure, PoolRow, Reasons, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
@@ -46,7 +47,12 @@ use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
 use crate::session::registry::{IdleLimits, Registry};
 use crate::session::replay::record::{Limits, Shelf};
+use crate::spans::Spans;
+use crate::statement_log::StatementLog;
+use crate::statistics::latency::Latency;
 use crate::statistics::store::Digests;
+use crate::statistics::trace::{Draw, Traces};
+use crate::statistics::users::Users;
 use crate::topology::{self, Flavor, Role, ServerId, Topology};
 use accounts::{Account, Accounts, Method};
 use failed_logins::FailedLogins;
@@ -82,6 +88,8 @@ type Collations = FxHashMap<Box<[u8]>, Box<[u8]>>;
 #[derive(Clone)]
 pub struct Parts {
     pub config: Arc<Config>,
+    pub statement_log: StatementLog,
+    pub spans: Option<Spans>,
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
     pub failed_logins: Arc<FailedLogins>,
@@ -115,6 +123,7 @@ pub struct Worker {
     config: RefCell<Rc<Config>>,
     /// How many there have been.
     config_version: Cell<u64>,
+    pub statement_log: StatementLog,
     pub accounts: Arc<Accounts>,
     pub rsa_key: RsaKey,
     pub failed_logins: Arc<FailedLogins>,
@@ -127,6 +136,12 @@ pub struct Worker {
     pub pools: Vec<Rc<Pool>>,
     pub classifier: RefCell<Classifier>,
     pub digests: RefCell<Digests>,
+    pub users: RefCell<Users>,
+    pub traces: RefCell<Traces>,
+    pub draw: RefCell<Draw>,
+    pub spans: Option<Spans>,
+    /// By server.
+    pub latencies: RefCell<Vec<Latency>>,
     pub library: Library,
     /// For the transactions that are open.
     pub shelf: Shelf,
@@ -183,6 +198,8 @@ impl Worker {
     pub fn new(index: usize, parts: Parts) -> Rc<Self> {
         let Parts {
             config,
+            statement_log,
+            spans,
             accounts,
             rsa_key,
             failed_logins,
@@ -208,6 +225,14 @@ impl Worker {
             said_uncompressed: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
+            users: RefCell::default(),
+            traces: RefCell::default(),
+            draw: RefCell::new(match spans {
+                Some(_) => draw(&config, index),
+                None => Draw::new(0.0, 1),
+            }),
+            spans,
+            latencies: RefCell::new(vec![Latency::default(); config.servers.len()]),
             digests: RefCell::new(Digests::new(config.statistics.digests, Instant::now())),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
             shelf: Shelf::new(record_limits(&config, index, workers)),
@@ -226,6 +251,7 @@ impl Worker {
             // Its own copy: counting who looks at it takes no other core's cache line away.
             config: RefCell::new(Rc::new(Config::clone(&config))),
             config_version: Cell::new(0),
+            statement_log,
             accounts,
             rsa_key,
             failed_logins,
@@ -264,6 +290,9 @@ impl Worker {
         let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
         self.library.bound(prepared);
         self.shelf.bound(record_limits(config, self.index, self.workers));
+        if self.spans.is_some() {
+            *self.draw.borrow_mut() = draw(config, self.index);
+        }
         *self.config.borrow_mut() = Rc::new(config.clone());
         self.config_version.set(self.config_version.get() + 1);
     }
@@ -581,6 +610,11 @@ impl Worker {
             sessions: self.registry.rows(self.index, &servers, now),
             pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
             limits: self.limit_rows(),
+            latencies: servers
+                .iter()
+                .zip(&*self.latencies.borrow())
+                .map(|(name, latency)| (name.to_string(), *latency))
+                .collect(),
             counters: self.counted(),
         }
     }
@@ -601,7 +635,50 @@ impl Worker {
         counters.statement_cache_hits = classifier.hits();
         counters.statement_cache_misses = classifier.misses();
         self.count_compressed(&mut counters);
+        // All workers share it, and only one of them may tell.
+        if self.index == 0 {
+            counters.statement_log_lost = self.statement_log.lost();
+        }
         counters
+    }
+
+    /// What the outside may see beside that.
+    pub fn details(&self) -> Details {
+        let now = Instant::now();
+        let servers: Vec<Rc<str>> = self.pools.iter().map(|pool| Rc::clone(&pool.name)).collect();
+        let name_of = |user| {
+            let account = self.accounts.account(user);
+            account.map_or_else(String::new, |account| account.name.to_string())
+        };
+        let mut connections = self.registry.connections(self.index, &servers, now);
+        for pool in &self.pools {
+            connections.extend(pool.idle_rows(self.index, name_of, now));
+        }
+        Details {
+            connections,
+            prepared: self.library.rows(self.index),
+            traces: self.traces.borrow().copies(),
+            users: self.users.borrow().copies(),
+        }
+    }
+
+    /// Has the steps of a session's next statements kept; false if it is not this worker's.
+    pub fn trace(&self, session: u32, statements: u32) -> bool {
+        let found = self.registry.find(session);
+        if let Some(handle) = &found {
+            handle.to_trace.set(statements);
+        }
+        found.is_some()
+    }
+
+    /// Begins all numbers anew that do not only grow.
+    pub fn reset_statistics(&self) {
+        self.digests.borrow_mut().reset();
+        self.users.borrow_mut().reset();
+        self.traces.borrow_mut().clear();
+        for pool in &self.pools {
+            pool.reset_highest();
+        }
     }
 
     fn limit_rows(&self) -> Vec<LimitRow> {
@@ -674,6 +751,10 @@ fn bounds(config: &Config, index: usize, workers: usize) -> pool::Bounds {
         queue_timeout: config.pool.queue_timeout,
         idle_timeout: config.pool.idle_timeout,
     }
+}
+
+fn draw(config: &Config, index: usize) -> Draw {
+    Draw::new(config.tracing.sample_ratio, RandomState::new().hash_one(index))
 }
 
 fn record_limits(config: &Config, index: usize, workers: usize) -> Limits {

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     SaveConfig,
     ConfigDiff,
     ResetStatistics,
+    Trace {
+        session: u32,
+        statements: u32,
+    },
     /// The statement to explain, as written.
     ExplainRoute(String),
     Kill(u32),
@@ -109,10 +113,12 @@ pub(crate) enum Refusal {
     NoUpdate,
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
+    #[error("TRACE is written TRACE SESSION <id> [LIMIT <statements>], with the id as SHOW SESSIONS has it")]
+    NoTrace,
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 26] = [
+pub(crate) const COMMANDS: [(&str, &str); 27] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -151,8 +157,12 @@ pub(crate) const COMMANDS: [(&str, &str); 26] = [
         "Statements by shape, without values: how many, how long (also of the last minute), how much, where and why",
     ),
     (
+        "TRACE SESSION <id> [LIMIT <n>]",
+        "Keep the steps of the session's next statements (10), each with its time; SHOW TRACES shows them",
+    ),
+    (
         "RESET STATS",
-        "Has the numbers of SHOW DIGESTS and SHOW READS begin anew; counters and metrics go on",
+        "Has the numbers of SHOW DIGESTS, READS and USERS and the longest waits of SHOW POOLS begin anew, and forgets SHOW TRACES; counters go on",
     ),
     ("SHOW COMMANDS", "This list"),
     (
@@ -204,6 +214,10 @@ fn known() -> String {
 const READS: usize = 20;
 pub(crate) const MOST_READS: usize = 1000;
 
+/// How many statements `TRACE SESSION` keeps the steps of unless it is told, and the most that it can be told.
+const TRACED: u32 = 10;
+const MOST_TRACED: u32 = 500;
+
 /// How much of a refused statement the error repeats.
 const NEAR: usize = 60;
 
@@ -236,6 +250,7 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         "UPDATE" => return config::update(rest),
         "SAVE" if expect(rest, "CONFIG").is_some_and(ended) => Some(Command::SaveConfig),
         "RELOAD" if ended(expect(rest, "CONFIG").unwrap_or(rest)) => Some(Command::Reload),
+        "TRACE" => return traced(rest),
         "RESET" => match expect(rest, "STATS").or_else(|| expect(rest, "STATISTICS")) {
             Some(rest) if ended(rest) => Some(Command::ResetStatistics),
             _ => None,
@@ -268,6 +283,21 @@ fn reads(text: &str) -> Option<Command> {
     let (count, rest) = word(text);
     let count = count.parse().ok().filter(|_| ended(rest))?;
     Some(Command::Reads(MOST_READS.min(count)))
+}
+
+fn traced(text: &str) -> Result<Command, Refusal> {
+    let (session, rest) = expect(text, "SESSION").map(word).ok_or(Refusal::NoTrace)?;
+    let session = session.parse().map_err(|_| Refusal::NoTrace)?;
+    let statements = match expect(rest, "LIMIT") {
+        None if ended(rest) => Some(TRACED),
+        None => None,
+        Some(rest) => {
+            let (count, rest) = word(rest);
+            count.parse().ok().filter(|_| ended(rest))
+        }
+    };
+    let statements = statements.ok_or(Refusal::NoTrace)?.min(MOST_TRACED);
+    Ok(Command::Trace { session, statements })
 }
 
 fn explained(statement: &str) -> Result<Command, Refusal> {
@@ -481,6 +511,20 @@ mod tests {
             ("SHOW EVENTS", Command::Table(Source::Events)),
             ("SHOW DIGESTS;", Command::Table(Source::Digests)),
             ("RESET STATS;", Command::ResetStatistics),
+            (
+                "TRACE SESSION 7;",
+                Command::Trace {
+                    session: 7,
+                    statements: TRACED,
+                },
+            ),
+            (
+                "trace session 7 limit 1000000",
+                Command::Trace {
+                    session: 7,
+                    statements: MOST_TRACED,
+                },
+            ),
             ("SHOW READS LIMIT 3", Command::Reads(3)),
             ("SHOW READS LIMIT 1000000;", Command::Reads(MOST_READS)),
             ("help", Command::Table(Source::Commands)),
@@ -635,6 +679,14 @@ mod tests {
             "SWITCHOVER b",
         ] {
             assert_eq!(parse(text), Err(Refusal::NoSwitchover), "{text}");
+        }
+        for text in [
+            "TRACE",
+            "TRACE SESSION",
+            "TRACE SESSION x",
+            "TRACE SESSION 1 LIMIT",
+        ] {
+            assert_eq!(parse(text), Err(Refusal::NoTrace), "{text}");
         }
         assert_eq!(parse("DRAIN"), Err(Refusal::NoServer("DRAIN")));
         assert_eq!(parse("OPEN a b"), Err(Refusal::NoServer("OPEN")));

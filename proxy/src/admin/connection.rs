@@ -252,6 +252,7 @@ impl Handler {
             Command::Switchover(wanted) => return self.switch_over(wanted).await,
             Command::Drain(name) => return self.order_for(&name, failover::Command::Drain).await,
             Command::Open(name) => return self.order_for(&name, failover::Command::Open).await,
+            Command::Trace { session, statements } => return self.trace(session, statements).await,
             Command::ResetStatistics => return self.reset_statistics().await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
@@ -372,6 +373,11 @@ impl Handler {
                 Box::new(move |views| show::limits(views, &quotas))
             }
             Source::Counters => Box::new(show::counters),
+            Source::Users => {
+                let details = within(self.shared.data.details()).await?;
+                let config = self.shared.configurator.config();
+                Box::new(move |views| show::users::users(&config, views, &details))
+            }
             Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
             Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),
@@ -379,6 +385,22 @@ impl Handler {
             Source::Reads => {
                 let reads = within(self.shared.data.digests(usize::MAX)).await?;
                 return Ok(show::reads(reads, command::MOST_READS));
+            }
+            Source::Metrics => {
+                let topology = self.shared.topology.load_full();
+                Box::new(move |views| show::metrics::metrics(&topology, views))
+            }
+            Source::Connections => {
+                let details = within(self.shared.data.details()).await?;
+                return Ok(show::connections::connections(&details));
+            }
+            Source::Traces => {
+                let details = within(self.shared.data.details()).await?;
+                return Ok(show::traces::traces(&details));
+            }
+            Source::Prepared => {
+                let details = within(self.shared.data.details()).await?;
+                return Ok(show::prepared::prepared(&details));
             }
             Source::Digests => {
                 return Ok(digests::digests(
@@ -465,6 +487,22 @@ impl Handler {
         match self.shared.configurator.differences().await {
             Ok(differences) => Reply::Table(show::config::differences(&differences)),
             Err(problems) => Reply::unchanged(&problems),
+        }
+    }
+
+    async fn trace(&self, session: u32, statements: u32) -> Reply {
+        match within(self.shared.data.trace(session, statements)).await {
+            Ok(true) => {
+                let text = format!(
+                    "the next {statements} statements of session {session} are traced; SHOW TRACES shows their steps"
+                );
+                Reply::Table(show::done(text))
+            }
+            Ok(false) => Reply::Error(
+                ErrorKind::ER_NO_SUCH_THREAD,
+                format!("Unknown session id: {session}"),
+            ),
+            Err(late) => late,
         }
     }
 

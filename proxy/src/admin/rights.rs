@@ -56,6 +56,7 @@ pub(super) fn needed(command: &Command) -> Option<Right> {
         | Command::Query(_)
         | Command::CreateTable(_)
         | Command::ConfigDiff
+        | Command::Trace { .. }
         | Command::ExplainRoute(_) => Some(Right::Read),
     }
 }

@@ -1,8 +1,14 @@
 //! Snapshots → tables: pure functions, with the time as an argument.
 
 pub(super) mod config;
+pub(super) mod connections;
+pub(super) mod metrics;
+pub(super) mod prepared;
+pub(super) mod traces;
+pub(super) mod users;
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local};
@@ -47,7 +53,7 @@ pub(super) const SERVERS: [(&str, Shape); 15] = [
     ("share_percent", Number),
     ("error", Text),
 ];
-pub(super) const SESSIONS: [(&str, Shape); 15] = [
+pub(super) const SESSIONS: [(&str, Shape); 19] = [
     ("id", Number),
     ("worker", Number),
     ("user", Text),
@@ -63,6 +69,10 @@ pub(super) const SESSIONS: [(&str, Shape); 15] = [
     ("pins", Text),
     ("statements", Number),
     ("last_reason", Text),
+    ("held_ms", Number),
+    ("held_by", Text),
+    ("pinned_by", Text),
+    ("statement", Text),
 ];
 pub(super) const POOLS: [(&str, Shape); 13] = [
     ("server", Text),
@@ -179,6 +189,10 @@ pub(super) fn sessions(views: &[WorkerView]) -> Table {
                 session.pins.clone().into(),
                 session.statements.into(),
                 session.last_reason.into(),
+                session.held.map(milliseconds).into(),
+                session.held_by.clone().into(),
+                text(session.pinned_by.as_ref()),
+                text(session.statement.as_ref()),
             ]
         })
         .collect();
@@ -566,7 +580,12 @@ pub(crate) fn version(version: &Version) -> String {
     }
 }
 
-fn yes_no(yes: bool) -> &'static str {
+/// What there may be none of is empty.
+pub(super) fn text(text: Option<&Arc<str>>) -> Cell {
+    text.map_or_else(String::new, |text| text.to_string()).into()
+}
+
+pub(super) fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 

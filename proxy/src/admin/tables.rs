@@ -16,6 +16,11 @@ pub(super) enum Source {
     Sessions,
     Pools,
     Limits,
+    Connections,
+    Prepared,
+    Users,
+    Metrics,
+    Traces,
     Counters,
     Digests,
     Reads,
@@ -48,7 +53,7 @@ impl Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 12] = [
+pub(super) const TABLES: [Definition; 17] = [
     Definition {
         name: "audit",
         meaning: "What was done on this port, and who tried to log in without success",
@@ -66,6 +71,12 @@ pub(super) const TABLES: [Definition; 12] = [
         meaning: "Every key of the configuration, its value, and where that comes from",
         source: Source::Config,
         columns: &show::config::CONFIG,
+    },
+    Definition {
+        name: "connections",
+        meaning: "Every connection to a server, and the session that has it",
+        source: Source::Connections,
+        columns: &show::connections::CONNECTIONS,
     },
     Definition {
         name: "counters",
@@ -98,10 +109,22 @@ pub(super) const TABLES: [Definition; 12] = [
         columns: &show::LIMITS,
     },
     Definition {
+        name: "metrics",
+        meaning: "What Prometheus would get now; docs/metrics.md explains it",
+        source: Source::Metrics,
+        columns: &show::metrics::METRICS,
+    },
+    Definition {
         name: "pools",
         meaning: "Connections to the servers, for each worker and server",
         source: Source::Pools,
         columns: &show::POOLS,
+    },
+    Definition {
+        name: "prepared_statements",
+        meaning: "The statements that sessions have prepared, for each worker",
+        source: Source::Prepared,
+        columns: &show::prepared::PREPARED,
     },
     Definition {
         name: "reads",
@@ -120,6 +143,18 @@ pub(super) const TABLES: [Definition; 12] = [
         meaning: "Every client connection, what it does and what ties it",
         source: Source::Sessions,
         columns: &show::SESSIONS,
+    },
+    Definition {
+        name: "traces",
+        meaning: "Where the time of statements went, step by step, of those that TRACE SESSION asked for",
+        source: Source::Traces,
+        columns: &show::traces::TRACES,
+    },
+    Definition {
+        name: "users",
+        meaning: "The accounts: their sessions, their statements, their settings",
+        source: Source::Users,
+        columns: &show::users::USERS,
     },
 ];
 

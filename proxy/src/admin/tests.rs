@@ -21,6 +21,7 @@ use crate::worker::accounts::Accounts;
 use crate::worker::failed_logins::FailedLogins;
 use crate::worker::kill::{Order, Outcome};
 use crate::worker::remote::Workers;
+use view::Details;
 
 /// A data path with one session that can be killed.
 #[derive(Default)]
@@ -48,6 +49,10 @@ impl DataPath for Fake {
             since: Duration::from_millis(12),
             statements: 3,
             last_reason: "write",
+            statement: None,
+            held_by: String::new(),
+            pinned_by: None,
+            held: None,
         };
         let view = WorkerView {
             sessions: vec![session],
@@ -58,6 +63,14 @@ impl DataPath for Fake {
 
     fn digests(&self, _: usize) -> Answer<Vec<Counted>> {
         Box::pin(async { Vec::new() })
+    }
+
+    fn details(&self) -> Answer<Vec<Details>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn trace(&self, _: u32, _: u32) -> Answer<bool> {
+        Box::pin(async { false })
     }
 
     fn reset_statistics(&self) -> Answer<()> {

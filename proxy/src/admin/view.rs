@@ -6,10 +6,14 @@
 use std::future::Future;
 use std::ops::AddAssign;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::classify::Fingerprint;
 use crate::session::registry::Census;
-use crate::statistics::digest::Counted;
+use crate::statistics::digest::{Counted, Counts};
+use crate::statistics::latency::Latency;
+use crate::statistics::trace::Trace;
 use crate::worker::kill::{Order, Outcome};
 
 /// One session, as `SHOW SESSIONS` shows it.
@@ -39,6 +43,58 @@ pub struct SessionRow {
     pub statements: u64,
     /// Why its last statement went where it went.
     pub last_reason: &'static str,
+    /// The statement that runs, or ran last, without its values.
+    pub statement: Option<Arc<str>>,
+    /// Why it keeps its connection, in words; empty if it doesn't.
+    pub held_by: String,
+    /// The statement that pinned it, without its values.
+    pub pinned_by: Option<Arc<str>>,
+    /// For how long it has kept the connection.
+    pub held: Option<Duration>,
+}
+
+/// One connection to a server, as `SHOW CONNECTIONS` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    pub server: String,
+    pub worker: usize,
+    /// The server's own number of it.
+    pub backend_id: u32,
+    pub user: String,
+    /// `idle`, `busy` with a statement, or `held` by a session that thinks.
+    pub state: &'static str,
+    /// The session that has it, or had it last.
+    pub session: Option<u32>,
+    /// For how long it has been in this state.
+    pub since: Duration,
+    /// Of those that are idle: the schema, and how many statements are prepared there.
+    pub schema: Option<String>,
+    pub prepared: Option<usize>,
+}
+
+/// A statement that sessions of one worker have prepared, as `SHOW PREPARED_STATEMENTS` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedRow {
+    pub worker: usize,
+    pub digest: Option<Fingerprint>,
+    /// Without values.
+    pub statement: Option<Arc<str>>,
+    pub schema: Option<String>,
+    pub parameters: u16,
+    pub bytes: usize,
+    /// How many sessions have it.
+    pub sessions: usize,
+}
+
+/// What a worker tells only if it is asked for it: there may be much of it.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    pub connections: Vec<ConnectionRow>,
+    pub prepared: Vec<PreparedRow>,
+    /// See [`DataPath::trace`].
+    pub traces: Vec<Trace>,
+    /// By account what its statements came to.
+    pub users: Vec<(String, Counts)>,
 }
 
 /// One worker's connections to one server, as `SHOW POOLS` shows them.
@@ -241,6 +297,8 @@ counters! {
     replayed_statements,
     /// Server connections lost while a session needed them
     connections_lost,
+    /// Lines of the statement log that could not be written
+    statement_log_lost,
 }
 
 /// Everything one worker tells.
@@ -249,6 +307,8 @@ pub struct WorkerView {
     pub sessions: Vec<SessionRow>,
     pub pools: Vec<PoolRow>,
     pub limits: Vec<LimitRow>,
+    /// By server, in the order of the configuration.
+    pub latencies: Vec<(String, Latency)>,
     pub counters: Counters,
 }
 
@@ -332,6 +392,12 @@ pub trait DataPath: Send + Sync + 'static {
     /// The shapes of statement on which most time was spent, in the last minute and then in all, as many as `most`; of all
     /// workers together.
     fn digests(&self, most: usize) -> Answer<Vec<Counted>>;
+
+    /// What else there is, one for each worker that answers.
+    fn details(&self) -> Answer<Vec<Details>>;
+
+    /// Has the steps of a session's next statements kept, so many; false if there is no such session.
+    fn trace(&self, session: u32, statements: u32) -> Answer<bool>;
 
     /// Has the numbers of all shapes begin anew.
     fn reset_statistics(&self) -> Answer<()>;

@@ -69,6 +69,10 @@ impl Tally {
         self.0.as_ref().map(|shape| &shape.statement)
     }
 
+    pub fn is_read(&self) -> bool {
+        self.0.as_ref().is_some_and(|shape| shape.reads)
+    }
+
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.0.as_ref().map(|shape| shape.fingerprint)
     }

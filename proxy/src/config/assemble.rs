@@ -12,12 +12,14 @@ use super::environment;
 use super::layers::Origins;
 use super::problem::{Fault, Place, Problems};
 use super::scalar::{
-    ClientTlsMode, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Scalar, Size, Urls,
+    ClientTlsMode, Collector, Failback, FailoverMode, Host, LogFilter, Optional, Parsed, Ratio, Scalar, Size,
+    Urls,
 };
 use super::{
-    Admin, AdminUser, Algorithms, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level,
+    Admin, AdminUser, Algorithms, Audit, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level,
     Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor, Network, Networks, Pool, Rights,
-    Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, Statistics, TlsVersion, User,
+    Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, StatementLog, Statistics,
+    TlsVersion, Tracing, User,
 };
 use crate::net::address::Endpoint;
 
@@ -57,6 +59,8 @@ pub(super) fn assemble(
         pool: pool(&mut reader.section("pool")),
         limits: limits(&mut reader.section("limits")),
         statistics: statistics(&mut reader.section("statistics")),
+        tracing: tracing(&mut reader.section("tracing")),
+        statement_log: statement_log(&mut reader.section("statement_log")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
         networks: reader.entries("network", network),
@@ -365,6 +369,23 @@ fn statistics(table: &mut Table<'_>) -> Statistics {
     Statistics {
         enabled: table.or("enabled", true),
         digests: table.or("digests", 2000),
+    }
+}
+
+fn tracing(table: &mut Table<'_>) -> Tracing {
+    Tracing {
+        endpoint: table.or("endpoint", Optional(None)).0.map(|Collector(url)| url),
+        sample_ratio: table.or("sample_ratio", Ratio(0.01)).0,
+        service_name: table.or("service_name", "tandem".to_owned()),
+    }
+}
+
+fn statement_log(table: &mut Table<'_>) -> StatementLog {
+    StatementLog {
+        slow_time: table.or("slow_time", Optional(None)).0,
+        audit: table.or("audit", Audit::Off),
+        file: table.or("file", Optional(None)).0,
+        literals: table.or("literals", false),
     }
 }
 

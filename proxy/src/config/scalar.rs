@@ -13,7 +13,7 @@ use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
 use super::{
-    Algorithms, Auth, Level, LogFormat, Networks, Password, Rights, ServerAlgorithm, ServerTlsMode,
+    Algorithms, Audit, Auth, Level, LogFormat, Networks, Password, Rights, ServerAlgorithm, ServerTlsMode,
     TlsVersion,
 };
 use crate::net::address::Endpoint;
@@ -30,6 +30,10 @@ pub(super) trait Scalar: Sized {
     }
 
     fn from_bool(_value: bool) -> Result<Self, String> {
+        Err(must_be::<Self>())
+    }
+
+    fn from_float(_value: f64) -> Result<Self, String> {
         Err(must_be::<Self>())
     }
 
@@ -83,8 +87,8 @@ impl<'de, T: Scalar> Visitor<'de> for ScalarVisitor<T> {
         T::from_list(&list).map(Parsed).map_err(A::Error::custom)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Err(E::custom(must_be::<T>()))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        T::from_float(value).map(Parsed).map_err(E::custom)
     }
 }
 
@@ -569,6 +573,67 @@ impl<T: Scalar> Scalar for Optional<T> {
 
     fn from_bool(value: bool) -> Result<Self, String> {
         T::from_bool(value).map(|value| Self(Some(value)))
+    }
+}
+
+/// A part of a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ratio(pub(super) f64);
+
+impl Scalar for Ratio {
+    const EXPECTED: &'static str = "a number from 0 to 1, such as 0.01";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::from_float(text.trim().parse().map_err(|_| must_be::<Self>())?)
+    }
+
+    fn from_integer(integer: i64) -> Result<Self, String> {
+        match integer {
+            0 => Ok(Self(0.0)),
+            1 => Ok(Self(1.0)),
+            _ => Err(must_be::<Self>()),
+        }
+    }
+
+    fn from_float(value: f64) -> Result<Self, String> {
+        match (0.0..=1.0).contains(&value) {
+            true => Ok(Self(value)),
+            false => Err(must_be::<Self>()),
+        }
+    }
+}
+
+/// Where a collector of OpenTelemetry listens.
+pub(super) struct Collector(pub(super) String);
+
+impl Scalar for Collector {
+    const EXPECTED: &'static str =
+        "the address of a collector, such as \"http://192.0.2.9:4317\" (without TLS)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'));
+        let port = rest.and_then(|rest| rest.rsplit_once(':'));
+        match port.map(|(host, port)| (host, port.parse::<u16>())) {
+            Some((host, Ok(1..))) if !host.is_empty() && !host.contains(['/', '@']) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(must_be::<Self>()),
+        }
+    }
+}
+
+impl Scalar for Audit {
+    const EXPECTED: &'static str = "\"off\", \"writes\" or \"all\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "writes" => Ok(Self::Writes),
+            "all" => Ok(Self::All),
+            _ => Err(must_be::<Self>()),
+        }
     }
 }
 

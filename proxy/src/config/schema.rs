@@ -4,7 +4,7 @@ mod keys;
 
 pub(crate) use self::keys::SECTIONS;
 use super::problem::Fault;
-use super::scalar::Scalar;
+use super::scalar::{Ratio, Scalar};
 
 /// A table of the file and its keys.
 pub(crate) struct Section {
@@ -96,7 +96,9 @@ impl Key {
 
     /// Whether it stands in the file without quotes.
     pub(crate) fn is_bare(&self) -> bool {
-        self.kind == <usize as Scalar>::EXPECTED || self.kind == <bool as Scalar>::EXPECTED
+        self.kind == <usize as Scalar>::EXPECTED
+            || self.kind == <bool as Scalar>::EXPECTED
+            || self.kind == <Ratio as Scalar>::EXPECTED
     }
 }
 

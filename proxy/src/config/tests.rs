@@ -161,6 +161,17 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             enabled: true,
             digests: 2000,
         },
+        tracing: Tracing {
+            endpoint: None,
+            sample_ratio: 0.01,
+            service_name: "tandem".to_owned(),
+        },
+        statement_log: StatementLog {
+            slow_time: None,
+            audit: Audit::Off,
+            file: None,
+            literals: false,
+        },
         servers: vec![server("a", "127.0.0.1:3306"), server("b", "127.0.0.1:3307")],
         users: vec![User {
             name: "app".to_owned(),

@@ -20,6 +20,10 @@ fn row(id: u32, pins: &str, transaction: bool, seconds: u64) -> SessionRow {
         since: Duration::from_secs(seconds),
         statements: 1,
         last_reason: "write",
+        statement: None,
+        held_by: String::new(),
+        pinned_by: None,
+        held: None,
     }
 }
 

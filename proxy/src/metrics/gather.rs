@@ -9,6 +9,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::admin::show;
 use crate::admin::view::{self, Counters, PoolRow, WorkerView};
+use crate::statistics::latency::Latency;
 use crate::topology::{Role, Server, Topology};
 
 const ROLES: [Role; 4] = [Role::Active, Role::Standby, Role::Detached, Role::Down];
@@ -86,8 +87,21 @@ const GAUGES: [(&str, &str); 22] = [
 ];
 
 /// The counters that are not each a field of [`Counters`].
-const LABELLED: [(&str, &str); 5] = [
+const LABELLED: [(&str, &str); 8] = [
     ("tandem_routed_total", "Statements routed, by reason"),
+    (
+        "tandem_statement_seconds_bucket",
+        "Statements by the server that answered them, and how long they took at most, Tandem and the client's taking \
+         of the reply included: a histogram's buckets, for histogram_quantile()",
+    ),
+    (
+        "tandem_statement_seconds_count",
+        "Statements by the server that answered them (statistics.enabled)",
+    ),
+    (
+        "tandem_statement_microseconds_total",
+        "Time that these statements took, in microseconds",
+    ),
     (
         "tandem_pool_waits_total",
         "Statements that had to wait for a connection",
@@ -151,6 +165,7 @@ pub(super) fn record(topology: &Topology, views: &[WorkerView], before: &mut Rea
     record_counters(&total);
     record_sessions(views);
     record_limits(views);
+    record_latencies(views);
     for server in &topology.servers {
         record_server(server, now);
         let pools = views.iter().flat_map(|view| &view.pools);
@@ -178,6 +193,27 @@ fn record_limits(views: &[WorkerView]) {
     for (name, limit, used) in view::limits(views) {
         gauge!("tandem_limit", "name" => name).set(limit as f64);
         gauge!("tandem_limit_used", "name" => name).set(used as f64);
+    }
+}
+
+fn record_latencies(views: &[WorkerView]) {
+    for (index, (server, _)) in views
+        .first()
+        .iter()
+        .flat_map(|view| view.latencies.iter().enumerate())
+    {
+        let mut all = Latency::default();
+        for (_, latency) in views.iter().filter_map(|view| view.latencies.get(index)) {
+            all += latency;
+        }
+        let name = "tandem_statement_seconds_bucket";
+        for (bound, count) in all.up_to() {
+            counter!(name, "server" => server.clone(), "le" => (bound / 1000.0).to_string()).absolute(count);
+        }
+        counter!(name, "server" => server.clone(), "le" => "+Inf").absolute(all.count());
+        counter!("tandem_statement_seconds_count", "server" => server.clone()).absolute(all.count());
+        let micros = u64::try_from(all.time.as_micros()).unwrap_or(u64::MAX);
+        counter!("tandem_statement_microseconds_total", "server" => server.clone()).absolute(micros);
     }
 }
 

@@ -7,11 +7,58 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::admin::view::Details;
 use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, WorkerView};
 use crate::statistics::digest::Counted;
+use crate::statistics::latency::Latency;
 use crate::topology::gtid::Position;
 use crate::topology::{Server, ServerId};
 use crate::worker::kill::{Order, Outcome};
+
+/// docs/metrics.md has every metric with its type, its labels and its meaning, and no other.
+#[test]
+fn every_metric_is_documented() {
+    let mut view = WorkerView {
+        latencies: vec![("a".to_owned(), Latency::default())],
+        limits: vec![LimitRow {
+            name: "limits.prepared_bytes",
+            worker: 0,
+            limit: 1,
+            used: 0,
+        }],
+        ..WorkerView::default()
+    };
+    view.counters.reasons = Reasons::new(&["writes"]);
+    let samples = sample::samples(&topology(Role::Active), &[view]);
+    let mut metrics: Vec<String> = samples
+        .iter()
+        .map(|it| {
+            let labels: Vec<&str> = it
+                .labels
+                .split(',')
+                .filter_map(|label| label.split_once('='))
+                .map(|(name, _)| name)
+                .collect();
+            format!(
+                "| `{}` | {} | {} | {} |",
+                it.name,
+                it.kind,
+                labels.join(", "),
+                it.meaning
+            )
+        })
+        .collect();
+    metrics.sort();
+    metrics.dedup();
+    let text = include_str!("../../../docs/metrics.md");
+    let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected = metrics.join("\n");
+    assert_eq!(
+        documented.join("\n"),
+        expected,
+        "the table of docs/metrics.md should be\n{expected}\n"
+    );
+}
 
 /// Two workers that have counted the same.
 struct Fake;
@@ -53,6 +100,14 @@ impl DataPath for Fake {
 
     fn digests(&self, _: usize) -> Answer<Vec<Counted>> {
         Box::pin(async { Vec::new() })
+    }
+
+    fn details(&self) -> Answer<Vec<Details>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn trace(&self, _: u32, _: u32) -> Answer<bool> {
+        Box::pin(async { false })
     }
 
     fn reset_statistics(&self) -> Answer<()> {

@@ -42,6 +42,7 @@ impl Session {
             counters.streamed += u64::from(command.tail.is_some());
         });
         self.handle.underway.borrow_mut().command(command.head);
+        self.begin_trace();
         self.handle.statements.set(self.handle.statements.get() + 1);
         let first = self.client.inbox.bytes().get(HEADER_LEN);
         let Some(&byte) = first.filter(|_| command.head > HEADER_LEN) else {

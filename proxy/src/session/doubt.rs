@@ -437,7 +437,7 @@ impl Session {
         self.settle_record(None);
         self.handle.transaction.set(self.ties.in_transaction());
         self.handle.pins.set(self.ties.pins);
-        self.handle.target.set(None);
+        self.handle.lets_go();
         self.warnings = 0;
         if insert_id != 0 {
             self.insert_id.arrived(Some(insert_id));

@@ -19,6 +19,7 @@ use super::{End, Session};
 use crate::backend::Connection;
 use crate::classify::facts::Kind;
 use crate::failover::outcome::COMMENT_LEN;
+use crate::statistics::trace::Step;
 
 /// ER_UNKNOWN_STMT_HANDLER, ER_NEED_REPREPARE: nothing was executed.
 const PREPARE_AGAIN: &[u16] = &[1243, 1615];
@@ -54,6 +55,7 @@ impl Session {
         }
         let foreign = connection.last_session != self.handle.id;
         let mut preamble = self.bring_state(connection, &work.facts).await?;
+        self.handle.step(Step::Bring);
         if self.fill_in(connection, work).is_err() && foreign {
             // Nor is it to find what another session left.
             preamble.forget_rows(connection.capabilities);
@@ -142,6 +144,7 @@ impl Session {
         if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
             return Err(last_words(connection, failed).await);
         }
+        self.handle.step(Step::Send);
         self.panic_if_asked(work);
         let synced = preamble.replies(self, connection).await?;
         if let Err(refused) = synced {

@@ -13,6 +13,7 @@ use tandem_protocol::command::CommandCode;
 
 use super::settings::Settings;
 use super::statements;
+use crate::admin::view::PreparedRow;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::Facts;
 use crate::failover::outcome::{Token, is_marked};
@@ -151,6 +152,26 @@ impl Library {
             params,
             _space: space,
         })
+    }
+
+    /// What is known, as others may see it.
+    pub fn rows(&self, worker: usize) -> Vec<PreparedRow> {
+        let known = self.known.borrow();
+        let row = |prepared: Rc<Prepared>| PreparedRow {
+            worker,
+            digest: prepared.facts.tally.fingerprint(),
+            statement: prepared.facts.tally.statement().cloned(),
+            schema: prepared
+                .settings
+                .schema
+                .as_deref()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            parameters: prepared.params,
+            bytes: prepared.text.len(),
+            // One is this look at it.
+            sessions: Rc::strong_count(&prepared) - 1,
+        };
+        known.values().filter_map(Weak::upgrade).map(row).collect()
     }
 
     /// Gives up the places of texts that no session has any more.

@@ -11,12 +11,13 @@ use rustc_hash::FxHashMap;
 use tandem_protocol::flags::Capabilities;
 
 use super::underway::Underway;
-use crate::admin::view::SessionRow;
+use crate::admin::view::{ConnectionRow, SessionRow};
 use crate::backend::UserId;
 use crate::classify::facts::Pins;
 use crate::classify::tally::Tally;
 use crate::net::address::Peer;
 use crate::route::Reason;
+use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Timeouts};
 
 /// The numbers of sessions begin here. A server would have to serve a billion connections to get there; still positive
@@ -46,6 +47,38 @@ pub struct Running {
     pub flags: Capabilities,
 }
 
+/// What beside pins and transactions keeps a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tied {
+    #[default]
+    No,
+    Statement,
+    Diagnostics,
+}
+
+/// Why a pin ties, in an operator's words.
+const PINS: [(Pins, &str); 13] = [
+    (Pins::USER_VARIABLE, "a user variable (@name)"),
+    (Pins::TEMPORARY_TABLE, "a temporary table"),
+    (Pins::USER_LOCK, "GET_LOCK()"),
+    (Pins::TABLE_LOCK, "LOCK TABLES or the like"),
+    (Pins::HANDLER, "HANDLER … OPEN"),
+    (Pins::TEXT_PREPARED, "PREPARE as text"),
+    (Pins::XA, "an XA transaction"),
+    (
+        Pins::ONE_SHOT_VARIABLE,
+        "a variable for one statement (insert_id, timestamp, …)",
+    ),
+    (Pins::IDENTITY, "SET ROLE, sql_log_bin or the like"),
+    (Pins::PROFILING, "profiling or optimizer_trace"),
+    (
+        Pins::NEXT_TRANSACTION,
+        "SET TRANSACTION, until that transaction is over",
+    ),
+    (Pins::SEQUENCE, "LASTVAL() of a sequence"),
+    (Pins::UNKNOWN, "code whose effects its text doesn't tell"),
+];
+
 /// A session's entry: written by the session, read by `SHOW SESSIONS`.
 #[derive(Debug)]
 pub struct Handle {
@@ -63,6 +96,12 @@ pub struct Handle {
     /// The same of the last one that did.
     pub served_by: Cell<Option<(usize, u32)>>,
     pub pins: Cell<Pins>,
+    /// What else ties it to its connection: a cursor, or what its next statement may ask.
+    pub tied: Cell<Tied>,
+    /// The statement that pinned it.
+    pub pinned_by: RefCell<Tally>,
+    /// Since when it keeps its connection.
+    pub held_since: Cell<Option<Instant>>,
     pub transaction: Cell<bool>,
     pub since: Cell<Instant>,
     /// How long it may sleep by its own `wait_timeout`.
@@ -72,6 +111,8 @@ pub struct Handle {
     pub statements: Cell<u64>,
     pub reason: Cell<Option<Reason>>,
     pub underway: RefCell<Underway>,
+    /// Statements whose steps are still to be kept.
+    pub to_trace: Cell<u32>,
     /// What a `KILL` would have to stop.
     running: Cell<Option<Running>>,
     /// `KILL QUERY` statements that are on their way to the server for this session.
@@ -99,6 +140,9 @@ impl Handle {
             target: Cell::new(None),
             served_by: Cell::new(None),
             pins: Cell::new(Pins::empty()),
+            tied: Cell::default(),
+            pinned_by: RefCell::default(),
+            held_since: Cell::new(None),
             transaction: Cell::new(false),
             since: Cell::new(Instant::now()),
             wait_timeout: Cell::new(None),
@@ -106,6 +150,7 @@ impl Handle {
             statements: Cell::new(0),
             reason: Cell::new(None),
             underway: RefCell::default(),
+            to_trace: Cell::new(0),
             running: Cell::new(None),
             shots: Cell::new(0),
             was_shot: Cell::new(false),
@@ -213,9 +258,54 @@ impl Handle {
         now
     }
 
+    /// Something has been done for the statement that runs.
+    #[inline]
+    pub fn step(&self, step: Step) {
+        if let Some(steps) = &mut self.underway.borrow_mut().steps {
+            steps.note(step);
+        }
+    }
+
     /// The command that runs is a statement of this shape.
     pub fn runs_shape(&self, tally: &Tally) {
         self.underway.borrow_mut().statement(tally, self.since.get());
+    }
+
+    /// It keeps the connection, beyond the statement that runs or ran last.
+    pub fn keeps(&self, tied: Tied) {
+        self.tied.set(tied);
+        if self.held_since.get().is_none() {
+            self.held_since.set(Some(self.since.get()));
+        }
+    }
+
+    /// It has none any more.
+    pub fn lets_go(&self) {
+        self.target.set(None);
+        self.tied.set(Tied::No);
+        self.held_since.set(None);
+    }
+
+    /// Why it keeps its connection.
+    fn held_by(&self) -> String {
+        if self.held_since.get().is_none() {
+            return String::new();
+        }
+        let pins = self.pins.get();
+        let mut why: Vec<&str> = PINS
+            .iter()
+            .filter(|(pin, _)| pins.contains(*pin))
+            .map(|(_, why)| *why)
+            .collect();
+        if self.transaction.get() {
+            why.push("a transaction");
+        }
+        match self.tied.get() {
+            Tied::No => {}
+            Tied::Statement => why.push("an open cursor, or parameters that were sent ahead"),
+            Tied::Diagnostics => why.push("warnings that the next statement may ask for (200 ms)"),
+        }
+        why.join(", ")
     }
 
     fn row(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> SessionRow {
@@ -242,6 +332,16 @@ impl Handle {
             since: now.duration_since(self.since.get()),
             statements: self.statements.get(),
             last_reason: self.reason.get().map_or("", Reason::name),
+            statement: self.underway.borrow().text().cloned(),
+            held_by: self.held_by(),
+            pinned_by: match self.pins.get().is_empty() {
+                true => None,
+                false => self.pinned_by.borrow().statement().cloned(),
+            },
+            held: self
+                .held_since
+                .get()
+                .map(|since| now.saturating_duration_since(since)),
         }
     }
 }
@@ -368,6 +468,31 @@ impl Registry {
         let sessions = self.sessions.borrow();
         let looks = sessions.values();
         Census::of(looks.map(|handle| (handle.transaction.get(), !handle.pins.get().is_empty())))
+    }
+
+    /// The connections that sessions have now.
+    pub fn connections(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<ConnectionRow> {
+        let sessions = self.sessions.borrow();
+        let row = |handle: &Rc<Handle>| {
+            let (server, backend_id) = handle.target.get()?;
+            let state = if handle.running().is_some() {
+                "busy"
+            } else {
+                "held"
+            };
+            Some(ConnectionRow {
+                server: servers[server].to_string(),
+                worker,
+                backend_id,
+                user: handle.user.borrow().to_string(),
+                state,
+                session: Some(handle.id),
+                since: now.saturating_duration_since(handle.since.get()),
+                schema: None,
+                prepared: None,
+            })
+        };
+        sessions.values().filter_map(row).collect()
     }
 
     pub fn rows(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<SessionRow> {

@@ -30,6 +30,7 @@ use crate::backend::Connection;
 use crate::backend::sync::Trackers;
 use crate::net::buffer::Inbox;
 use crate::net::{self, Stream};
+use crate::statistics::trace::Step;
 use crate::topology::Flavor;
 use crate::topology::gtid::Gtid;
 
@@ -207,7 +208,12 @@ pub(crate) async fn carry(
     let mut kept = Vec::new();
     let mut to_skip = manner.seen.map_or(0, |seen| seen.bytes);
     *forwarded |= to_skip > 0;
+    let mut has_begun = false;
     loop {
+        if !has_begun && !connection.inbox.is_empty() {
+            has_begun = true;
+            handle.step(Step::FirstByte);
+        }
         let limit = if to_skip > 0 { to_skip } else { usize::MAX };
         let Walked { ready, needed } = walk(
             &mut walker,
@@ -289,6 +295,7 @@ pub(crate) async fn carry(
         }
         if walker.is_done() {
             learned.rows = walker.rows();
+            handle.step(Step::Reply);
             if let (Some(digest), Some(rows)) = (&mut learned.digest, &rows) {
                 digest.rows(rows);
             }

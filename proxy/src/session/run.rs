@@ -23,6 +23,7 @@ use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
 use crate::route::{self, Decision, Held, Situation, Target};
+use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Topology};
 use crate::worker::Change;
 
@@ -378,6 +379,7 @@ impl Session {
     fn note_decision(&self, decision: Decision, facts: &Facts) {
         let on_active = decision.target == Target::Active;
         self.handle.underway.borrow_mut().routed(decision);
+        self.handle.step(Step::Route);
         self.handle.reason.set(Some(decision.reason));
         self.worker.count(|counters| {
             counters.reasons.count(decision.reason as usize);
@@ -437,6 +439,7 @@ impl Session {
                     }
                 })?,
         };
+        self.handle.step(Step::Lease);
         let pool = Rc::clone(lease.pool());
         let connection = lease.connection_mut();
         let served_by = Some((pool.server.0, connection.thread_id));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use super::hold::runs_code;
 use super::insert_id;
+use super::registry::Tied;
 use super::relay::Learned;
 use super::settings::Settings;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
@@ -68,6 +69,9 @@ impl Session {
         self.last[server.0] = Some(id);
         self.last_server = Some(server);
         self.handle.pins.set(self.ties.pins);
+        if pinned && !was_pinned {
+            *self.handle.pinned_by.borrow_mut() = facts.tally.clone();
+        }
         self.keep_or_release(lease);
     }
 
@@ -95,10 +99,15 @@ impl Session {
         self.handle.transaction.set(self.ties.in_transaction());
         if tied || self.ties.diagnostics {
             self.handle.may_let_go.set(!tied);
+            self.handle.keeps(match (self.ties.statement, tied) {
+                (true, _) => Tied::Statement,
+                (false, true) => Tied::No,
+                (false, false) => Tied::Diagnostics,
+            });
             lease.hold();
             self.lease = Some(lease);
         } else {
-            self.handle.target.set(None);
+            self.handle.lets_go();
             lease.release();
         }
     }
@@ -124,14 +133,14 @@ impl Session {
         self.ties.diagnostics = false;
         self.handle.may_let_go.set(false);
         if let Some(lease) = self.lease.take() {
-            self.handle.target.set(None);
+            self.handle.lets_go();
             lease.release();
         }
     }
 
     /// Gives up the connection with everything the session left on it; it is cleaned before others get it.
     pub(super) fn let_go_dirty(&mut self) {
-        self.handle.target.set(None);
+        self.handle.lets_go();
         let Some(mut lease) = self.lease.take() else {
             return;
         };

@@ -12,6 +12,7 @@ use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
 use crate::config::Level;
+use crate::statistics::trace::Step;
 
 /// The query attribute by which a client says how new what a statement reads has to be.
 const LEVEL_ATTRIBUTE: &[u8] = b"tandem_consistency";
@@ -33,6 +34,9 @@ impl Session {
         }
         let facts = self.classify(command);
         self.handle.runs_shape(&facts.tally);
+        self.keep_text(command);
+        self.note_parent(command);
+        self.handle.step(Step::Classify);
         match facts.kind {
             // Its number is Tandem's, and the server would end somebody else's connection.
             Kind::Kill => return self.kill(command).await,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
-use crate::admin::view::{Answer, DataPath, Explanation, Measure, WorkerView};
+use crate::admin::view::{Answer, DataPath, Details, Explanation, Measure, WorkerView};
 use crate::config::Config;
 use crate::net::address::Accepted;
 use crate::route::explain;
@@ -43,6 +43,12 @@ pub enum Message {
         most: usize,
         answer: oneshot::Sender<Vec<Counted>>,
     },
+    Trace {
+        session: u32,
+        statements: u32,
+        answer: oneshot::Sender<bool>,
+    },
+    Details(oneshot::Sender<Details>),
     ResetStatistics(oneshot::Sender<()>),
     Explain {
         user: String,
@@ -172,8 +178,22 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(copies);
                 }
             }
+            Message::Trace {
+                session,
+                statements,
+                answer,
+            } => {
+                if let Some(found) = worker.guard(|| worker.trace(session, statements)) {
+                    let _ = answer.send(found);
+                }
+            }
+            Message::Details(answer) => {
+                if let Some(details) = worker.guard(|| worker.details()) {
+                    let _ = answer.send(details);
+                }
+            }
             Message::ResetStatistics(answer) => {
-                if let Some(done) = worker.guard(|| worker.digests.borrow_mut().reset()) {
+                if let Some(done) = worker.guard(|| worker.reset_statistics()) {
                     let _ = answer.send(done);
                 }
             }
@@ -296,6 +316,20 @@ impl DataPath for Workers {
             digests.truncate(most);
             digests
         })
+    }
+
+    fn details(&self) -> Answer<Vec<Details>> {
+        let asked = self.ask_all(Message::Details);
+        Box::pin(async move { all(asked).await })
+    }
+
+    fn trace(&self, session: u32, statements: u32) -> Answer<bool> {
+        let asked = self.ask_all(|answer| Message::Trace {
+            session,
+            statements,
+            answer,
+        });
+        Box::pin(async move { all(asked).await.contains(&true) })
     }
 
     fn reset_statistics(&self) -> Answer<()> {

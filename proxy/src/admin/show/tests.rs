@@ -110,6 +110,10 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
         since: Duration::from_secs(3),
         statements: 7,
         last_reason: "pure read",
+        statement: None,
+        held_by: String::new(),
+        pinned_by: None,
+        held: None,
     };
     let pool = |worker, server: &str| PoolRow {
         worker,

@@ -10,7 +10,7 @@ const CLIENT: Client<'_> = Client {
 fn filled() -> Vec<(&'static Definition, Table)> {
     let row = |id: u64, user: &str, target: Option<&str>, since: u64| {
         let text = |text: &str| Cell::from(text.to_owned());
-        let mut row = vec![Cell::Null; 15];
+        let mut row = vec![Cell::Null; 19];
         row[0] = id.into();
         row[2] = text(user);
         row[8] = since.into();

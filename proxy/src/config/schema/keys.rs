@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::Effect::{AtOnce, NewConnections, Restart};
 use super::{Key, Section, key, not_set, required};
-use crate::config::scalar::{ClientTlsMode, Failback, FailoverMode, Hash, LogFilter, Scalar, Size, Urls};
+use crate::config::scalar::{
+    ClientTlsMode, Collector, Failback, FailoverMode, Hash, LogFilter, Ratio, Scalar, Size, Urls,
+};
 use crate::config::{
-    Algorithms, Auth, DayWindow, Level, LogFormat, Networks, Rights, ServerAlgorithm, ServerTlsMode,
+    Algorithms, Audit, Auth, DayWindow, Level, LogFormat, Networks, Rights, ServerAlgorithm, ServerTlsMode,
     TlsVersion,
 };
 use crate::net::address::Endpoint;
@@ -97,6 +99,18 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "statistics",
         meaning: "what is counted of statements by their shape: SHOW DIGESTS and SHOW READS on the admin port",
         keys: STATISTICS,
+        repeated: false,
+    },
+    Section {
+        name: "statement_log",
+        meaning: "statements as JSON lines, without their values: who ran which shape, when, where, for how long, with what outcome",
+        keys: STATEMENT_LOG,
+        repeated: false,
+    },
+    Section {
+        name: "tracing",
+        meaning: "spans of statements, each with its steps, for a collector of OpenTelemetry",
+        keys: TRACING,
         repeated: false,
     },
     Section {
@@ -616,6 +630,58 @@ const STATISTICS: &[Key] = &[
         "2000",
         AtOnce,
         "shapes that each worker counts apart, 3 KiB each; those not seen for longest are added up in one row",
+    ),
+];
+
+const STATEMENT_LOG: &[Key] = &[
+    not_set(
+        "slow_time",
+        DURATION,
+        AtOnce,
+        "what takes longer is logged; not set: nothing is for its time",
+    ),
+    key(
+        "audit",
+        <Audit as Scalar>::EXPECTED,
+        "off",
+        AtOnce,
+        "\"writes\" logs whatever is no read, \"all\" everything",
+    ),
+    not_set(
+        "file",
+        PATH,
+        Restart,
+        "where the lines go; it may be moved away at any time; not set: to Tandem's own log",
+    ),
+    key(
+        "literals",
+        SWITCH,
+        "false",
+        AtOnce,
+        "the text is logged too as it was sent, with its values, but for statements about passwords",
+    ),
+];
+
+const TRACING: &[Key] = &[
+    not_set(
+        "endpoint",
+        <Collector as Scalar>::EXPECTED,
+        Restart,
+        "where the collector takes OTLP over gRPC; not set: there are no spans",
+    ),
+    key(
+        "sample_ratio",
+        <Ratio as Scalar>::EXPECTED,
+        "0.01",
+        AtOnce,
+        "how many of the statements have spans, of those whose client names no trace of its own (traceparent)",
+    ),
+    key(
+        "service_name",
+        TEXT,
+        "tandem",
+        Restart,
+        "what the spans call Tandem",
     ),
 ];
 
