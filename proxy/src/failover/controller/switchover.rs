@@ -12,10 +12,10 @@ use crate::monitor::health::Health;
 use crate::topology::ServerId;
 
 /// So long are writes held to let the standby come closer, and so long they go on in between.
-const MOMENT: Duration = Duration::from_millis(35);
+const MOMENT: Duration = Duration::from_millis(25);
 const BREATH: Duration = Duration::from_millis(2);
 
-/// After so many the moments are twice as long.
+/// After so many it is looked whether the standby will have caught up in time, and else the moments are twice as long.
 const MOMENTS: u32 = 16;
 
 /// How often a switchover looks whether the writes under way have ended.
@@ -247,7 +247,8 @@ impl<H: Hands> Controller<H> {
     }
 
     /// Holds writes as soon as the standby is so little behind that it has everything within a moment. For one that does not keep
-    /// up by itself they are held for most of the time until then, a moment each, and longer ones if that is not enough.
+    /// up by itself they are held for most of the time until then, a moment each, and longer ones if that does not bring it close
+    /// in time.
     pub(super) async fn come_close(
         &mut self,
         from: ServerId,
@@ -255,6 +256,7 @@ impl<H: Hands> Controller<H> {
         deadline: Instant,
     ) -> Result<(), Trouble> {
         let mut moment = MOMENT;
+        let mut before = None;
         for round in 1.. {
             self.publish(true);
             let position = within(&self.hands, ACT, self.hands.position(from)).await?;
@@ -276,14 +278,27 @@ impl<H: Hands> Controller<H> {
                     self.names[to.0]
                 ));
             }
-            if round % MOMENTS == 0 {
-                moment *= 2;
+            if round % MOMENTS == 1 {
+                let lag = self.commits_behind(to).await?;
+                if round > 1 && !is_in_time(before, lag, deadline) {
+                    moment *= 2;
+                }
+                before = lag;
             }
             // Long enough for what was held to go on, and for little more.
             self.publish(false);
             self.hands.sleep_until(self.hands.now() + BREATH).await;
         }
         Ok(())
+    }
+
+    /// How many of the commits that clients were told of it has not applied yet, and when that was so.
+    async fn commits_behind(&self, server: ServerId) -> Result<Option<(Instant, u64)>, Trouble> {
+        let Some(told) = self.hands.acknowledged() else {
+            return Ok(None);
+        };
+        let lacks = self.lacks(server, told).await?;
+        Ok(Some((self.hands.now(), lacks)))
     }
 
     /// One whose applier is broken may lack what it has received; one that is at work must not go on with that as the active master.
@@ -323,5 +338,41 @@ impl<H: Hands> Controller<H> {
             self.publish(false);
         }
         promoted.map(|()| format!("{name} is the active master, by force"))
+    }
+}
+
+/// Whether a standby that lacked so many commits at one time and so many at another catches up by half of what is left until the
+/// deadline, if it goes on like that. Of which it is not known it does not.
+fn is_in_time(before: Option<(Instant, u64)>, now: Option<(Instant, u64)>, deadline: Instant) -> bool {
+    let (Some((then, lacked)), Some((now, lacks))) = (before, now) else {
+        return false;
+    };
+    let gained = u128::from(lacked.saturating_sub(lacks));
+    let left = deadline.saturating_duration_since(now) / 2;
+    u128::from(lacks) * (now - then).as_micros() <= gained * left.as_micros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_grow_only_for_a_standby_that_would_be_late() {
+        let then = Instant::now();
+        let at = |seconds| then + Duration::from_secs(seconds);
+        let in_time = |lacked, lacks| is_in_time(Some((then, lacked)), Some((at(1), lacks)), at(9));
+        assert!(in_time(1000, 800), "200 a second: 4 s of the 8 that are left");
+        assert!(!in_time(1000, 810));
+        assert!(!in_time(1000, 1000), "it gains nothing");
+        assert!(!in_time(1000, 1200), "it falls behind");
+        assert!(in_time(10, 0), "it has everything");
+        assert!(
+            !is_in_time(None, Some((at(1), 5)), at(9)),
+            "nothing to compare with"
+        );
+        assert!(
+            !is_in_time(Some((then, 9)), Some((at(1), 8)), then),
+            "too late anyway"
+        );
     }
 }
