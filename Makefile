@@ -6,16 +6,17 @@ INSTALL := .ci/install
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
-.PHONY: help demo test soak bench drivers mtr fuzz build
+.PHONY: help demo test soak bench drivers mtr fuzz build cluster-test
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
-	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once"
+	@echo "make test   format, lints, all tests on MariaDB and on MySQL, and the demo's story played once, the cluster"
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, random statements, 500 clients for a minute, a dump of 200 MB"
 	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours); MTR=\"--every 50\" for a taste"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
 	@echo "make bench  what a statement costs Tandem in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
+	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
 	@echo "make build  the optimised program, target/release/tandem"
 
 demo:
@@ -30,6 +31,7 @@ test:
 	$(CARGO) test --workspace
 	TANDEM_SERVER=mysql-9.7 $(ON_SERVERS)
 	$(CARGO) run --quiet --bin tandem -- demo --once
+	$(MAKE) cluster-test
 
 soak:
 	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
@@ -51,6 +53,13 @@ mtr:
 	@$(INSTALL) build server client mtr
 	$(CARGO) build --workspace --bin tandem
 	tests/mtr/run.py $(MTR)
+
+# With the program as the tests have it, which need not be compiled again.
+cluster-test:
+	@$(INSTALL) build docker
+	$(CARGO) build --workspace --bin tandem
+	strip -o docker/tandem/program/tandem target/debug/tandem
+	tests/cluster/kill_each.py $(CLUSTER)
 
 fuzz:
 	@$(INSTALL) build

@@ -1,0 +1,98 @@
+"""A cluster of docker/, started by docker-compose as a user starts it, and what can be done to its containers."""
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*command, timeout=60, check=True, **more):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **more)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def engine():
+    """Starts the machine's own Docker engine if none runs, and has the commands that follow use it."""
+    run(str(ROOT / ".ci/docker"), "start", timeout=600)
+    host = run(str(ROOT / ".ci/docker"), "host").strip()
+    if host:
+        os.environ["DOCKER_HOST"] = host
+
+
+def engine_off():
+    """Ends the engine, if it is our own."""
+    run(str(ROOT / ".ci/docker"), "stop", timeout=120)
+
+
+def until(what, seconds, condition):
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = condition()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(0.2)
+
+
+class Compose:
+    def __init__(self, file, project, environment=None):
+        self.file, self.project = ROOT / "docker" / file, project
+        self.environment = {**os.environ, "TANDEM_TARGET": "given", **(environment or {})}
+
+    def call(self, *words, timeout=900):
+        return run("docker-compose", "--project-name", self.project, "--file", str(self.file), *words,
+                   timeout=timeout, env=self.environment)
+
+    def up(self):
+        self.call("build")
+        self.call("up", "--detach")
+
+    def down(self):
+        self.call("down", "--volumes", "--timeout", "3")
+
+    def services(self):
+        return self.call("config", "--services").split()
+
+    def container(self, service):
+        # All of them, also the one that was killed.
+        names = run("docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={self.project}",
+                    "--filter", f"label=com.docker.compose.service={service}", "--format", "{{.Names}}").split()
+        assert len(names) == 1, (service, names)
+        return names[0]
+
+    def docker(self, verb, service):
+        run("docker", verb, self.container(service))
+
+    def inside(self, service, *command, check=True):
+        return run("docker", "exec", self.container(service), *command, check=check)
+
+    def healthy(self, service):
+        text = run("docker", "inspect", "--format", "{{json .State}}", self.container(service))
+        state = json.loads(text)
+        return state["Running"] and state.get("Health", {}).get("Status") == "healthy"
+
+    def secret(self, name):
+        return self.inside("web-1", "cat", f"/run/secrets/{name}").strip()
+
+    def sql(self, service, question):
+        text = self.inside(service, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
+                           "--skip-column-names", "--batch", "--execute", question)
+        return [line.split("\t") for line in text.splitlines()]
+
+    def logs(self, service):
+        done = subprocess.run(["docker", "logs", "--tail", "40", self.container(service)], capture_output=True, text=True,
+                              timeout=30, check=False)
+        return done.stdout + done.stderr
+
+
+def state(tandem):
+    """What the dashboard of the Tandem at this address shows, as data."""
+    with urllib.request.urlopen(f"http://{tandem}:9446/api/state", timeout=5) as answer:
+        return json.load(answer)
