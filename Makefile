@@ -6,7 +6,7 @@ INSTALL := .ci/install
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
-.PHONY: help demo test soak bench drivers mtr fuzz build cluster-test
+.PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
@@ -14,7 +14,8 @@ help:
 	@echo "make soak   the long runs: all tests on MariaDB 11.8, random statements, 500 clients for a minute, a dump of 200 MB"
 	@echo "make mtr    MariaDB's own test suite through Tandem, on one server and on a pair (hours); MTR=\"--every 50\" for a taste"
 	@echo "make fuzz   libFuzzer on every parser, SECONDS_EACH (600) seconds each; findings in fuzz/work"
-	@echo "make bench  what a statement costs Tandem in nanoseconds, where that can be measured without servers"
+	@echo "make bench  what a statement costs, beside HAProxy, nginx and MySQL Router (15 minutes; ONLY=text,connect ROUNDS=5)"
+	@echo "make bench-pure  what it costs in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
 	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
 	@echo "make build  the optimised program, target/release/tandem"
@@ -66,6 +67,13 @@ fuzz:
 	SECONDS_EACH=$${SECONDS_EACH:-600} .ci/fuzz
 
 bench:
+	@$(INSTALL) build server client peers
+	.ci/server-root mysql-9.7
+	.ci/server-root mysql-router
+	$(CARGO) build --release --workspace --bins
+	tests/bench/run.py
+
+bench-pure:
 	@$(INSTALL) build
 	$(CARGO) bench --manifest-path bench/Cargo.toml --target-dir target/bench
 

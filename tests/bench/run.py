@@ -1,0 +1,302 @@
+#!/usr/bin/python3
+"""What a statement costs through Tandem, beside other proxies and without any: `make bench`.
+
+    tests/bench/run.py                 all scenarios, and writes docs/bench
+    ONLY=text,connect ROUNDS=5         only these, so many rounds each
+    SECONDS=4                          of each round, in which is counted; half a second before it isn't
+    WRITE=0                            only prints
+    tests/bench/run.py --report        makes the tables and plots anew out of docs/bench/results.json
+
+One load generator (`load`, one thread) drives one program after the other, round by round, so that what else the
+machine does falls on all of them alike. CPU is what the kernel says that the program's threads ran, for each statement.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import ground
+import report
+
+ROUNDS = int(os.environ.get("ROUNDS", 3))
+SECONDS = float(os.environ.get("SECONDS", 2))
+POINT = ["--statement", "SELECT c FROM item WHERE id = {id}"]
+RECONNECT = [*POINT, "--per-connection", "5"]
+ALL = list(ground.PEERS)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", action="store_true")
+    if parser.parse_args().report:
+        report.write(json.loads(report.RESULTS.read_text()))
+        return
+    wanted = [name for name in os.environ.get("ONLY", "").split(",") if name] or list(SCENARIOS)
+    unknown = set(wanted) - set(SCENARIOS)
+    if unknown:
+        raise SystemExit(f"ONLY={','.join(unknown)} is none of {', '.join(SCENARIOS)}")
+    results = {"versions": ground.versions(), "rounds": ROUNDS, "seconds": SECONDS, "scenarios": {}}
+    began = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-bench-")))
+        grounds = Grounds(stack, folder)
+        for name, scenario in SCENARIOS.items():
+            if name in wanted:
+                found = results["scenarios"][name] = scenario(grounds)
+                print(f"{name}: {found['title']}\n{report.brief(found)}", flush=True)
+    results["minutes"] = round((time.monotonic() - began) / 60, 1)
+    if os.environ.get("WRITE") != "0":
+        report.FOLDER.mkdir(parents=True, exist_ok=True)
+        report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        report.write(results)
+
+
+class Grounds:
+    """Servers of each kind, once somebody wants them, and the peers before them."""
+
+    def __init__(self, stack, folder):
+        self.stack, self.folder, self.pairs, self.peers = stack, folder, {}, {}
+
+    def home(self, kind):
+        home = self.folder / kind
+        home.mkdir(exist_ok=True)
+        return home
+
+    def pair(self, kind):
+        if kind not in self.pairs:
+            # One at a time: idle servers are not quite idle.
+            for peer in self.peers.values():
+                peer.stop()
+            for pair in self.pairs.values():
+                pair.stop()
+            self.peers, self.pairs = {}, {kind: ground.Pair(self.home(kind), kind)}
+            self.stack.callback(self.pairs[kind].stop)
+        return self.pairs[kind]
+
+    def peer(self, name, kind="mariadb"):
+        pair = self.pair(kind)
+        if name not in self.peers:
+            self.peers[name] = ground.PEERS[name](pair, self.home(kind))
+            self.stack.callback(self.peers[name].stop)
+        return self.peers[name]
+
+    def tandem(self, name, *settings, kind="mariadb", **more):
+        """One of its own, which the caller stops."""
+        pair = self.pair(kind)
+        return ground.tandem(pair, self.home(kind), *settings, name=name, **more)
+
+
+def command(peer, arguments):
+    return [ground.BUILT / "load", "--address", f"127.0.0.1:{peer.port}", "--user", ground.USER,
+            "--password", ground.PASSWORD, "--schema", ground.SCHEMA, *arguments]
+
+
+def drive(peer, arguments, pair, seconds=SECONDS, before=()):
+    """One round; what came of it, or why nothing did."""
+    watch = ";".join(["proxy=" + ",".join(map(str, peer.pids())), *(f"{name}={pid}" for name, pid in pair.pids.items())])
+    told = subprocess.run([*before, *command(peer, [*arguments, "--seconds", str(seconds), "--watch", watch])],
+                          capture_output=True, text=True)
+    if told.returncode:
+        return {"refused": told.stderr.strip()}
+    return json.loads(told.stdout)
+
+
+def system_calls(peer, arguments, pair):
+    """For each statement; in a round of its own, for counting costs time."""
+    if not peer.pids() or not shutil.which("perf"):
+        return None
+    with tempfile.NamedTemporaryFile("r") as counts:
+        pids = ",".join(map(str, peer.pids()))
+        perf = ["perf", "stat", "-x,", "-o", counts.name, "-e", "raw_syscalls:sys_enter", "-p", pids, "--"]
+        told = drive(peer, arguments, pair, seconds=0.5, before=perf)
+        numbers = [line.split(",")[0] for line in counts if "raw_syscalls" in line]
+    if "refused" in told or not numbers or not numbers[0].isdigit():
+        return None
+    return int(numbers[0]) / told["all_queries"]
+
+
+def rounds(pair, driven):
+    """Drives each of (name, peer, arguments), round by round."""
+    found = {name: {"rounds": []} for name, _, _ in driven}
+    for _ in range(ROUNDS):
+        for name, peer, arguments in driven:
+            found[name]["rounds"].append(drive(peer, arguments, pair))
+    for name, peer, arguments in driven:
+        found[name]["syscalls"] = system_calls(peer, arguments, pair)
+    return found
+
+
+def compared(title, arguments, kind="mariadb", about="", settings=()):
+    """Each peer under the same load."""
+    def scenario(grounds):
+        pair = grounds.pair(kind)
+        with ExitStack() as stack:
+            peers = {name: grounds.peer(name, kind) for name in ALL if name != "tandem" or not settings}
+            if settings:
+                peers["tandem"] = grounds.tandem("tandem-set", *certificate(grounds, settings), kind=kind)
+                stack.callback(peers["tandem"].stop)
+            found = rounds(pair, [(name, peer, arguments) for name, peer in peers.items()])
+        return {"title": title, "about": about, "compares": True, "peers": found}
+    return scenario
+
+
+def certificate(grounds, settings):
+    """Puts files that are made here into settings."""
+    folder = grounds.folder
+    if not (folder / "key.pem").exists():
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"],
+                       check=True, capture_output=True)
+    return [setting.format(folder=folder) for setting in settings]
+
+
+def growing(title, about, settings, steps):
+    """Tandem alone, under loads that grow in one way."""
+    def scenario(grounds):
+        pair = grounds.pair("mariadb")
+        peer = grounds.tandem("tandem-alone", *settings)
+        try:
+            before = peer.memory()
+            found = rounds(pair, [(name, peer, arguments) for name, arguments in steps.items()])
+            note = f"Memory of its own: {before / 1024:.1f} MiB before, {peer.memory() / 1024:.1f} MiB after all of it."
+        finally:
+            peer.stop()
+        return {"title": title, "about": about, "peers": found, "notes": [note]}
+    return scenario
+
+
+def on_pair(grounds):
+    """Reads on both servers, and on the active master alone."""
+    pair, found = grounds.pair("mariadb"), {}
+    both, one = grounds.tandem("tandem-both"), grounds.tandem("tandem-one", "server.b.weight=0")
+    try:
+        before = selects(pair)
+        drive(both, POINT, pair, seconds=1)
+        after = selects(pair)
+        found = rounds(pair, [("one server", one, POINT), ("the pair", both, POINT)])
+    finally:
+        both.stop()
+        one.stop()
+    counts = {name: after[name] - before[name] for name in after}
+    share = 100 * counts["b"] / sum(counts.values())
+    return {
+        "title": "point SELECT on the pair against one server, 16 clients",
+        "about": "What a second server adds can't be seen where both have to share the cores with everything else; its share of the reads can.",
+        "peers": found, "notes": [f"The standby answered {share:.0f} % of the reads."],
+    }
+
+
+def selects(pair):
+    return {name: int(pair.ask(name, "SHOW GLOBAL STATUS LIKE 'Com_select'").split()[1]) for name in pair.ports}
+
+
+def sleeping(grounds):
+    """What a client costs that does nothing."""
+    pair, notes = grounds.pair("mariadb"), []
+    for name in ALL[1:]:
+        for count in (400, 2000, 19_500):
+            if name == "tandem":
+                peer = grounds.tandem("tandem-sleep", "listener.max_connections=20000")
+            elif count == 400:
+                peer = ground.PEERS[name](pair, grounds.home("mariadb"))
+            else:
+                # The servers let 500 in.
+                continue
+            try:
+                notes.append(f"{report.label(name)}: {sleep(peer, count)}")
+            finally:
+                peer.stop()
+    about = ("Each has logged in, asked one thing, and sleeps. Memory is what the process has written to itself; what the kernel keeps for a"
+             " socket, two for each client where each has a server's connection, comes to it. HAProxy, nginx and MySQL Router pass each"
+             " client on to a connection of its own, so the servers' `max_connections` (500 here) ends it.")
+    return {"title": "sleeping clients", "about": about, "peers": {}, "notes": notes}
+
+
+def sleep(peer, count):
+    # What the first client costs is not the sleeper's.
+    subprocess.run(command(peer, [*POINT, "--seconds", "0.2"]), capture_output=True)
+    before = peer.memory()
+    load = subprocess.Popen(command(peer, [*POINT, "--idle", "--clients", str(count)]), stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if load.stdout.readline().strip() != "ready":
+        return f"{count} clients: refused ({load.communicate()[1].strip().splitlines()[-1]})"
+    each = (peer.memory() - before) / count
+    load.communicate()
+    return f"{count} clients, {each:.1f} KiB each"
+
+
+def slow_readers(grounds):
+    """Memory while clients take a large result slowly."""
+    pair, notes = grounds.pair("mariadb"), []
+    arguments = ["--statement", "SELECT data FROM picture WHERE id = {id}", "--ids", "4", "--clients", "16",
+                 "--bytes-per-second", "1000000", "--warm-up", "0", "--seconds", "3"]
+    peer = grounds.tandem("tandem-slow")
+    try:
+        subprocess.run(command(peer, [*POINT, "--seconds", "0.2"]), capture_output=True)
+        before, most = peer.memory(), 0
+        load = subprocess.Popen(command(peer, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while load.poll() is None:
+            most = max(most, peer.memory())
+            time.sleep(0.1)
+    finally:
+        peer.stop()
+    notes.append(f"Memory of Tandem's own: {before / 1024:.1f} MiB before, at most {most / 1024:.1f} MiB while 16 clients took 4 MiB each.")
+    return {"title": "4 MiB results, read at 1 MB/s by 16 clients", "peers": {}, "notes": notes}
+
+
+def allocations(grounds):
+    """With the tests' build of Tandem, whose allocator counts."""
+    pair, notes = grounds.pair("mariadb"), []
+    loads = {"text": POINT, "prepared": PREPARED, "1000 rows": ROWS, "a connection every 5": RECONNECT}
+    peer = grounds.tandem("tandem-counting", program="proxy", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        for name, arguments in loads.items():
+            drive(peer, arguments, pair, seconds=0.5)
+            before = allocated(peer)
+            told = drive(peer, arguments, pair, seconds=1)
+            notes.append(f"{name}: {(allocated(peer) - before) / told['all_queries']:.2f} a statement")
+    finally:
+        peer.stop()
+    return {"title": "allocations", "about": "Of the whole process, monitor and all.", "peers": {}, "notes": notes}
+
+
+def allocated(peer):
+    peer.process.stdin.write(b"allocations\n")
+    peer.process.stdin.flush()
+    return int(peer.process.stdout.readline())
+
+
+PREPARED = ["--statement", "SELECT c FROM item WHERE id = ?", "--prepared"]
+ROWS = ["--statement", "SELECT id, c FROM item WHERE id >= {id} ORDER BY id LIMIT 1000", "--ids", "9000"]
+BLOB = ["--statement", "SELECT data FROM picture WHERE id = {id}", "--ids", "4", "--clients", "4"]
+TLS = ["client_tls.certificate={folder}/certificate.pem", "client_tls.key={folder}/key.pem"]
+SCENARIOS = {
+    "text": compared("point SELECT, text, 16 clients", POINT),
+    "prepared": compared("point SELECT, prepared, 16 clients", PREPARED),
+    "single": compared("point SELECT, one client", [*POINT, "--clients", "1"]),
+    "rows": compared("1000 rows, 16 clients", ROWS),
+    "blob": compared("one value of 4 MiB, 4 clients", BLOB),
+    "connect": compared("a new connection every 5 statements", RECONNECT),
+    "allocations": allocations,
+    "crowd": growing("many active clients on 100 server connections", "The pool is given 50 connections to each server.",
+                     ["pool.max_connections=50"],
+                     {f"{count} clients": [*POINT, "--clients", str(count)] for count in (16, 100, 1000, 5000)}),
+    "shapes": growing("statements of many shapes", "16 clients; a worker keeps what it knows of 10,000 shapes (`limits.statement_cache`).", [],
+                      {f"{count} shapes": ["--statement", "SELECT c AS c{shape} FROM item WHERE id = {id}", "--shapes", str(count)]
+                       for count in (1, 100, 10_000, 100_000)}),
+    "pair": on_pair,
+    "sleeping": sleeping,
+    "slow": slow_readers,
+    "sha2": compared("a new connection every 5, caching_sha2_password (MySQL)", RECONNECT, kind="mysql-9.7"),
+    "tls": compared("a new connection every 5, TLS resumed (MySQL)", [*RECONNECT, "--tls"], kind="mysql-9.7", settings=TLS),
+}
+
+
+if __name__ == "__main__":
+    main()
