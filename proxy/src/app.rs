@@ -164,6 +164,7 @@ impl App {
             .map_or_else(String::new, |path| path.display().to_string());
         let started = StatementLog::start(file);
         let statement_log = started.map_err(|error| Error::StatementLog { path, error })?;
+        let quotas = Arc::new(Quotas::new(&config));
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users, reader)),
             rsa_key,
@@ -171,7 +172,7 @@ impl App {
                 config.listener.failed_logins,
                 config.listener.failed_logins_window,
             )),
-            quotas: Arc::new(Quotas::new(&config)),
+            quotas: Arc::clone(&quotas),
             config: Arc::clone(&config),
             statement_log: statement_log.0.clone(),
             spans: spans.clone(),
@@ -193,7 +194,7 @@ impl App {
         let holders = Holders {
             accounts: Arc::clone(&parts.accounts),
             failed_logins: Arc::clone(&parts.failed_logins),
-            quotas: Arc::clone(&parts.quotas),
+            quotas: Arc::clone(&quotas),
             workers: Arc::clone(&data),
         };
         let configurator = Configurator::new(live, publish, holders);
@@ -206,10 +207,10 @@ impl App {
         if let Some(directory) = directory {
             tasks.push(tokio::spawn(until(stopped.clone(), directory.run())));
         }
-        let accepting = Arc::clone(&workers);
+        let (accepting, counting) = (Arc::clone(&workers), Arc::clone(&quotas));
         let stopping = stopped.clone();
         tasks.push(tokio::spawn(async move {
-            listener.accept(&accepting, newer, stopping).await;
+            listener.accept(&accepting, newer, &counting, stopping).await;
         }));
         let shared = Arc::clone(&topology);
         let (configuring, source, stopping) = (Arc::clone(&configurator), Arc::clone(&data), stopped.clone());

@@ -175,6 +175,25 @@ impl Config {
         user.and_then(|user| user.local_infile)
             .unwrap_or(self.listener.local_infile)
     }
+
+    /// How long what this account does may take; `user` is none for an account that only the servers know.
+    pub fn time_limits(&self, user: Option<&User>) -> TimeLimits {
+        let limit = |own: Option<Duration>, general: Duration| {
+            let most = own.unwrap_or(general);
+            let of_account = own.is_some();
+            (!most.is_zero()).then_some(TimeLimit { most, of_account })
+        };
+        TimeLimits {
+            statement: limit(
+                user.and_then(|user| user.statement_timeout),
+                self.limits.statement_timeout,
+            ),
+            transaction: limit(
+                user.and_then(|user| user.transaction_timeout),
+                self.limits.transaction_timeout,
+            ),
+        }
+    }
 }
 
 /// `[listener]`: where applications connect.
@@ -587,6 +606,26 @@ pub struct Limits {
     pub statement_rate: usize,
     /// A session that sends nothing for so long while its transaction is open is ended; zero is no limit.
     pub idle_transaction_timeout: Duration,
+    /// A server that works on one statement for longer is told to stop; zero is no limit.
+    pub statement_timeout: Duration,
+    /// A transaction that is open for longer is rolled back; zero is no limit.
+    pub transaction_timeout: Duration,
+    /// Most bytes that all sessions hold before new ones are refused, divided among the workers; 0 is no limit.
+    pub session_memory: usize,
+}
+
+/// How long what a session does may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeLimits {
+    pub statement: Option<TimeLimit>,
+    pub transaction: Option<TimeLimit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLimit {
+    pub most: Duration,
+    /// It is the account's own, and not that of all.
+    pub of_account: bool,
 }
 
 /// `[statistics]`: what is counted of statements by their shape.
@@ -658,6 +697,10 @@ pub struct User {
     pub max_connections: Option<usize>,
     /// Overrides `limits.user_statement_rate`; 0 is no limit.
     pub statement_rate: Option<usize>,
+    /// Overrides `limits.statement_timeout`; zero is no limit.
+    pub statement_timeout: Option<Duration>,
+    /// Overrides `limits.transaction_timeout`; zero is no limit.
+    pub transaction_timeout: Option<Duration>,
 }
 
 /// `[[network]]`: where clients come from, and what they may have together.

@@ -93,9 +93,9 @@ impl Configurator {
             .collect())
     }
 
-    /// What is limited over all workers, and how much of it is used.
-    pub fn quotas(&self) -> Vec<quota::Row> {
-        self.holders.quotas.rows()
+    /// What is limited over all workers, and how much of it is used; there are so many clients now.
+    pub fn quotas(&self, clients: usize) -> Vec<quota::Row> {
+        self.holders.quotas.rows(clients)
     }
 
     /// Every key, and where its value comes from.

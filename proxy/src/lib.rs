@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod history;
 pub mod listener;
 pub mod log;
+pub mod meter;
 pub mod metrics;
 pub mod monitor;
 pub mod net;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::net::address::Accepted;
+use crate::quota::{Clients, Quotas};
 use crate::session::registry::FIRST_ID;
 use crate::worker::remote::Remote;
 
@@ -70,6 +71,7 @@ impl Listener {
         self,
         workers: &[Remote],
         config: watch::Receiver<Arc<Config>>,
+        quotas: &Quotas,
         mut stop: watch::Receiver<bool>,
     ) {
         let ids = Ids::default();
@@ -82,7 +84,7 @@ impl Listener {
             match accepted {
                 Ok(accepted) => {
                     let limit = config.borrow().listener.max_connections;
-                    give(workers, limit, &ids, accepted);
+                    give(workers, limit, &ids, &quotas.clients, accepted);
                 }
                 Err(error) => {
                     tracing::warn!("a client could not be accepted: {error}");
@@ -136,14 +138,16 @@ impl Drop for Unix {
     }
 }
 
-fn give(workers: &[Remote], limit: usize, ids: &Ids, accepted: Accepted) {
+fn give(workers: &[Remote], limit: usize, ids: &Ids, clients: &Clients, accepted: Accepted) {
     let all: usize = workers.iter().map(Remote::sessions).sum();
     if all >= limit {
         let address = accepted.peer();
+        clients.refuse();
         tracing::warn!(%address, limit, "client refused: listener.max_connections is reached");
         accepted.refuse(&crate::session::too_many_connections(limit));
         return;
     }
+    clients.come_to(all + 1);
     match workers.iter().min_by_key(|worker| worker.sessions()) {
         Some(worker) => worker.take(accepted, ids.next()),
         None => tracing::error!("there are no workers"),

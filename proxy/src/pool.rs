@@ -69,6 +69,10 @@ pub struct Bounds {
 pub struct Numbers {
     pub waits: u64,
     pub refused: u64,
+    /// Those of them that found too many waiting.
+    pub queue_refused: u64,
+    pub most_open: usize,
+    pub most_waiting: usize,
     pub longest_wait: Duration,
     pub connects: u64,
     pub connect_errors: u64,
@@ -92,6 +96,13 @@ struct State {
     /// Connections that exist or are being opened.
     open: usize,
     numbers: Numbers,
+}
+
+impl State {
+    fn open_one(&mut self) {
+        self.open += 1;
+        self.numbers.most_open = self.numbers.most_open.max(self.open);
+    }
 }
 
 /// One worker's connections to one server.
@@ -132,6 +143,10 @@ impl Pool {
         self.bounds.get().connections
     }
 
+    pub fn queue_limit(&self) -> usize {
+        self.bounds.get().queue
+    }
+
     /// Whoever waits gets the room that there is more of at once. Connections that are too many are closed when nobody uses them.
     pub fn bound(self: &Rc<Self>, bounds: Bounds) {
         self.bounds.set(bounds);
@@ -149,7 +164,7 @@ impl Pool {
         while self.limit() > self.open()
             && let Some(waiter) = self.next_waiter()
         {
-            self.state.borrow_mut().open += 1;
+            self.state.borrow_mut().open_one();
             // Of one that has given up, the permit comes back and is freed.
             let _ = waiter.grant.send(Grant::Permit(Permit::new(Rc::clone(self))));
         }
@@ -269,7 +284,7 @@ impl Pool {
         let victim = {
             let mut state = self.state.borrow_mut();
             if state.open < self.limit() {
-                state.open += 1;
+                state.open_one();
                 return Some(Permit::new(Rc::clone(self)));
             }
             if state.idle.is_empty() {
@@ -317,6 +332,7 @@ impl Pool {
         let mut state = self.state.borrow_mut();
         if state.waiting.len() >= self.bounds.get().queue {
             state.numbers.refused += 1;
+            state.numbers.queue_refused += 1;
             return Err(Error::QueueFull {
                 server: self.name.to_string(),
                 waiting: state.waiting.len(),
@@ -326,6 +342,7 @@ impl Pool {
         state.numbers.waits += 1;
         let (grant, receiver) = oneshot::channel();
         state.waiting.push_back(Waiter { key, grant });
+        state.numbers.most_waiting = state.numbers.most_waiting.max(state.waiting.len());
         Ok(receiver)
     }
 

@@ -74,6 +74,26 @@ pub struct Row {
     pub current: u64,
     pub highest: u64,
     pub refused: u64,
+    /// What it counts.
+    pub unit: &'static str,
+}
+
+/// The clients of the listener, which counts them itself.
+#[derive(Debug, Default)]
+pub struct Clients {
+    highest: AtomicUsize,
+    refused: AtomicU64,
+}
+
+impl Clients {
+    /// There are so many, a new one among them.
+    pub fn come_to(&self, count: usize) {
+        self.highest.fetch_max(count, Relaxed);
+    }
+
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
 }
 
 impl Quota {
@@ -142,6 +162,7 @@ impl Quota {
                 current: self.sessions.load(Relaxed) as u64,
                 highest: self.highest_sessions.load(Relaxed) as u64,
                 refused: self.refused_sessions.load(Relaxed),
+                unit: "sessions",
             });
         }
         let rate = self.rate.load(Relaxed);
@@ -154,6 +175,7 @@ impl Quota {
                 current: if is_now { u64::from(window as u32) } else { 0 },
                 highest: self.highest_rate.load(Relaxed).into(),
                 refused: self.refused_statements.load(Relaxed),
+                unit: "statements in a second",
             });
         }
     }
@@ -213,6 +235,7 @@ fn second_since(epoch: Instant, now: Instant) -> u32 {
 #[derive(Debug)]
 pub struct Quotas {
     epoch: Instant,
+    pub clients: Clients,
     known: Mutex<Known>,
 }
 
@@ -260,6 +283,7 @@ impl Quotas {
     pub fn new(config: &Arc<Config>) -> Self {
         let quotas = Self {
             epoch: Instant::now(),
+            clients: Clients::default(),
             known: Mutex::new(Known {
                 config: Arc::clone(config),
                 quotas: HashMap::new(),
@@ -320,11 +344,19 @@ impl Quotas {
         })
     }
 
-    /// What has a limit, by its key.
-    pub fn rows(&self) -> Vec<Row> {
+    /// What has a limit, by its key; there are so many clients now.
+    pub fn rows(&self, clients: usize) -> Vec<Row> {
         let second = second_since(self.epoch, Instant::now());
-        let mut rows = Vec::new();
-        for quota in self.known().quotas.values() {
+        let known = self.known();
+        let mut rows = vec![Row {
+            key: Owner::All.sessions_key(),
+            limit: known.config.listener.max_connections as u64,
+            current: clients as u64,
+            highest: self.clients.highest.load(Relaxed) as u64,
+            refused: self.clients.refused.load(Relaxed),
+            unit: "sessions",
+        }];
+        for quota in known.quotas.values() {
             quota.rows(second, &mut rows);
         }
         rows.sort_by(|a, b| a.key.cmp(&b.key));
@@ -394,7 +426,7 @@ network = [{ name = "web", addresses = "10.1.0.0/16", max_connections = 3 }]
         drop(web);
         quotas.enter("free", from([10, 1, 9, 9])).expect("room again");
         drop(kept);
-        let row = |key: &str| quotas.rows().into_iter().find(|row| row.key == key);
+        let row = |key: &str| quotas.rows(0).into_iter().find(|row| row.key == key);
         let row = row("user.app.max_connections").expect("a row");
         assert_eq!((row.limit, row.current, row.highest, row.refused), (2, 0, 2, 1));
         quotas.renew(&config(

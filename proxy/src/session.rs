@@ -22,6 +22,7 @@ pub mod library;
 mod login;
 mod named;
 mod offer;
+pub mod overrun;
 mod prove;
 mod questions;
 mod read_back;
@@ -59,7 +60,7 @@ use tandem_protocol::response::Expect;
 use thiserror::Error;
 
 use crate::backend::{Connection, ConnectionId};
-use crate::config::Level;
+use crate::config::{Level, TimeLimit};
 use crate::net::address::Accepted;
 use crate::net::compressed::Broken;
 use crate::net::{self, Stream};
@@ -77,10 +78,11 @@ use doubt::Trail;
 use hold::Ties;
 use insert_id::InsertId;
 use named::Names;
+use overrun::RollBack;
 use reading::Reading;
 use registry::{Handle, Signal};
-pub(crate) use relay::swallow;
-use relay::{Client, Swallowed};
+use relay::Client;
+pub(crate) use relay::{Swallowed, swallow};
 use replay::record::Record;
 pub(crate) use send::first_row;
 use settings::Settings;
@@ -190,6 +192,8 @@ pub(crate) struct Session {
     statements: Statements,
     /// Its statements by text.
     names: Names,
+    /// Its transaction was rolled back for that, and the client does not know it yet.
+    rolled_back: Option<TimeLimit>,
     /// The open transaction, or the one that may be beginning.
     record: Option<Box<Record>>,
     /// The connection it keeps, while something ties it.
@@ -297,6 +301,8 @@ impl Session {
     async fn next_command(&mut self) -> Result<Command, End> {
         let now = self.handle.enter("Sleep");
         self.count_statement(now);
+        let roll_back = self.handle.take_roll_back();
+        self.roll_back(roll_back).await?;
         // What a client that is spoken to between two commands takes for the answer to its next one.
         self.client.seq = 1;
         if self.client.inbox.len() < HEADER_LEN {
@@ -394,6 +400,10 @@ impl Session {
                 if self.handle.take_let_go() {
                     return Poll::Ready(Event::LetGo);
                 }
+                match self.handle.take_roll_back() {
+                    RollBack::No => {}
+                    how => return Poll::Ready(Event::RollBack(how)),
+                }
                 self.handle.watch(cx);
                 let Client { stream, inbox, .. } = &mut self.client;
                 let filled = inbox.poll_fill(cx, stream, 1);
@@ -414,6 +424,12 @@ impl Session {
                     Box::pin(self.save_aftermath(true)).await;
                     self.let_go_of_diagnostics();
                     // What the client has sent meanwhile was read while the server was asked.
+                    if !self.client.inbox.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Event::RollBack(how) => {
+                    self.roll_back(how).await?;
                     if !self.client.inbox.is_empty() {
                         return Ok(());
                     }
@@ -459,6 +475,8 @@ enum Event {
     Bytes,
     /// The connection kept for `SHOW WARNINGS` is wanted elsewhere.
     LetGo,
+    /// The transaction has been open too long.
+    RollBack(RollBack),
     End(End),
 }
 

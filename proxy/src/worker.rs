@@ -25,7 +25,7 @@ use tandem_protocol::response::Expect;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
-use crate::admin::view::{Counters, Details, LimitRow, Measure, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Counters, Details, LimitRow, Measure, PoolRow, Reasons, Unit, WorkerView};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
@@ -34,6 +34,7 @@ use crate::classify::hint::Hints;
 use crate::classify::tally::Tally;
 use crate::classify::{Classifier, Fingerprint, unreadable};
 use crate::config::Config;
+use crate::meter::Meter;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
 use crate::net::buffer::Slab;
@@ -45,6 +46,7 @@ use crate::quota::Quotas;
 use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
 use crate::session::library::Library;
+use crate::session::overrun::Times;
 use crate::session::registry::{IdleLimits, Registry};
 use crate::session::replay::record::{Limits, Shelf};
 use crate::spans::Spans;
@@ -145,6 +147,10 @@ pub struct Worker {
     pub library: Library,
     /// For the transactions that are open.
     pub shelf: Shelf,
+    /// How long things take that have a limit.
+    pub times: Times,
+    /// Bytes that its sessions hold, as of when that was last looked at.
+    memory: Meter,
     pub registry: Rc<Registry>,
     pub schemas: Schemas,
     pub vouchers: Vouchers,
@@ -236,6 +242,8 @@ impl Worker {
             digests: RefCell::new(Digests::new(config.statistics.digests, Instant::now())),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
             shelf: Shelf::new(record_limits(&config, index, workers)),
+            times: Times::default(),
+            memory: Meter::default(),
             registry: Rc::default(),
             schemas: Schemas::default(),
             vouchers: Vouchers::default(),
@@ -293,6 +301,8 @@ impl Worker {
         if self.spans.is_some() {
             *self.draw.borrow_mut() = draw(config, self.index);
         }
+        self.registry
+            .limit_times(|user| config.time_limits(config.user(user)));
         *self.config.borrow_mut() = Rc::new(config.clone());
         self.config_version.set(self.config_version.get() + 1);
     }
@@ -587,19 +597,23 @@ impl Worker {
         }
     }
 
-    fn tidy_now(&self) {
+    fn tidy_now(self: &Rc<Self>) {
         let now = Instant::now();
         for pool in &self.pools {
             pool.tidy(now);
         }
         self.library.tidy();
+        self.measure_memory();
         let config = self.config();
         let in_transaction = config.limits.idle_transaction_timeout;
         let limits = IdleLimits {
             session: config.listener.idle_timeout,
             transaction: (!in_transaction.is_zero()).then_some(in_transaction),
         };
-        self.registry.tidy(now, limits, KEEP_DIAGNOSTICS);
+        let overdue = self.registry.tidy(now, limits, KEEP_DIAGNOSTICS, &self.times);
+        if !overdue.is_empty() {
+            tokio::task::spawn_local(Rc::clone(self).stop_all(overdue));
+        }
     }
 
     /// A copy of what the outside may see.
@@ -681,31 +695,105 @@ impl Worker {
         }
     }
 
+    /// What its sessions hold: what has arrived and is not dealt with, prepared statements, and open transactions.
+    fn measure_memory(&self) {
+        let (prepared, recorded) = (self.library.taken().used(), self.shelf.taken().used());
+        self.memory.set(self.slab.lent.used() + prepared + recorded);
+    }
+
+    /// This worker's share of `limits.session_memory`; 0 is no limit.
+    fn memory_limit(&self) -> usize {
+        match self.config().limits.session_memory {
+            0 => 0,
+            limit => share::of(limit, self.index, self.workers).max(1),
+        }
+    }
+
+    /// Whether there is memory for one more session.
+    pub fn has_memory(&self) -> bool {
+        self.measure_memory();
+        let limit = self.memory_limit();
+        let has = limit == 0 || self.memory.used() < limit;
+        if !has {
+            self.memory.refuse();
+        }
+        has
+    }
+
     fn limit_rows(&self) -> Vec<LimitRow> {
-        let row = |name, limit, used| LimitRow {
+        let row = |name, unit, limit, meter: &Meter| LimitRow {
             name,
             worker: self.index,
+            unit,
             limit,
-            used,
+            used: meter.used(),
+            highest: meter.highest(),
+            refused: meter.refused(),
         };
-        let (cached, cache) = (
-            self.classifier.borrow().len(),
-            self.config().limits.statement_cache,
-        );
+        let config = self.config();
+        let cache = config.limits.statement_cache;
+        let (prepared, recorded) = (self.library.taken(), self.shelf.taken());
         let digests = self.digests.borrow();
+        self.measure_memory();
+        let time = |name, limit: Duration, meter| {
+            let millis = usize::try_from(limit.as_millis()).unwrap_or(usize::MAX);
+            row(name, Unit::Milliseconds, millis, meter)
+        };
+        let (limits, times) = (&config.limits, &self.times);
         vec![
+            time(
+                "limits.statement_timeout",
+                limits.statement_timeout,
+                &times.statement,
+            ),
+            time(
+                "limits.transaction_timeout",
+                limits.transaction_timeout,
+                &times.transaction,
+            ),
+            time(
+                "limits.idle_transaction_timeout",
+                limits.idle_transaction_timeout,
+                &times.asleep_in_transaction,
+            ),
+            time(
+                "listener.idle_timeout",
+                config.listener.idle_timeout,
+                &times.asleep,
+            ),
+            row(
+                "limits.session_memory",
+                Unit::Bytes,
+                self.memory_limit(),
+                &self.memory,
+            ),
             row(
                 "limits.prepared_bytes",
+                Unit::Bytes,
                 self.library.limit(),
-                self.library.taken(),
+                prepared,
             ),
             row(
                 "limits.recorded_bytes",
+                Unit::Bytes,
                 self.shelf.limits().worker,
-                self.shelf.taken(),
+                recorded,
             ),
-            row("limits.statement_cache", cache, cached),
-            row("statistics.digests", digests.capacity(), digests.len()),
+            row(
+                "limits.statement_cache",
+                Unit::Shapes,
+                cache,
+                self.classifier.borrow().kept(),
+            ),
+            LimitRow {
+                name: "statistics.digests",
+                worker: self.index,
+                unit: Unit::Shapes,
+                limit: digests.capacity(),
+                used: digests.len(),
+                highest: digests.highest(),
+                refused: 0,
+            },
         ]
     }
 
@@ -736,6 +824,10 @@ impl Worker {
             waiting: pool.waiting(),
             waits: numbers.waits,
             refused: numbers.refused,
+            most_open: numbers.most_open,
+            queue_limit: pool.queue_limit(),
+            most_waiting: numbers.most_waiting,
+            queue_refused: numbers.queue_refused,
             longest_wait: numbers.longest_wait,
             connects: numbers.connects,
             connect_errors: numbers.connect_errors,

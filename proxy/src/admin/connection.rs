@@ -369,8 +369,11 @@ impl Handler {
             Source::Sessions => Box::new(show::sessions),
             Source::Pools => Box::new(show::pools),
             Source::Limits => {
-                let quotas = self.shared.configurator.quotas();
-                Box::new(move |views| show::limits(views, &quotas))
+                let configurator = Arc::clone(&self.shared.configurator);
+                Box::new(move |views| {
+                    let clients = views.iter().map(|view| view.sessions.len()).sum();
+                    show::limits(views, &configurator.quotas(clients))
+                })
             }
             Source::Counters => Box::new(show::counters),
             Source::Users => {

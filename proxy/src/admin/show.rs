@@ -89,13 +89,14 @@ pub(super) const POOLS: [(&str, Shape); 13] = [
     ("connects", Number),
     ("connect_errors", Number),
 ];
-pub(super) const LIMITS: [(&str, Shape); 6] = [
+pub(super) const LIMITS: [(&str, Shape); 7] = [
     ("name", Text),
     ("worker", Number),
     ("limit", Number),
     ("current", Number),
     ("highest", Number),
     ("refused", Number),
+    ("unit", Text),
 ];
 pub(super) const COUNTERS: [(&str, Shape); 3] = [("counter", Text), ("value", Number), ("meaning", Text)];
 pub(super) const READS: [(&str, Shape); 5] = [
@@ -232,6 +233,8 @@ pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
     let mut table = Table::new(LIMITS);
     let mut limits: Vec<_> = views.iter().flat_map(|view| &view.limits).collect();
     limits.sort_by_key(|row| (row.name, row.worker));
+    let mut pools: Vec<_> = views.iter().flat_map(|view| &view.pools).collect();
+    pools.sort_by_key(|row| (&row.server, row.worker));
     table.rows = quotas
         .iter()
         .map(|row| {
@@ -242,6 +245,7 @@ pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
                 row.current.into(),
                 row.highest.into(),
                 row.refused.into(),
+                row.unit.into(),
             ]
         })
         .collect();
@@ -251,8 +255,32 @@ pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
             row.worker.into(),
             row.limit.into(),
             row.used.into(),
-            Cell::Null,
-            Cell::Null,
+            row.highest.into(),
+            row.refused.into(),
+            row.unit.name().into(),
+        ]
+    }));
+    table.rows.extend(pools.into_iter().flat_map(|row| {
+        let (server, worker) = (&row.server, row.worker);
+        [
+            vec![
+                format!("pool.max_connections ({server})").into(),
+                worker.into(),
+                row.limit.into(),
+                row.open.into(),
+                row.most_open.into(),
+                (row.refused - row.queue_refused).into(),
+                "connections".into(),
+            ],
+            vec![
+                format!("pool.queue_limit ({server})").into(),
+                worker.into(),
+                row.queue_limit.into(),
+                row.waiting.into(),
+                row.most_waiting.into(),
+                row.queue_refused.into(),
+                "statements".into(),
+            ],
         ]
     }));
     table

@@ -114,6 +114,13 @@ pub struct PoolRow {
     pub waits: u64,
     /// Statements refused since too many waited, or one waited too long.
     pub refused: u64,
+    /// The most connections that were open at once.
+    pub most_open: usize,
+    pub queue_limit: usize,
+    /// The most statements that waited at once.
+    pub most_waiting: usize,
+    /// Those of the refused that were so since too many waited.
+    pub queue_refused: u64,
     pub longest_wait: Duration,
     pub connects: u64,
     pub connect_errors: u64,
@@ -125,9 +132,32 @@ pub struct LimitRow {
     /// The key of the configuration.
     pub name: &'static str,
     pub worker: usize,
-    /// This worker's share.
+    pub unit: Unit,
+    /// This worker's share, or all of what can't be divided.
     pub limit: usize,
     pub used: usize,
+    /// The most that was used at once.
+    pub highest: usize,
+    /// How often there was no more.
+    pub refused: u64,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Shapes,
+    Milliseconds,
+}
+
+impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Shapes => "shapes",
+            Self::Milliseconds => "ms",
+        }
+    }
 }
 
 /// Room for routing reasons; the router has fewer.
@@ -344,11 +374,11 @@ pub fn census<'a>(sessions: impl IntoIterator<Item = &'a SessionRow>) -> Census 
     Census::of(looks.map(|session| (session.transaction, !session.pins.is_empty())))
 }
 
-/// What is bounded, once each, with the sum of all workers: its name, the limit, and how much is used.
+/// What there is so much of and no more, once each, with the sum of all workers: its name, the limit, and how much is used.
 pub fn limits(views: &[WorkerView]) -> Vec<(&'static str, usize, usize)> {
     let rows = || views.iter().flat_map(|view| &view.limits);
     let names = views.first().into_iter().flat_map(|view| &view.limits);
-    let sums = names.map(|named| {
+    let sums = names.filter(|row| row.unit != Unit::Milliseconds).map(|named| {
         let same = || rows().filter(|row| row.name == named.name);
         let (limit, used) = (same().map(|row| row.limit), same().map(|row| row.used));
         (named.name, limit.sum(), used.sum())

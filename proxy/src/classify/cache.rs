@@ -10,6 +10,7 @@ use super::facts::Facts;
 use super::fingerprint::{Shape, shape};
 use super::tally::Tally;
 use super::{Classified, Dialect, Fingerprint, looked_at};
+use crate::meter::Meter;
 
 /// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
 /// one, and what was not used for a whole generation is forgotten. A hit allocates nothing.
@@ -19,6 +20,8 @@ pub struct Classifier {
     generation: usize,
     seed: u64,
     unreadable: Rc<Facts>,
+    /// Shapes that are kept.
+    kept: Meter,
     hits: u64,
     misses: u64,
 }
@@ -36,6 +39,7 @@ impl Classifier {
                 tally: Tally::named(Fingerprint(0), "(could not be read to its end)", false),
                 ..unreadable()
             }),
+            kept: Meter::default(),
             hits: 0,
             misses: 0,
         }
@@ -55,6 +59,7 @@ impl Classifier {
             facts.reserve(generation - facts.len());
         }
         self.generation = generation;
+        self.kept.set(self.len());
     }
 
     /// What is known of `text` under `dialect`.
@@ -106,15 +111,16 @@ impl Classifier {
             self.young.clear();
         }
         self.young.insert(shape, facts);
+        self.kept.set(self.len());
     }
 
-    /// How many shapes are kept.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many shapes are kept.
+    pub fn kept(&self) -> &Meter {
+        &self.kept
     }
 
     /// Statements whose facts were in the cache.

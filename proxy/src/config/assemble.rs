@@ -360,6 +360,9 @@ fn limits(table: &mut Table<'_>) -> Limits {
         statement_cache: table.or("statement_cache", 10_000),
         user_connections: table.or("user_connections", 0),
         idle_transaction_timeout: table.or("idle_transaction_timeout", Duration::ZERO),
+        statement_timeout: table.or("statement_timeout", Duration::ZERO),
+        transaction_timeout: table.or("transaction_timeout", Duration::ZERO),
+        session_memory: table.or("session_memory", Size(2 * GIB)).0,
         user_statement_rate: table.or("user_statement_rate", 0),
         statement_rate: table.or("statement_rate", 0),
     }
@@ -416,6 +419,8 @@ fn user(table: &mut Table<'_>) -> User {
         replication: table.or("replication", false),
         max_connections: table.or("max_connections", Optional(None)).0,
         statement_rate: table.or("statement_rate", Optional(None)).0,
+        statement_timeout: table.or("statement_timeout", Optional(None)).0,
+        transaction_timeout: table.or("transaction_timeout", Optional(None)).0,
     }
 }
 

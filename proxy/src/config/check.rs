@@ -133,6 +133,18 @@ impl Check<'_> {
                 Duration::ZERO,
                 YEAR,
             ),
+            (
+                "limits.statement_timeout",
+                config.limits.statement_timeout,
+                Duration::ZERO,
+                YEAR,
+            ),
+            (
+                "limits.transaction_timeout",
+                config.limits.transaction_timeout,
+                Duration::ZERO,
+                YEAR,
+            ),
             ("monitor.interval", monitor.interval, ten, MINUTE),
             ("monitor.timeout", monitor.timeout, ten, MINUTE),
             ("monitor.max_lag", monitor.max_lag, Duration::ZERO, DAY),
@@ -315,6 +327,20 @@ impl Check<'_> {
             (0, 1024 * gib),
             show_size,
         );
+        self.range(
+            "limits.session_memory",
+            limits.session_memory,
+            (0, 1024 * gib),
+            show_size,
+        );
+        let least = config.listener.workers.max(1) * mib;
+        if (1..least).contains(&limits.session_memory) {
+            let fault = Fault::Contradiction(format!(
+                "is divided among the workers, and each must have {}; raise it, or set it to 0 for no limit",
+                show_size(mib)
+            ));
+            self.fault("limits.session_memory", &["listener.workers"], fault);
+        }
         if let Some(failover) = &config.failover {
             self.range(
                 "failover.replay_bytes",

@@ -156,6 +156,9 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             user_statement_rate: 0,
             statement_rate: 0,
             idle_transaction_timeout: Duration::ZERO,
+            statement_timeout: Duration::ZERO,
+            transaction_timeout: Duration::ZERO,
+            session_memory: 2 << 30,
         },
         statistics: Statistics {
             enabled: true,
@@ -181,6 +184,8 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             replication: false,
             max_connections: None,
             statement_rate: None,
+            statement_timeout: None,
+            transaction_timeout: None,
         }],
         networks: Vec::new(),
         admin_users: Vec::new(),

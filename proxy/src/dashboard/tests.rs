@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::view::LimitRow;
+use crate::admin::view::{LimitRow, Unit};
 use crate::classify::Fingerprint;
 use crate::statistics::digest::{Counts, Digest, Ended};
 
@@ -51,6 +51,9 @@ fn limits_of_the_workers_add_up() {
     view.limits.push(LimitRow {
         name: "limits.prepared_bytes",
         worker: 0,
+        unit: Unit::Bytes,
+        highest: 0,
+        refused: 0,
         limit: 100,
         used: 30,
     });

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::admin::view::Details;
-use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, WorkerView};
+use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, Unit, WorkerView};
 use crate::statistics::digest::Counted;
 use crate::statistics::latency::Latency;
 use crate::topology::gtid::Position;
@@ -23,6 +23,9 @@ fn every_metric_is_documented() {
         limits: vec![LimitRow {
             name: "limits.prepared_bytes",
             worker: 0,
+            unit: Unit::Bytes,
+            highest: 0,
+            refused: 0,
             limit: 1,
             used: 0,
         }],
@@ -76,6 +79,10 @@ impl DataPath for Fake {
             waiting: 4,
             waits: 5,
             refused: 0,
+            most_open: 0,
+            queue_limit: 0,
+            most_waiting: 0,
+            queue_refused: 0,
             longest_wait: Duration::from_millis(250),
             connects: 6,
             connect_errors: 0,
@@ -85,6 +92,9 @@ impl DataPath for Fake {
             limits: vec![LimitRow {
                 name: "limits.prepared_bytes",
                 worker: 0,
+                unit: Unit::Bytes,
+                highest: 0,
+                refused: 0,
                 limit: 1000,
                 used: 40,
             }],

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::Stream;
+use crate::meter::Meter;
 
 /// Size of a lent buffer. Large enough that a big result costs few reads, small enough for a core's cache.
 pub const BUFFER_SIZE: usize = 32 * 1024;
@@ -21,6 +22,8 @@ const KEPT: usize = 256;
 #[derive(Default)]
 pub struct Slab {
     free: RefCell<Vec<Vec<u8>>>,
+    /// Bytes of the buffers that are lent.
+    pub lent: Meter,
 }
 
 impl Slab {
@@ -28,6 +31,7 @@ impl Slab {
     pub const MOST_BYTES: usize = KEPT * BUFFER_SIZE;
 
     fn take(&self) -> Vec<u8> {
+        self.lent.change(0, BUFFER_SIZE);
         self.free
             .borrow_mut()
             .pop()
@@ -35,6 +39,7 @@ impl Slab {
     }
 
     fn give_back(&self, buffer: Vec<u8>) {
+        self.lent.change(buffer.len(), 0);
         let mut free = self.free.borrow_mut();
         // One that has grown for a large statement is not kept: memory goes back when the need is over.
         if buffer.len() == BUFFER_SIZE && free.len() < KEPT {
@@ -104,6 +109,16 @@ impl Inbox {
         self.end += 1;
     }
 
+    /// Puts other bytes in the place of `range`, moving what follows.
+    pub fn replace(&mut self, range: std::ops::Range<usize>, bytes: &[u8]) {
+        let grown = bytes.len().saturating_sub(range.len());
+        self.make_room(grown);
+        let (from, to) = (self.start + range.start, self.start + range.end);
+        self.buffer.copy_within(to..self.end, from + bytes.len());
+        self.buffer[from..from + bytes.len()].copy_from_slice(bytes);
+        self.end = self.end - range.len() + bytes.len();
+    }
+
     fn release(&mut self) {
         self.start = 0;
         self.end = 0;
@@ -143,7 +158,9 @@ impl Inbox {
         self.end -= self.start;
         self.start = 0;
         if self.buffer.len() - self.end < missing {
+            let before = self.buffer.len();
             self.buffer.resize(self.end + missing.max(GROWTH), 0);
+            self.slab.lent.change(before, self.buffer.len());
         }
     }
 }
@@ -176,5 +193,9 @@ mod tests {
             grown += 1;
         }
         assert_eq!(grown, BUFFER_SIZE / GROWTH);
+        let slab = Rc::clone(&inbox.slab);
+        assert_eq!(slab.lent.used(), inbox.buffer.len());
+        drop(inbox);
+        assert_eq!((slab.lent.used(), slab.lent.highest()), (0, 2 * BUFFER_SIZE));
     }
 }

@@ -51,6 +51,7 @@ impl Session {
         }
         if !self.worker.library.has_room(command.head) {
             self.client.inbox.consume(command.head);
+            self.worker.library.taken().refuse();
             let limit = self.worker.config().limits.prepared_bytes;
             return self.complain(&Complaint::too_many_prepared(limit)).await;
         }

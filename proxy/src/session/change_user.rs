@@ -139,6 +139,9 @@ impl Session {
         self.flags = (self.flags - Capabilities::LOCAL_FILES) | files;
         let config = self.worker.config();
         self.level = config.level(account.configured_in(&config));
+        self.handle
+            .time_limits
+            .set(config.time_limits(account.configured_in(&config)));
         *self.handle.user.borrow_mut() = Rc::from(&*account.name);
         std::mem::replace(&mut self.account, account)
     }

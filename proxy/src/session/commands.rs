@@ -197,7 +197,8 @@ impl Session {
         self.ties = Ties::default();
         self.forget_record();
         self.handle.pins.set(self.ties.pins);
-        self.handle.transaction.set(false);
+        self.handle.note_transaction(false);
+        self.rolled_back = None;
         // A new one: the old value stays with the connection that made it, and nobody asks for it.
         self.insert_id = Rc::new(InsertId::default());
         self.aftermath.reset();

@@ -9,6 +9,7 @@ use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
 
 use crate::backend::connect;
+use crate::config::TimeLimit;
 use crate::pool;
 use crate::quota::Exceeded;
 use crate::topology::Flavor;
@@ -380,10 +381,49 @@ impl Complaint {
         Self::new(1226, "42000", message)
     }
 
+    /// ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL.
+    pub(super) fn statement_overdue(limit: TimeLimit, user: &str, flavor: Flavor) -> Self {
+        let message = format!(
+            "Query execution was interrupted: it took longer than {:?} (Tandem: {})",
+            limit.most,
+            time_key("statement_timeout", limit, user)
+        );
+        match flavor {
+            Flavor::MariaDb => Self::new(1969, "70100", message),
+            Flavor::MySql => Self::new(3024, "HY000", message),
+        }
+    }
+
+    /// ER_LOCK_DEADLOCK, whose meaning every client knows: the transaction is rolled back and may be begun again.
+    pub(super) fn transaction_overdue(limit: TimeLimit, user: &str) -> Self {
+        let message = format!(
+            "The transaction was rolled back, since it was open for longer than {:?} (Tandem: {}); begin it again",
+            limit.most,
+            time_key("transaction_timeout", limit, user)
+        );
+        Self::new(1213, "40001", message)
+    }
+
+    /// ER_OUT_OF_RESOURCES
+    pub(super) fn no_memory(limit: usize) -> Self {
+        let message = format!(
+            "Out of memory: what Tandem's sessions hold may take {limit} bytes (limits.session_memory), and the share of this \
+             worker is used up; try again later"
+        );
+        Self::new(1041, "08004", message)
+    }
+
     pub(super) fn too_many_connections(limit: usize) -> Self {
         let message =
             format!("Too many connections: Tandem serves {limit} already (listener.max_connections)");
         Self::new(1040, "08004", message)
+    }
+}
+
+fn time_key(name: &str, limit: TimeLimit, user: &str) -> String {
+    match limit.of_account {
+        true => format!("user.{user}.{name}"),
+        false => format!("limits.{name}"),
     }
 }
 

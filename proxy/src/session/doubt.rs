@@ -435,7 +435,7 @@ impl Session {
             .note(nowhere, &mut Marks::default(), &work.facts, &learned, flavor);
         self.ties.note(&work.facts, &learned.outcome);
         self.settle_record(None);
-        self.handle.transaction.set(self.ties.in_transaction());
+        self.handle.note_transaction(self.ties.in_transaction());
         self.handle.pins.set(self.ties.pins);
         self.handle.lets_go();
         self.warnings = 0;

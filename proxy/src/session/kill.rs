@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// A statement of Tandem's in the session's name, for the active master.
-    fn own_question(&self, text: &[u8]) -> Work {
+    pub(super) fn own_question(&self, text: &[u8]) -> Work {
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
         put_query(&mut bytes, text, self.client.capabilities);

@@ -17,6 +17,7 @@ use crate::admin::view::PreparedRow;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::Facts;
 use crate::failover::outcome::{Token, is_marked};
+use crate::meter::Meter;
 
 /// What a text takes beside its bytes, roughly: its place in the library, and settings that are nobody else's.
 const OVERHEAD: usize = 512;
@@ -46,12 +47,12 @@ impl Prepared {
 #[derive(Debug)]
 pub struct Space {
     bytes: usize,
-    taken: Rc<Cell<usize>>,
+    taken: Rc<Meter>,
 }
 
 impl Space {
     pub fn resize(&mut self, bytes: usize) {
-        self.taken.set(self.taken.get() - self.bytes + bytes);
+        self.taken.change(self.bytes, bytes);
         self.bytes = bytes;
     }
 }
@@ -68,7 +69,8 @@ pub struct Library {
     /// By the hash of text and settings. Of two that have the same, only the younger is found.
     known: RefCell<FxHashMap<u64, Weak<Prepared>>>,
     last_id: Cell<u64>,
-    taken: Rc<Cell<usize>>,
+    /// Bytes.
+    taken: Rc<Meter>,
     limit: Cell<usize>,
 }
 
@@ -86,12 +88,12 @@ impl Library {
     /// Whether one more statement of `len` bytes has room.
     pub fn has_room(&self, len: usize) -> bool {
         let wanted = len + OVERHEAD + statements::OVERHEAD;
-        wanted <= self.limit.get().saturating_sub(self.taken.get())
+        wanted <= self.limit.get().saturating_sub(self.taken.used())
     }
 
-    /// Bytes that are taken now.
-    pub fn taken(&self) -> usize {
-        self.taken.get()
+    /// Bytes that are taken now, and how often there was no room.
+    pub fn taken(&self) -> &Meter {
+        &self.taken
     }
 
     pub fn limit(&self) -> usize {
@@ -230,16 +232,16 @@ pub(super) mod tests {
         for statements in [&mut first, &mut second] {
             statements.add(library.share(&text, &settings, &facts(), 0), library.space());
         }
-        let both = library.taken();
+        let both = library.taken().used();
         assert!((2000..4000).contains(&both), "shared: {both}");
         assert!(!library.has_room(text.len()));
         let id = first.last_prepared().expect("one");
         first.change(id, |statement| statement.set_types(&[3; 100]));
-        assert_eq!(library.taken(), both + 100);
+        assert_eq!(library.taken().used(), both + 100);
         first.clear();
         assert!(!library.has_room(text.len()));
         drop(second);
-        assert_eq!(library.taken(), 0);
+        assert_eq!(library.taken().used(), 0);
         assert!(library.has_room(text.len()) && !library.has_room(usize::MAX / 2));
     }
 }

@@ -126,6 +126,12 @@ async fn introduce(
     if handle.signal() != Signal::None {
         return Err(Refused::with(Complaint::stopping(), 0));
     }
+    if !worker.has_memory() {
+        let limit = worker.config().limits.session_memory;
+        let client = handle.client.get();
+        tracing::warn!(%client, limit, "a client was refused: limits.session_memory is used up");
+        return Err(Refused::with(Complaint::no_memory(limit), 0));
+    }
     let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
@@ -278,12 +284,16 @@ async fn welcome(
         insert_id: Rc::default(),
         statements: Statements::default(),
         names: Names::default(),
+        rolled_back: None,
         record: None,
         lease: None,
         last: [None; 2],
         last_server: None,
         failed_changes: 0,
     };
+    handle
+        .time_limits
+        .set(config.time_limits(session.account.configured_in(&config)));
     session.wants_reports(None);
     session.note_server_timeout(session.flags.contains(Capabilities::INTERACTIVE));
     handle.show_schema(session.settings.schema.as_deref());

@@ -10,11 +10,13 @@ use rustc_hash::FxHashMap;
 
 use tandem_protocol::flags::Capabilities;
 
+use super::overrun::{Longest, Overrun, RollBack, Times};
 use super::underway::Underway;
 use crate::admin::view::{ConnectionRow, SessionRow};
 use crate::backend::UserId;
 use crate::classify::facts::Pins;
 use crate::classify::tally::Tally;
+use crate::config::{TimeLimit, TimeLimits};
 use crate::net::address::Peer;
 use crate::route::Reason;
 use crate::statistics::trace::Step;
@@ -45,6 +47,19 @@ pub struct Running {
     pub user: UserId,
     /// How the client has come, as far as its connections to the servers do likewise.
     pub flags: Capabilities,
+    /// What may be done about it when it takes too long.
+    pub bound: Bound,
+}
+
+/// How long a server may work on a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// As long as it takes: it commits or rolls back, or is Tandem's own.
+    Never,
+    /// Until its transaction is over time.
+    Transaction,
+    /// Until then, or that.
+    Until(Instant, TimeLimit),
 }
 
 /// What beside pins and transactions keeps a connection.
@@ -103,6 +118,13 @@ pub struct Handle {
     /// Since when it keeps its connection.
     pub held_since: Cell<Option<Instant>>,
     pub transaction: Cell<bool>,
+    /// Since when that is open.
+    transaction_since: Cell<Option<Instant>>,
+    /// How long what it does may take.
+    pub time_limits: Cell<TimeLimits>,
+    /// Why the statement that runs or ran last was told to stop.
+    overrun: Cell<Option<Overrun>>,
+    roll_back: Cell<RollBack>,
     pub since: Cell<Instant>,
     /// How long it may sleep by its own `wait_timeout`.
     pub wait_timeout: Cell<Option<Duration>>,
@@ -144,6 +166,10 @@ impl Handle {
             pinned_by: RefCell::default(),
             held_since: Cell::new(None),
             transaction: Cell::new(false),
+            transaction_since: Cell::new(None),
+            time_limits: Cell::default(),
+            overrun: Cell::new(None),
+            roll_back: Cell::default(),
             since: Cell::new(Instant::now()),
             wait_timeout: Cell::new(None),
             server_timeout: Cell::new(Timeouts::BUILT_IN.wait),
@@ -186,6 +212,7 @@ impl Handle {
     /// Notes that a server works for the session, until the returned guard is dropped.
     pub fn runs(self: &Rc<Self>, running: Running) -> Runs {
         self.was_shot.set(false);
+        self.overrun.set(None);
         self.abandoned.set(false);
         self.running.set(Some(running));
         Runs {
@@ -222,6 +249,54 @@ impl Handle {
             }
         })
         .await;
+    }
+
+    /// Whether a transaction is open now.
+    pub fn note_transaction(&self, open: bool) {
+        self.transaction.set(open);
+        if !open {
+            self.transaction_since.set(None);
+        } else if self.transaction_since.get().is_none() {
+            self.transaction_since.set(Some(self.since.get()));
+        }
+    }
+
+    /// The transaction that was open has ended, even if another is open now.
+    pub fn ends_transaction(&self) {
+        self.transaction_since.set(None);
+    }
+
+    fn transaction_age(&self, now: Instant) -> Option<Duration> {
+        let since = self.transaction_since.get()?;
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// The limit that its transaction is over.
+    pub fn overdue_transaction(&self, now: Instant) -> Option<TimeLimit> {
+        let limit = self.time_limits.get().transaction?;
+        (self.transaction_age(now)? > limit.most).then_some(limit)
+    }
+
+    pub fn overrun(&self) -> Option<Overrun> {
+        self.overrun.get()
+    }
+
+    /// It could not be told to stop.
+    pub fn takes_its_time(&self) {
+        self.overrun.set(None);
+    }
+
+    /// Asks the session to roll its transaction back.
+    pub fn ask_to_roll_back(&self, how: RollBack) {
+        self.roll_back.set(how);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    #[inline]
+    pub fn take_roll_back(&self) -> RollBack {
+        self.roll_back.take()
     }
 
     /// Asks the session to give back a connection that it does not really need.
@@ -284,6 +359,16 @@ impl Handle {
         self.target.set(None);
         self.tied.set(Tied::No);
         self.held_since.set(None);
+    }
+
+    /// Why the statement that runs is to be stopped.
+    fn overruns(&self, bound: Bound, now: Instant) -> Option<Overrun> {
+        match bound {
+            Bound::Never => return None,
+            Bound::Until(deadline, limit) if now > deadline => return Some(Overrun::Statement(limit)),
+            Bound::Transaction | Bound::Until(..) => {}
+        }
+        self.overdue_transaction(now).map(Overrun::Transaction)
     }
 
     /// Why it keeps its connection.
@@ -440,14 +525,49 @@ impl Registry {
         }
     }
 
-    /// Ends sessions that have slept too long, and collects connections that are kept for nothing.
-    pub fn tidy(&self, now: Instant, limits: IdleLimits, keep_diagnostics: Duration) {
+    /// Has all go by other limits.
+    pub fn limit_times(&self, limits: impl Fn(&str) -> TimeLimits) {
+        for handle in self.sessions.borrow().values() {
+            handle.time_limits.set(limits(&handle.user.borrow()));
+        }
+    }
+
+    /// Ends sessions that have slept too long and transactions that have been open too long, and collects connections that are kept for
+    /// nothing. Returns the sessions whose statements are to be stopped.
+    pub fn tidy(
+        &self,
+        now: Instant,
+        limits: IdleLimits,
+        keep_diagnostics: Duration,
+        times: &Times,
+    ) -> Vec<Rc<Handle>> {
         let all: Vec<_> = self.sessions.borrow().values().cloned().collect();
+        let mut longest = Longest::default();
+        let mut overdue = Vec::new();
         for handle in all {
+            let age = handle.transaction_age(now).unwrap_or_default();
+            longest.transaction = longest.transaction.max(age);
             if handle.command.get() != "Sleep" {
+                if let Some(running) = handle.running() {
+                    let time = now.saturating_duration_since(handle.since.get());
+                    longest.statement = longest.statement.max(time);
+                    if handle.overrun.get().is_none()
+                        && let Some(overrun) = handle.overruns(running.bound, now)
+                    {
+                        handle.overrun.set(Some(overrun));
+                        overdue.push(handle);
+                    }
+                }
                 continue;
             }
+            if handle.overdue_transaction(now).is_some() {
+                handle.ask_to_roll_back(RollBack::Untold);
+            }
             let asleep = now.saturating_duration_since(handle.since.get());
+            longest.asleep = longest.asleep.max(asleep);
+            if handle.transaction.get() {
+                longest.asleep_in_transaction = longest.asleep_in_transaction.max(asleep);
+            }
             let own = handle.wait_timeout.get();
             let own = own.unwrap_or_else(|| handle.server_timeout.get());
             let of_transaction = limits.transaction.filter(|_| handle.transaction.get());
@@ -456,11 +576,14 @@ impl Registry {
                 .min(own)
                 .min(of_transaction.unwrap_or(Duration::MAX));
             if asleep > limit {
+                times.note_expired(asleep, limits);
                 handle.send(Signal::Expire);
             } else if handle.may_let_go.get() && asleep > keep_diagnostics {
                 handle.ask_to_let_go();
             }
         }
+        times.note(&longest);
+        overdue
     }
 
     /// How many there are, without looking at each closely.

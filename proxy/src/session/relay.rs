@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,7 +19,9 @@ use tandem_protocol::packet::session_track::{self, Change};
 use tandem_protocol::response::{Control, Expect, Walker};
 use thiserror::Error;
 
+use super::complaint::Complaint;
 use super::hold::Outcome;
+use super::overrun::Overrun;
 use super::registry::{Handle, Signal};
 use super::replay::digest::{Digest, Rows};
 use super::reports::Filter;
@@ -36,6 +38,9 @@ use crate::topology::gtid::Gtid;
 
 /// ER_PARSE_ERROR
 const PARSE_ERROR: u16 = 1064;
+
+/// ER_QUERY_INTERRUPTED
+pub(super) const INTERRUPTED: u16 = 1317;
 
 /// Most bytes of a reply that is not passed on as it comes: that to a PREPARE, with a definition for each of at most
 /// 4096 columns and 65,535 parameters, or one to Tandem itself.
@@ -138,6 +143,8 @@ pub(crate) struct Learned {
     pub(crate) prepared: Option<PrepareOk>,
     /// The error packet's code, if the reply was or ended in one.
     pub(crate) error: Option<u16>,
+    /// That says that it took too long.
+    pub(crate) overran: bool,
     /// The server waits for a file of the client; its first packet must have this number.
     pub(crate) wants_file: Option<u8>,
     /// Bytes of the command that stand before a file in what the client has sent: none once one was asked for.
@@ -221,7 +228,7 @@ pub(crate) async fn carry(
             rows.as_mut(),
             limit,
             |connection, packet| {
-                let len = learn(connection, packet, client, learned)?;
+                let len = learn(handle, connection, packet, client, learned)?;
                 Ok(match learned.wants_file {
                     Some(_) => ControlFlow::Break(len),
                     None => ControlFlow::Continue(len),
@@ -417,6 +424,7 @@ pub(crate) struct Swallowed {
 
 /// Learns from one packet, and takes out of it what the client did not ask for. Returns its new length.
 fn learn(
+    handle: &Handle,
     connection: &mut Connection,
     Packet { at, len, kind }: Packet,
     client: &Client,
@@ -444,9 +452,17 @@ fn learn(
             learned.outcome.failed = true;
             learned.outcome.status = None;
             learned.reported = false;
-            if let Some(digest) = &mut learned.digest {
-                digest.error(packet.code);
+            let code = packet.code;
+            let len = match handle.overrun().filter(|_| code == INTERRUPTED) {
+                Some(overrun) => {
+                    say_what_was_overrun(overrun, handle, connection, at..at + len, client, learned)
+                }
+                None => len,
+            };
+            if let (Some(digest), Some(code)) = (&mut learned.digest, learned.error) {
+                digest.error(code);
             }
+            return Ok(len);
         }
         Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
         Control::ColumnCount => return Ok(say_that_metadata_follows(connection, at, len)),
@@ -456,6 +472,29 @@ fn learn(
         }
     }
     Ok(len)
+}
+
+/// Puts the cause in the place of the server's word that somebody killed the statement. Returns the packet's new length.
+fn say_what_was_overrun(
+    overrun: Overrun,
+    handle: &Handle,
+    connection: &mut Connection,
+    packet: Range<usize>,
+    client: &Client,
+    learned: &mut Learned,
+) -> usize {
+    let user = handle.user.borrow();
+    let complaint = match overrun {
+        Overrun::Statement(limit) => Complaint::statement_overdue(limit, &user, connection.flavor),
+        Overrun::Transaction(limit) => Complaint::transaction_overdue(limit, &user),
+    };
+    let seq = connection.inbox.bytes()[packet.start + HEADER_LEN - 1];
+    let mut told = Vec::new();
+    complaint.write(&mut told, seq, client.capabilities);
+    connection.inbox.replace(packet, &told);
+    learned.error = Some(complaint.code);
+    learned.overran = true;
+    told.len()
 }
 
 /// What of a status is the session's state, and not of one reply.

@@ -97,17 +97,22 @@ impl Session {
     /// What a reply says that matters to the record, before the session takes over what it says.
     pub(super) fn recorded(&self, learned: &Learned) -> Option<Replied> {
         self.record.as_ref()?;
-        let is_new =
-            |gtid| !matches!(self.written, Written::At(newest) if newest == gtid || gtid.is_before(&newest));
         Some(Replied {
             sum: learned.digest.map(|digest| digest.sum()).unwrap_or_default(),
             insert_id: learned.insert_id,
             error: learned.error,
-            committed: learned.gtid.is_some_and(is_new),
+            committed: self.has_committed(learned),
             cursor: learned.cursor,
             loaded_file: learned.uploaded > 0,
             was_open: self.ties.in_transaction(),
         })
+    }
+
+    /// Whether the reply reports a commit that was not known, before [`Session::settle`] notes it.
+    pub(super) fn has_committed(&self, learned: &Learned) -> bool {
+        let is_new =
+            |gtid| !matches!(self.written, Written::At(newest) if newest == gtid || gtid.is_before(&newest));
+        learned.gtid.is_some_and(is_new)
     }
 
     /// Notes a reply, once it is known whether a transaction is open now.

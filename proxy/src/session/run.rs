@@ -13,7 +13,7 @@ use super::doubt::{self, Resolved, Unanswered};
 use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
-use super::relay::{self, Carried, Learned, Seen};
+use super::relay::{self, Carried, INTERRUPTED, Learned, Seen};
 use super::{Command, End, Session};
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
@@ -47,9 +47,6 @@ const MOST_ATTEMPTS: usize = 3;
 /// How often a statement may lose its transaction's server: it may be what the servers die of.
 const MOST_REPLAYS: usize = 2;
 
-/// ER_QUERY_INTERRUPTED
-const INTERRUPTED: u16 = 1317;
-
 /// What is to be run.
 pub(super) struct Work {
     pub(super) facts: Rc<Facts>,
@@ -65,6 +62,8 @@ pub(super) struct Work {
     pub(super) marked: bool,
     /// The command gets no reply, not even an error.
     pub(super) silent: bool,
+    /// It is Tandem's own, and the client waits for nothing.
+    pub(super) unasked: bool,
     /// How new what it reads has to be, where it says so itself.
     pub(super) level: Option<Level>,
     /// If the server does not know the prepared statement any more, it can be given it again.
@@ -89,6 +88,7 @@ impl Work {
             prepared: None,
             keep: false,
             silent: false,
+            unasked: false,
             may_prepare_again: false,
             may_meet_read_only: true,
             passing: None,
@@ -164,6 +164,11 @@ impl Session {
     pub(super) async fn run(&mut self, mut work: Work) -> Result<Ran, End> {
         if !work.silent {
             self.handle.runs_shape(&work.facts.tally);
+        }
+        if self.rolled_back.is_some()
+            && let Some(complaint) = self.bad_news(&work)
+        {
+            return self.refuse(&work, &complaint).await;
         }
         if work.facts.hints.wrong {
             self.worker.count(|counters| counters.wrong_hints += 1);
@@ -401,7 +406,7 @@ impl Session {
         if work.seen.is_some() {
             return Err(End::silent(complaint));
         }
-        if work.command.tail.is_some() || work.silent {
+        if work.command.tail.is_some() || work.silent || work.unasked {
             // The rest of the command is still on its way, or there is no reply to put the error into.
             return Err(End::Complaint(complaint.clone()));
         }
@@ -450,6 +455,7 @@ impl Session {
             thread_id: connection.thread_id,
             user: self.account.id,
             flags: self.worker.config().mirrored(self.flags),
+            bound: self.bound(work),
         });
         let busy = Busy::new(&pool);
         let mut forwarded = false;
@@ -473,8 +479,12 @@ impl Session {
         if self.handle.was_shot() {
             self.handle.out_of_fire().await;
             // A shot that came too late may yet hit the next statement: nobody else's, at least.
-            if learned.error != Some(INTERRUPTED) && !self.ties.is_tied() {
+            let was_hit = learned.error == Some(INTERRUPTED) || learned.overran;
+            if !was_hit && !self.ties.is_tied() {
                 lease.connection_mut().broken = true;
+            }
+            if learned.overran {
+                self.note_overrun();
             }
         }
         match result {

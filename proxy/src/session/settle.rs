@@ -57,6 +57,10 @@ impl Session {
         if facts.links.contains(Links::CHANGES_DEFAULTS) {
             self.worker.begin_epoch();
         }
+        let ends_one = matches!(facts.kind, Kind::Begin | Kind::Commit | Kind::Rollback);
+        if ends_one && !learned.outcome.failed || self.has_committed(learned) {
+            self.handle.ends_transaction();
+        }
         self.ties.statement |= learned.cursor;
         self.note_write(facts, learned);
         if learned.error.is_some_and(|code| READ_ONLY.contains(&code)) {
@@ -96,7 +100,7 @@ impl Session {
     /// Keeps the connection while something ties the session to it.
     pub(super) fn keep_or_release(&mut self, mut lease: Lease) {
         let tied = self.ties.is_tied();
-        self.handle.transaction.set(self.ties.in_transaction());
+        self.handle.note_transaction(self.ties.in_transaction());
         if tied || self.ties.diagnostics {
             self.handle.may_let_go.set(!tied);
             self.handle.keeps(match (self.ties.statement, tied) {

@@ -25,6 +25,8 @@ pub struct Digests {
     kept: FxHashMap<Fingerprint, Rc<Digest>>,
     others: Rc<Digest>,
     capacity: usize,
+    /// The most that were kept at once.
+    highest: usize,
     start: Instant,
 }
 
@@ -37,6 +39,7 @@ impl Digests {
             kept: FxHashMap::default(),
             others: Rc::new(others),
             capacity: capacity.max(1),
+            highest: 0,
             start,
         }
     }
@@ -66,13 +69,15 @@ impl Digests {
         if self.kept.len() >= self.capacity && !self.kept.contains_key(&new.fingerprint) {
             self.give_up();
         }
-        match self.kept.entry(new.fingerprint) {
+        let digest = match self.kept.entry(new.fingerprint) {
             Entry::Occupied(known) => Rc::clone(known.get()),
             Entry::Vacant(place) => {
                 new.kept.set(true);
                 Rc::clone(place.insert(Rc::new(new)))
             }
-        }
+        };
+        self.highest = self.highest.max(self.kept.len());
+        digest
     }
 
     fn give_up(&mut self) {
@@ -112,6 +117,10 @@ impl Digests {
         }
         self.kept.clear();
         self.others.reset();
+    }
+
+    pub fn highest(&self) -> usize {
+        self.highest
     }
 
     pub fn len(&self) -> usize {

@@ -436,6 +436,8 @@ impl Account {
             consistency: None,
             max_connections: None,
             statement_rate: None,
+            statement_timeout: None,
+            transaction_timeout: None,
             replication: false,
         };
         Self::new(UserId(usize::MAX), &user)

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow};
+use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow, Unit};
 use super::*;
 use crate::classify::Fingerprint;
 use crate::classify::tally::Tally;
@@ -126,6 +126,10 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
         waiting: 0,
         waits: 0,
         refused: 0,
+        most_open: 0,
+        queue_limit: 0,
+        most_waiting: 0,
+        queue_refused: 0,
         longest_wait: Duration::ZERO,
         connects: 2,
         connect_errors: 0,
@@ -133,6 +137,9 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
     let limit = |worker, name| LimitRow {
         name,
         worker,
+        unit: Unit::Bytes,
+        highest: 0,
+        refused: 0,
         limit: 100,
         used: 3,
     };
@@ -156,7 +163,15 @@ fn sessions_and_pools_of_all_workers_are_in_order() {
     rectangular(&table);
     let keys: Vec<_> = table.rows.iter().map(|row| row[..2].to_vec()).collect();
     let (a, b) = ("limits.a", "limits.b");
-    assert_eq!(keys, [key(a, 0), key(a, 1), key(b, 0), key(b, 1)]);
+    assert_eq!(keys[..4], [key(a, 0), key(a, 1), key(b, 0), key(b, 1)]);
+    let (connections, queue) = ("pool.max_connections (a)", "pool.queue_limit (a)");
+    let of_pools = [
+        key(connections, 0),
+        key(queue, 0),
+        key(connections, 1),
+        key(queue, 1),
+    ];
+    assert_eq!(keys[4..8], of_pools);
 }
 
 #[test]

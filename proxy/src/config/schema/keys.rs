@@ -819,6 +819,30 @@ const LIMITS: &[Key] = &[
         AtOnce,
         "a session whose transaction is open and that sends nothing for so long is ended, and its transaction rolled back; 0s: no limit",
     ),
+    key(
+        "statement_timeout",
+        DURATION,
+        "0s",
+        AtOnce,
+        "a server that works on one statement for longer is told to stop, the client gets error 1969 (MySQL: 3024), and the \
+         session goes on; COMMIT and ROLLBACK take what they take; 0s: no limit",
+    ),
+    key(
+        "transaction_timeout",
+        DURATION,
+        "0s",
+        AtOnce,
+        "a transaction that is open for longer is rolled back, also in the middle of a statement; the session's next statement gets \
+         error 1213; 0s: no limit",
+    ),
+    key(
+        "session_memory",
+        SIZE,
+        "2GiB",
+        AtOnce,
+        "that all sessions hold: what has arrived and is not dealt with, prepared statements, open transactions; divided among the \
+         workers; while it is used up, new sessions are refused (1041); 0: no limit",
+    ),
 ];
 
 const SERVER: &[Key] = &[
@@ -898,6 +922,18 @@ const USER: &[Key] = &[
         COUNT,
         AtOnce,
         "overrides limits.user_statement_rate for this account",
+    ),
+    not_set(
+        "statement_timeout",
+        DURATION,
+        AtOnce,
+        "overrides limits.statement_timeout for this account",
+    ),
+    not_set(
+        "transaction_timeout",
+        DURATION,
+        AtOnce,
+        "overrides limits.transaction_timeout for this account",
     ),
 ];
 

@@ -14,6 +14,7 @@ use crate::pool::lease::Lease;
 use crate::session::complaint::Complaint;
 use crate::session::hold::runs_code;
 use crate::session::insert_id::{self, InsertId};
+use crate::session::registry::Bound;
 use crate::session::registry::Running;
 use crate::session::relay::{self, Learned, Manner, carry};
 use crate::session::run::{Failed, GOING, Work, is_server_fault};
@@ -104,6 +105,7 @@ impl Session {
             thread_id: connection.thread_id,
             user: self.account.id,
             flags: self.worker.config().mirrored(self.flags),
+            bound: Bound::Never,
         });
         for (index, (entry, command)) in record.entries().enumerate() {
             self.settings = Rc::clone(&entry.settings);

@@ -15,6 +15,7 @@ use tandem_protocol::response::Expect;
 
 use super::digest::Sum;
 use crate::classify::facts::{Facts, Kind, Links, Pins};
+use crate::meter::Meter;
 use crate::session::hold::runs_code;
 use crate::session::library::Prepared;
 use crate::session::settings::Settings;
@@ -353,17 +354,17 @@ pub struct Limits {
 #[derive(Debug)]
 struct Space {
     bytes: usize,
-    taken: Rc<Cell<usize>>,
+    taken: Rc<Meter>,
 }
 
 impl Space {
     /// False, and nothing is changed, where all together would be more than `limit`.
     fn resize(&mut self, bytes: usize, limit: usize) -> bool {
-        let taken = self.taken.get() - self.bytes + bytes;
-        if taken > limit {
+        if self.taken.used() - self.bytes + bytes > limit {
+            self.taken.refuse();
             return false;
         }
-        self.taken.set(taken);
+        self.taken.change(self.bytes, bytes);
         self.bytes = bytes;
         true
     }
@@ -387,7 +388,7 @@ pub struct Shelf {
         reason = "a session has room for a box only, and hands that over"
     )]
     spare: RefCell<Vec<Box<Record>>>,
-    taken: Rc<Cell<usize>>,
+    taken: Rc<Meter>,
     limits: Cell<Limits>,
 }
 
@@ -409,9 +410,9 @@ impl Shelf {
         self.limits.set(limits);
     }
 
-    /// Bytes that are taken now.
-    pub fn taken(&self) -> usize {
-        self.taken.get()
+    /// Bytes that are taken now, and how often there was no room.
+    pub fn taken(&self) -> &Meter {
+        &self.taken
     }
 
     /// An empty record, for a transaction of a session that had `start` before it.

@@ -13,6 +13,8 @@ fn user(name: &str, password: Password) -> User {
         consistency: None,
         max_connections: None,
         statement_rate: None,
+        statement_timeout: None,
+        transaction_timeout: None,
         replication: false,
     }
 }

@@ -181,7 +181,7 @@ fn what_can_not_be_played_again_says_why() {
         play.run(kind, "statement", replied);
         assert_eq!(play.record.why_not(), Some(why));
         play.ok(Kind::Select, "later");
-        assert_eq!((play.kept().len(), play.shelf.taken()), (0, 0));
+        assert_eq!((play.kept().len(), play.shelf.taken().used()), (0, 0));
     }
     let mut play = Play::new();
     let lock = entry(Kind::Select, Pins::USER_LOCK | Pins::USER_VARIABLE);
@@ -211,7 +211,7 @@ fn what_is_kept_has_an_end_for_one_and_for_all() {
         one.ok(Kind::Update, &text);
     }
     assert_eq!(one.record.why_not(), Some(Why::TooLong { limit: 2000 }));
-    assert_eq!(one.shelf.taken(), 0);
+    assert_eq!(one.shelf.taken().used(), 0);
     let shelf = Shelf::new(LIMITS);
     let mut records: Vec<_> = (0..6).map(|_| shelf.take(Start::default())).collect();
     for record in &mut records {
@@ -221,12 +221,12 @@ fn what_is_kept_has_an_end_for_one_and_for_all() {
             "x".repeat(1000).as_bytes(),
             LIMITS,
         );
-        assert!(shelf.taken() <= LIMITS.worker);
+        assert!(shelf.taken().used() <= LIMITS.worker);
     }
     let refused = |record: &&mut Box<Record>| record.why_not() == Some(Why::AllTooLong { limit: 5000 });
     assert!(records.iter_mut().filter(refused).count() > 0);
     drop(records);
-    assert_eq!(shelf.taken(), 0);
+    assert_eq!(shelf.taken().used(), 0);
 }
 
 /// The next transaction allocates nothing.
@@ -237,7 +237,7 @@ fn a_record_is_used_again_with_its_room() {
     let room = play.record.bytes.capacity();
     let Play { shelf, record } = play;
     shelf.put(record);
-    assert_eq!(shelf.taken(), 0);
+    assert_eq!(shelf.taken().used(), 0);
     let again = shelf.take(Start::default());
     assert!(again.is_empty() && again.bytes.capacity() == room && again.why_not().is_none());
 }
