@@ -25,6 +25,7 @@ use crate::net::tls::{self, Tls};
 use crate::quota::Quotas;
 use crate::spans::Spans;
 use crate::statement_log::{StatementLog, Written};
+use crate::supervisor::Supervisor;
 use crate::topology::derive::{Authority, Decided};
 use crate::worker::Parts;
 use crate::worker::accounts::Accounts;
@@ -292,6 +293,12 @@ impl App {
         self.monitor.topology().load_full()
     }
 
+    /// Tells the service manager that it serves.
+    async fn supervisor(&self) -> Supervisor {
+        let workers = Workers::new(&self.workers);
+        Supervisor::ready(self.listener, self.monitor.topology(), workers).await
+    }
+
     /// Takes no new clients, lets running statements finish within `listener.shutdown_timeout`, and stops.
     pub async fn stop(self) {
         let drain = self.configurator.config().listener.shutdown_timeout;
@@ -333,19 +340,24 @@ pub async fn run(live: Live) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let app = App::start_live(live).await?;
+    let supervisor = app.supervisor().await;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => reload(&app).await,
+            _ = hang_up.recv() => reload(&app, &supervisor).await,
         }
     }
+    supervisor
+        .stopping(app.configurator.config().listener.shutdown_timeout)
+        .await;
     app.stop().await;
     Ok(())
 }
 
 /// What has changed is logged by whoever changes it.
-async fn reload(app: &App) {
+async fn reload(app: &App, supervisor: &Supervisor) {
+    supervisor.reloading().await;
     match app.configurator().reload().await {
         Ok(changes) => tracing::info!(
             changes = changes.len(),
@@ -353,6 +365,7 @@ async fn reload(app: &App) {
         ),
         Err(problems) => tracing::error!("the configuration stays as it is (SIGHUP): {problems}"),
     }
+    supervisor.reloaded().await;
 }
 
 /// Goes on until Tandem stops.

@@ -31,5 +31,6 @@ pub mod session;
 pub mod spans;
 pub mod statement_log;
 pub mod statistics;
+pub mod supervisor;
 pub mod topology;
 pub mod worker;

@@ -322,18 +322,28 @@ fn session_id(text: &str) -> Result<Command, Refusal> {
 }
 
 fn server(text: &str, verb: &'static str) -> Result<String, Refusal> {
-    name(text).ok_or(Refusal::NoServer(verb))
+    let found = server_name(text).filter(|(_, rest)| ended(rest));
+    found
+        .map(|(name, _)| name.to_owned())
+        .ok_or(Refusal::NoServer(verb))
+}
+
+/// In quotes or not: a server's name may have more in it than a word has.
+fn server_name(text: &str) -> Option<(&str, &str)> {
+    let bare = || {
+        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+        nonempty(text.split_at(end.unwrap_or(text.len())))
+    };
+    let (name, rest) = quoted(text).or_else(bare)?;
+    Some((name, skip(rest)))
 }
 
 fn switchover(mut text: &str) -> Result<Command, Refusal> {
     let mut wanted = Switchover::default();
     while !ended(text) {
         if let Some(rest) = expect(text, "TO") {
-            let (name, rest) = word(rest);
-            wanted.to = Some(name.to_owned()).filter(|name| !name.is_empty());
-            if wanted.to.is_none() {
-                return Err(Refusal::NoSwitchover);
-            }
+            let (name, rest) = server_name(rest).ok_or(Refusal::NoSwitchover)?;
+            wanted.to = Some(name.to_owned());
             text = rest;
         } else if let Some(rest) = expect(text, "TIMEOUT") {
             let (seconds, rest) = word(rest);
@@ -542,6 +552,15 @@ mod tests {
             ("COMMIT", Command::Nothing),
             ("drain `b`;", Command::Drain("b".to_owned())),
             ("OPEN b", Command::Open("b".to_owned())),
+            ("OPEN db-1.x;", Command::Open("db-1.x".to_owned())),
+            (
+                "SWITCHOVER TO db-1.x FORCE",
+                Command::Switchover(Switchover {
+                    to: Some("db-1.x".to_owned()),
+                    force: true,
+                    ..Switchover::default()
+                }),
+            ),
             (
                 "switchover dry run to b force timeout 3",
                 Command::Switchover(Switchover {

@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
 use thiserror::Error;
 
+use super::answer::{Answer, Column};
 use crate::config::Admin;
 
 /// For connecting; what is asked for may take its time.
@@ -27,12 +28,16 @@ pub(super) enum Failure {
         "no Tandem answers at {address} (admin.address) within {PATIENCE:?}; does it run, with this configuration?"
     )]
     Silent { address: SocketAddr },
+    #[error(
+        "the Tandem at {address} does not let admin.user in: {cause}; has the configuration been changed since it started?"
+    )]
+    NotLetIn { address: SocketAddr, cause: String },
     #[error("{0}")]
     Refused(String),
 }
 
-/// The answers to `statements`, as text.
-pub(super) async fn ask(admin: &Admin, statements: &[String]) -> Result<String, Failure> {
+/// The answers to `statements`.
+pub(super) async fn ask(admin: &Admin, statements: &[String]) -> Result<Vec<Answer>, Failure> {
     let address = reachable(admin.address);
     let opts = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
@@ -42,24 +47,23 @@ pub(super) async fn ask(admin: &Admin, statements: &[String]) -> Result<String, 
         .prefer_socket(false);
     let connecting = tokio::time::timeout(PATIENCE, Conn::new(opts)).await;
     let connected = connecting.map_err(|_| Failure::Silent { address })?;
-    let mut conn = connected.map_err(|source| Failure::NotReached { address, source })?;
-    let mut text = String::new();
+    let mut conn = connected.map_err(|error| match error {
+        Error::Server(refused) => Failure::NotLetIn {
+            address,
+            cause: refused.message,
+        },
+        source => Failure::NotReached { address, source },
+    })?;
+    let mut answers = Vec::new();
     for statement in statements {
-        let rows: Vec<Row> = conn.query(statement).await.map_err(|error| match error {
+        let answered = answer(&mut conn, statement).await;
+        answers.push(answered.map_err(|error| match error {
             Error::Server(refused) => Failure::Refused(refused.message),
             source => Failure::NotReached { address, source },
-        })?;
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        // What the OK to a `SET` says.
-        match conn.info() {
-            told if rows.is_empty() && !told.is_empty() => text += &format!("{told}\n"),
-            _ => text += &table(&rows),
-        }
+        })?);
     }
     let _ = conn.disconnect().await;
-    Ok(text)
+    Ok(answers)
 }
 
 /// An address that was bound on all interfaces is asked on this machine's own.
@@ -70,36 +74,29 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A single value stands alone; pairs are a list; what is wider has a line for each field.
-fn table(rows: &[Row]) -> String {
-    let cells = |row: &Row| -> Vec<String> { (0..row.len()).map(|index| shown(row.as_ref(index))).collect() };
-    let rows_of = |row: &Row| {
-        let names = row
-            .columns_ref()
-            .iter()
-            .map(|column| column.name_str().into_owned());
-        let named = names.zip(cells(row)).filter(|(_, value)| !value.is_empty());
-        named
-            .map(|(name, value)| format!("  {name:<14}{value}\n"))
-            .collect::<String>()
-    };
-    match rows.first().map(Row::len) {
-        None => "nothing\n".to_owned(),
-        Some(1) => rows.iter().map(|row| cells(row).concat() + "\n").collect(),
-        Some(2) => {
-            let pair = |row: &Row| format!("{:<18}{}\n", shown(row.as_ref(0)), shown(row.as_ref(1)));
-            rows.iter().map(pair).collect()
-        }
-        Some(_) => {
-            let named = |row: &Row| format!("{}\n{}", shown(row.as_ref(0)), rows_of(row));
-            rows.iter().map(named).collect()
-        }
+/// One result set, with its columns where it has no rows; or what an OK says, as the one value of `result`.
+async fn answer(conn: &mut Conn, statement: &str) -> Result<Answer, Error> {
+    let result = conn.query_iter(statement).await?;
+    let columns = result.columns_ref().iter().map(|column| Column {
+        name: column.name_str().into_owned(),
+        numeric: column.column_type().is_numeric_type(),
+    });
+    let columns: Vec<Column> = columns.collect();
+    let rows: Vec<Row> = result.collect_and_drop().await?;
+    if columns.is_empty() && !conn.info().is_empty() {
+        return Ok(Answer::single("result", &conn.info()));
     }
+    let cells = |row: Row| row.unwrap().into_iter().map(text).collect();
+    Ok(Answer {
+        columns,
+        rows: rows.into_iter().map(cells).collect(),
+    })
 }
 
-fn shown(value: Option<&Value>) -> String {
+/// As the text protocol has it.
+fn text(value: Value) -> Option<String> {
     match value {
-        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => None,
     }
 }

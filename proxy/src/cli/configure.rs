@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Settings, ask, say};
+use super::answer::Answer;
+use super::{Asking, Failure, say, show};
 use crate::config::reference::reference;
 
 #[derive(Debug, Args)]
@@ -18,24 +19,24 @@ enum Command {
     /// Print what a running Tandem goes by, and where each value comes from.
     Show {
         #[command(flatten)]
-        settings: Settings,
+        asking: Asking,
         /// A part of the keys' names, for instance pool or server.a.
         key: Option<String>,
     },
     /// Print in what a running Tandem differs from its file, and why.
     Diff {
         #[command(flatten)]
-        settings: Settings,
+        asking: Asking,
     },
     /// Have a running Tandem read its file again; it takes all of it, or nothing if anything in it is wrong.
     Reload {
         #[command(flatten)]
-        settings: Settings,
+        asking: Asking,
     },
     /// Set one key of a running Tandem; it is in no file until it is saved.
     Set {
         #[command(flatten)]
-        settings: Settings,
+        asking: Asking,
         /// For instance pool.queue_limit or server.a.weight.
         key: String,
         value: String,
@@ -43,30 +44,30 @@ enum Command {
     /// Write what was set into the file of a running Tandem; comments stay.
     Save {
         #[command(flatten)]
-        settings: Settings,
+        asking: Asking,
     },
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (settings, statement) = match arguments.command {
+    let (asking, statement) = match arguments.command {
         Command::Reference => {
             say(std::io::stdout(), reference().trim_end());
             return Ok(());
         }
-        Command::Show { settings, key } => {
+        Command::Show { asking, key } => {
             let pattern = literal(&format!("%{}%", key.unwrap_or_default()));
             let columns = "`key`, value, origin, pending AS `after a restart`";
             (
-                settings,
+                asking,
                 format!("SELECT {columns} FROM config WHERE value IS NOT NULL AND `key` LIKE {pattern}"),
             )
         }
-        Command::Diff { settings } => (settings, "SHOW CONFIG DIFF".to_owned()),
-        Command::Reload { settings } => (settings, "RELOAD".to_owned()),
-        Command::Set { settings, key, value } => (settings, format!("SET {key} = {}", literal(&value))),
-        Command::Save { settings } => (settings, "SAVE CONFIG".to_owned()),
+        Command::Diff { asking } => (asking, "SHOW CONFIG DIFF".to_owned()),
+        Command::Reload { asking } => (asking, "RELOAD".to_owned()),
+        Command::Set { asking, key, value } => (asking, format!("SET {key} = {}", literal(&value))),
+        Command::Save { asking } => (asking, "SAVE CONFIG".to_owned()),
     };
-    ask(settings, &[statement])
+    show(asking, statement, Answer::objects)
 }
 
 fn literal(text: &str) -> String {

@@ -69,6 +69,8 @@ pub enum Message {
         config: Arc<Config>,
         answer: oneshot::Sender<()>,
     },
+    /// Whether it gets round to its messages.
+    Ping(oneshot::Sender<()>),
     /// No new statements: end sessions as they come to rest, and the worker after `within`.
     Drain {
         within: Duration,
@@ -224,6 +226,9 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(());
                 }
             }
+            Message::Ping(answer) => {
+                let _ = answer.send(());
+            }
             Message::Drain { within } => return drain(&worker, within).await,
         }
     }
@@ -273,6 +278,11 @@ impl Workers {
             Message::Adopt { config, answer }
         });
         all(asked).await.len() == self.channels.len()
+    }
+
+    /// Whether none of them hangs.
+    pub async fn all_answer(&self) -> bool {
+        all(self.ask_all(Message::Ping)).await.len() == self.channels.len()
     }
 
     fn ask_all<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Vec<oneshot::Receiver<T>> {
@@ -364,5 +374,33 @@ impl DataPath for Workers {
             }
             Outcome::Unknown
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The service manager's watchdog must hear nothing while one worker of several hangs or is gone.
+    #[tokio::test]
+    async fn one_that_does_not_answer_is_noticed() {
+        let answering = || {
+            let (sender, mut inbox) = mpsc::unbounded_channel();
+            tokio::spawn(async move {
+                while let Some(message) = inbox.recv().await {
+                    if let Message::Ping(answer) = message {
+                        let _ = answer.send(());
+                    }
+                }
+            });
+            sender
+        };
+        let workers = |channels| Workers { channels };
+        assert!(workers(vec![answering(), answering()]).all_answer().await);
+        let (hanging, _inbox) = mpsc::unbounded_channel();
+        assert!(!workers(vec![answering(), hanging]).all_answer().await);
+        let (gone, inbox) = mpsc::unbounded_channel();
+        drop(inbox);
+        assert!(!workers(vec![gone, answering()]).all_answer().await);
     }
 }
