@@ -143,8 +143,15 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut beside = tempfile::NamedTempFile::new_in(folder)?;
     beside.write_all(text.as_bytes())?;
     let made = beside.as_file().metadata()?;
-    if (made.uid(), made.gid()) != (about.uid(), about.gid()) {
-        chown(beside.path(), Some(about.uid()), Some(about.gid()))?;
+    if made.gid() != about.gid() {
+        chown(beside.path(), None, Some(about.gid()))?;
+    }
+    if made.uid() != about.uid() {
+        match chown(beside.path(), Some(about.uid()), None) {
+            // Nobody but root can give a file away. By group and mode it is read by the same accounts, and by this one.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            given => given?,
+        }
     }
     beside.as_file().set_permissions(about.permissions())?;
     beside.as_file().sync_all()?;
