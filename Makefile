@@ -6,7 +6,7 @@ INSTALL := .ci/install
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
-.PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test
+.PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test study
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-pure  what it costs in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
 	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
+	@echo "make study  four set-ups of the same site measured, in calm, under load and under harm: docs/study.html (an hour)"
 	@echo "make build  the optimised program, target/release/tandem"
 
 demo:
@@ -61,6 +62,12 @@ cluster-test:
 	$(CARGO) build --workspace --bin tandem
 	strip -o docker/tandem/program/tandem target/debug/tandem
 	tests/cluster/kill_each.py $(CLUSTER)
+
+study:
+	@$(INSTALL) docker load
+	@$(MAKE) build
+	strip -o docker/tandem/program/tandem target/release/tandem
+	tests/cluster/study.py --program "optimised (make build)" $(STUDY)
 
 fuzz:
 	@$(INSTALL) build

@@ -30,6 +30,17 @@ def engine_off():
     run(str(ROOT / ".ci/docker"), "stop", timeout=120)
 
 
+def cable(container):
+    """The machine's end of the container's network, and the command that changes it: taking it down is pulling the cable."""
+    number = run("docker", "exec", container, "cat", "/sys/class/net/eth0/iflink").strip()
+    ip = ["ip"] if "DOCKER_HOST" not in os.environ else ["nsenter", "--net=/run/netns/tandem-docker", "ip"]
+    for line in run(*ip, "-oneline", "link").splitlines():
+        index, name = line.split(": ")[:2]
+        if index == number:
+            return name.split("@")[0], ip
+    raise LookupError(f"{container} has no interface here")
+
+
 def until(what, seconds, condition):
     deadline = time.monotonic() + seconds
     while True:
@@ -43,7 +54,7 @@ def until(what, seconds, condition):
 
 class Compose:
     def __init__(self, file, project, environment=None):
-        self.file, self.project = ROOT / "docker" / file, project
+        self.file, self.project = ROOT / file, project
         self.environment = {**os.environ, "TANDEM_TARGET": "given", **(environment or {})}
 
     def call(self, *words, timeout=900):
@@ -92,7 +103,7 @@ class Compose:
         return done.stdout + done.stderr
 
 
-def state(tandem):
+def state(tandem, timeout=5):
     """What the dashboard of the Tandem at this address shows, as data."""
-    with urllib.request.urlopen(f"http://{tandem}:9446/api/state", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{tandem}:9446/api/state", timeout=timeout) as answer:
         return json.load(answer)

@@ -37,7 +37,7 @@ def main():
     options = parser.parse_args()
     begun = time.monotonic()
     engine()
-    cluster = Compose("cluster.yaml", "tandem-test", {"MIN_INTERVAL": "2s"})
+    cluster = Compose("docker/cluster.yaml", "tandem-test", {"MIN_INTERVAL": "2s"})
     try:
         cluster.up()
         print(f"the cluster is up after {time.monotonic() - begun:.0f} s", flush=True)

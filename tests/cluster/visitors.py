@@ -106,6 +106,9 @@ class Visitors:
         browser = Browser(self.address, self.timeout)
         if kind in ("commenter", "editor"):
             browser.log_in("owner", self.password)
+        if kind == "commenter":
+            # The form says which post it is for.
+            self.post = re.search(r"name='comment_post_ID' value='(\d+)'", browser.open("/hello-world/").text).group(1)
         turn = 0
         while not self.over.is_set():
             turn += 1
@@ -143,7 +146,7 @@ class Visitors:
         text = f"I was here: {uuid.uuid4().hex}"
 
         def steps():
-            page = browser.open("/wp-comments-post.php", {"comment": text, "comment_post_ID": "1", "comment_parent": "0"})
+            page = browser.open("/wp-comments-post.php", {"comment": text, "comment_post_ID": self.post, "comment_parent": "0"})
             # Behind the redirect is the post, with the comment on it.
             if page.status == 200 and text in page.text:
                 self.comments.add(text)

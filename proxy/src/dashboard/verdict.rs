@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ServerState, State};
+use super::{Failover, ServerState, State};
 
 /// How far back errors count.
 pub const LATELY: Duration = Duration::from_secs(60);
@@ -109,6 +109,10 @@ fn nobody(state: &State, holding: bool, notes: &mut Vec<Note>) -> (Level, String
         None => "Reads are not answered either.".to_owned(),
     };
     let (headline, wait) = match &state.failover {
+        Some(failover) if decider(failover).is_some() => (
+            format!("No active master: this Tandem {}", failover.state),
+            "Writes wait (failover.hold_time) for its decision, then fail.",
+        ),
         Some(failover) => {
             for obstacle in &failover.obstacles {
                 notes.push(Note {
@@ -143,15 +147,19 @@ fn somebody(state: &State, active: &ServerState, notes: &mut Vec<Note>) -> (Leve
         );
     };
     if other.role != "standby" {
+        let leader = state.failover.as_ref().and_then(decider);
         let could = state.failover.as_ref().is_some_and(|it| it.obstacles.is_empty());
         let what = match other.role.as_str() {
             "down" => "is down",
             // It is behind, or does not replicate as it should.
             _ => "takes no reads",
         };
-        let takeover = match could && other.role != "down" {
-            true => format!("{} could take over all the same.", other.name),
-            false => "If it fails too, nobody takes over.".to_owned(),
+        let takeover = match (could && other.role != "down", leader) {
+            (true, _) => format!("{} could take over all the same.", other.name),
+            (false, Some(leader)) if other.role != "down" => {
+                format!("{leader} decides, and tells whether it could take over.")
+            }
+            (false, _) => "If it fails too, nobody takes over.".to_owned(),
         };
         return (
             Level::Warn,
@@ -164,6 +172,13 @@ fn somebody(state: &State, active: &ServerState, notes: &mut Vec<Note>) -> (Leve
         let takeover = "Failover is not this Tandem's: it follows read_only.";
         return (Level::Ok, "All is well".to_owned(), meaning(takeover));
     };
+    if let Some(leader) = decider(failover) {
+        let takeover = format!(
+            "{leader} decides, and tells whether {} could take over now.",
+            other.name
+        );
+        return (Level::Ok, "All is well".to_owned(), meaning(&takeover));
+    }
     if let Some(first) = failover.obstacles.first() {
         for obstacle in failover.obstacles.iter().skip(1) {
             notes.push(Note {
@@ -179,6 +194,14 @@ fn somebody(state: &State, active: &ServerState, notes: &mut Vec<Note>) -> (Leve
     }
     let takeover = format!("{} could take over now.", other.name);
     (Level::Ok, "All is well".to_owned(), meaning(&takeover))
+}
+
+/// Which other Tandem decides, and so knows what would keep it from a failover: that this one does not is no trouble.
+fn decider(failover: &Failover) -> Option<&str> {
+    match failover.role.as_deref() {
+        Some("follower") => failover.leader.as_deref(),
+        _ => None,
+    }
 }
 
 /// What is wrong beside the roles.

@@ -31,6 +31,37 @@ fn judged(state: &State) -> (Level, String) {
     (verdict.level, verdict.headline)
 }
 
+/// A Tandem that follows doesn't know what would keep the one that decides from a failover, and is no reason to wake anybody.
+#[test]
+fn one_that_follows_another_does_not_say_that_nobody_could_take_over() {
+    let following = |a, b| {
+        let mut state = state(a, b);
+        state.failover = Some(Failover {
+            state: "follows tandem-1".to_owned(),
+            obstacles: vec!["tandem-1 decides; its own SHOW FAILOVER tells".to_owned()],
+            role: Some("follower".to_owned()),
+            leader: Some("tandem-1".to_owned()),
+            ..Failover::default()
+        });
+        state
+    };
+    let well = verdict(&following("active", "standby"), false, &Minute::default());
+    assert_eq!((well.level, well.headline.as_str()), (Level::Ok, "All is well"));
+    assert!(well.meaning.contains("tandem-1 decides"), "{well:?}");
+    assert_eq!(well.notes, []);
+    assert_eq!(
+        judged(&following("down", "standby")),
+        (
+            Level::Bad,
+            "No active master: this Tandem follows tandem-1".to_owned()
+        )
+    );
+    // One whose lease is nobody's, or that has lost etcd, knows that there is no failover.
+    let mut nobody = following("active", "standby");
+    nobody.failover.as_mut().expect("there").leader = None;
+    assert_eq!(judged(&nobody).0, Level::Warn);
+}
+
 /// Each line is a night; the words are what somebody reads who was woken up.
 #[test]
 fn the_headline_names_what_matters_most() {
