@@ -320,3 +320,38 @@ async fn a_server_with_another_name_or_authority_is_not_spoken_to() {
         assert!(!both_seen(&proxy).await, "{mode}, {name}");
     }
 }
+
+/// `server_tls.min_version` binds the monitor's connections and those of sessions: a server that knows no better is not
+/// spoken to, and why is told.
+#[tokio::test]
+async fn a_server_with_an_older_tls_than_wanted_is_not_spoken_to() {
+    let Identity { certificate, key } = ground().await.authority.sign("older", &["db.example"]);
+    let options = Options {
+        engine: tandem_tests::engine(),
+        durable: false,
+        extra: vec![
+            format!("ssl_cert={}", certificate.display()),
+            format!("ssl_key={}", key.display()),
+            "tls_version=TLSv1.2".to_owned(),
+        ],
+        ..Options::default()
+    };
+    let pair = Pair::start(&options).await.expect("a pair");
+    let over = async |version: &str| {
+        let toml = format!("[server_tls]\nmode = \"required\"\nmin_version = \"{version}\"\n");
+        Proxy::over(&pair, &toml, |_| {}).await
+    };
+    let patient = over("1.2").await;
+    wait_until("both servers are seen", SOON, || both_seen(&patient)).await;
+    assert_eq!(spoken(&patient).await.expect("a server"), "TLSv1.2");
+    let strict = over("1.3").await;
+    wait_until("the monitor says why", SOON, || async {
+        let rows: Vec<Row> = strict.admin().await.query("SHOW SERVERS").await.expect("servers");
+        let problem = |row: &Row| row.get::<Option<String>, _>("error").flatten();
+        let is_told = |text: String| text.contains("TLSv1.2") && text.contains("server_tls.min_version");
+        rows.iter().all(|row| problem(row).is_some_and(is_told))
+    })
+    .await;
+    assert!(!both_seen(&strict).await);
+    spoken(&strict).await.expect_err("no server can be used");
+}

@@ -4,7 +4,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use tandem_protocol::handshake::connect::Protection;
 
-use crate::config::{Config, Server, ServerTls, ServerTlsMode};
+use crate::config::{Config, Server, ServerTls, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 use crate::net::tls;
 
@@ -13,6 +13,8 @@ pub(crate) struct Door {
     opts: Opts,
     /// Taken where TLS is preferred and the server offers none.
     in_clear: Option<Opts>,
+    /// `server_tls.min_version`, which can't be told to the driver: it takes the best version that both sides know.
+    least: TlsVersion,
 }
 
 impl Door {
@@ -27,6 +29,7 @@ impl Door {
         Self {
             opts: opts.into(),
             in_clear: in_clear.map(Opts::from),
+            least: config.server_tls.min_version,
         }
     }
 
@@ -43,12 +46,29 @@ impl Door {
             (Err(Error::Driver(DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
                 Conn::new(plain.clone()).await?
             }
-            (opened, _) => opened?,
+            (opened, _) => self.new_enough(opened?).await?,
         };
         match conn.query_drop(PAST_THE_CACHE).await {
             // Built without a query cache.
             Ok(()) | Err(Error::Server(_)) => Ok(conn),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses a connection by an older TLS than is wanted. TLS sees to it that nobody between the two makes them take an
+    /// older one than both know, so that the server's word will do.
+    async fn new_enough(&self, mut conn: Conn) -> Result<Conn, Error> {
+        if self.opts.ssl_opts().is_none() || self.least == TlsVersion::V1_2 {
+            return Ok(conn);
+        }
+        let asked = conn.query_first("SHOW SESSION STATUS LIKE 'Ssl_version'").await?;
+        match asked {
+            Some((_, version)) if version == "TLSv1.3" => Ok(conn),
+            spoken => {
+                let version = spoken.map_or_else(String::new, |(_, version): (String, String)| version);
+                let text = format!("the server speaks {version}, and server_tls.min_version is \"1.3\"");
+                Err(Error::Other(text.into()))
+            }
         }
     }
 }
@@ -77,7 +97,6 @@ fn plain(server: &Server, config: &Config) -> OptsBuilder {
     }
 }
 
-/// `server_tls.min_version` can't be told to the driver: it takes the best version that both sides know.
 fn ssl_opts(tls: &ServerTls, name: &str) -> SslOpts {
     let verifies = tls.mode.verifies();
     let name = match tls.mode {
