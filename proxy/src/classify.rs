@@ -9,6 +9,7 @@ mod cache;
 pub mod facts;
 mod fingerprint;
 mod functions;
+pub mod globals;
 pub mod hint;
 pub mod kill;
 mod leaves;

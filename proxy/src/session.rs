@@ -8,12 +8,14 @@
 pub mod aftermath;
 mod await_writer;
 mod binary;
+mod bound;
 mod bring;
 mod change_user;
 mod commands;
 mod complaint;
 mod doubt;
 mod exchange;
+mod globals;
 pub mod hold;
 pub mod insert_id;
 mod kill;
@@ -55,6 +57,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
+use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::reply;
 use tandem_protocol::response::Expect;
 use thiserror::Error;
@@ -450,10 +453,20 @@ impl Session {
 
     /// Answers OK in the session's own name.
     async fn say_ok(&mut self) -> Result<(), End> {
+        self.say_affected(0).await
+    }
+
+    /// The same, of so many rows.
+    async fn say_affected(&mut self, affected_rows: u64) -> Result<(), End> {
         self.aftermath.answered(true);
         let mut out = Vec::new();
-        let state = self.ties.state();
-        reply::ok(&mut out, self.client.seq, state, self.client.capabilities);
+        let packet = OkPacket {
+            affected_rows,
+            status: self.ties.state(),
+            ..OkPacket::default()
+        };
+        let (seq, capabilities) = (self.client.seq, self.client.capabilities);
+        reply::ok_packet(&mut out, seq, OK_HEADER, &packet, capabilities);
         Ok(self.client.write(&out).await?)
     }
 

@@ -24,7 +24,9 @@ const SOON: Duration = Duration::from_secs(10);
 async fn cluster() -> &'static Cluster {
     let start = || async {
         let cluster = Cluster::start(Setup {
-            toml: "[[user]]\nname = \"other\"\npassword = \"other-secret\"\n".to_owned(),
+            toml: ["other", "ended"]
+                .map(|name| format!("[[user]]\nname = \"{name}\"\npassword = \"{name}-secret\"\n"))
+                .concat(),
             change: |config| config.listener.workers = 2,
             ..Setup::default()
         })
@@ -321,6 +323,98 @@ async fn a_binary_kill_means_tandems_numbers() {
         },
         Err(other) => panic!("{other}"),
     }
+}
+
+/// Drivers bind the number: whatever type it comes in, it is Tandem's, and not that of a connection of a server.
+#[tokio::test]
+async fn a_bound_number_is_tandems_too() {
+    let cluster = cluster().await;
+    let mut killer = cluster.client().await;
+    let mut direct = cluster.direct(cluster.a()).await;
+    if let Err(Error::Server(theirs)) = direct.prep("KILL ?").await {
+        let ours = killer.exec_drop("KILL ?", (1,)).await;
+        return assert_eq!(code(ours), Some(theirs.code), "the server's verdict");
+    }
+    for as_text in [false, true] {
+        let mut victim = cluster.client().await;
+        let id = victim.id();
+        let bound: mysql_async::Value = match as_text {
+            true => id.to_string().into(),
+            false => id.into(),
+        };
+        let query = "KILL QUERY ?";
+        killer.exec_drop(query, (bound.clone(),)).await.expect(query);
+        victim.ping().await.expect("its statement, if there had been one");
+        killer.exec_drop("KILL ? + 0", (bound,)).await.expect("killed");
+        assert!(victim.ping().await.is_err(), "as text: {as_text}");
+    }
+    for wrong in [mysql_async::Value::NULL, "nobody".into(), (-1).into()] {
+        let killed = killer.exec_drop("KILL ?", (wrong.clone(),)).await;
+        assert_eq!(code(killed), Some(1094), "{wrong:?}");
+    }
+    // What is bound to a statement that text names is a variable.
+    let mut victim = cluster.client().await;
+    for statement in [
+        format!("SET @victim = {}", victim.id()),
+        "PREPARE s FROM 'KILL ?'".to_owned(),
+        "EXECUTE s USING @victim".to_owned(),
+    ] {
+        killer.query_drop(&statement).await.expect(&statement);
+    }
+    assert!(victim.ping().await.is_err());
+}
+
+/// `KILL USER` ends the sessions of a name, asleep or not, and no others; who may not is told that there were none, as by
+/// the server. MySQL does not know it, and says so itself.
+#[tokio::test]
+async fn kill_user_ends_all_sessions_of_a_name() {
+    let cluster = cluster().await;
+    cluster
+        .create_user("ended", "ended-secret", "SELECT ON test_kill.*")
+        .await;
+    let opts = |name: &str| {
+        let secret = format!("{name}-secret");
+        tandem_tests::pair::client(cluster.address(), name, &secret, Some(SCHEMA))
+    };
+    let session = async |name: &str| Conn::new(opts(name)).await.expect("a session");
+    let mut other = session("other").await;
+    if cluster.a().engine().flavor() == Flavor::MySql {
+        // ER_PARSE_ERROR
+        return assert_eq!(code(other.query_drop("KILL USER ended").await), Some(1064));
+    }
+    let (mut asleep, mut awake, mut own) = (
+        session("ended").await,
+        session("ended").await,
+        session("ended").await,
+    );
+    let sleeping =
+        tokio::spawn(async move { code(awake.query_drop("SELECT /* ended_9 */ SLEEP(300)").await) });
+    wait_running("ended_9", 1).await;
+    for harmless in [
+        "KILL USER ended",
+        "KILL USER nobody",
+        "KILL USER ENDED",
+        "KILL USER other@'192.0.2.7'",
+    ] {
+        other.query_drop(harmless).await.expect(harmless);
+        assert_eq!(other.affected_rows(), 0, "{harmless}");
+    }
+    asleep.ping().await.expect("nothing has happened to it");
+    own.query_drop("KILL QUERY USER CURRENT_USER")
+        .await
+        .expect("its own");
+    assert_eq!(own.affected_rows(), 3);
+    assert_eq!(sleeping.await.expect("an end"), Some(1317));
+    wait_running("ended_9", 0).await;
+    own.ping().await.expect("the session goes on");
+    own.query_drop("KILL USER ended@127.0.0.1")
+        .await
+        .expect("its own");
+    assert!(own.affected_rows() >= 2, "{}", own.affected_rows());
+    for mut gone in [own, asleep] {
+        assert!(gone.ping().await.is_err(), "it goes on");
+    }
+    other.ping().await.expect("another's goes on");
 }
 
 /// What parts a pair is refused in every form; a server alone answers for itself.

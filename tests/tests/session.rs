@@ -924,3 +924,28 @@ async fn a_connection_that_was_reset_for_a_session_is_not_reset_again() {
         assert_eq!(text(&mut one, "SELECT COUNT(*) FROM own").await, "0");
     }
 }
+
+/// Behind a `FLUSH STATUS`, `SHOW STATUS` counts what the session has done, all of it.
+#[tokio::test]
+async fn counters_that_were_begun_anew_are_the_sessions_own() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let boss = client(cluster.address(), "boss", "boss-secret", Some("test_session"));
+    let mut counted = Vec::new();
+    for mut conn in [
+        Conn::new(boss).await.expect("a session"),
+        cluster.direct(cluster.a()).await,
+    ] {
+        conn.query_drop("FLUSH STATUS").await.expect("counters at zero");
+        for id in 0..8 {
+            let question = format!("SELECT v FROM test_other.t WHERE id = {id}");
+            conn.query_drop(&question).await.expect(&question);
+        }
+        let counters = conn.query("SHOW STATUS LIKE 'Handler_read%'").await;
+        let counters: Vec<(String, u64)> = counters.expect("counters");
+        counted.push(counters);
+        conn.disconnect().await.expect("it ends");
+    }
+    assert_eq!(counted[0], counted[1]);
+    assert!(counted[0].iter().any(|(_, count)| *count >= 7), "{counted:?}");
+}

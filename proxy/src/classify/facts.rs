@@ -125,7 +125,7 @@ bitflags! {
         const ONE_SHOT_VARIABLE = 1 << 7;
         /// `SET ROLE`, `SET SESSION AUTHORIZATION`, `sql_log_bin`.
         const IDENTITY = 1 << 8;
-        /// `SET profiling`, `optimizer_trace`.
+        /// `SET profiling`, `optimizer_trace`, and `FLUSH STATUS`: `SHOW STATUS` tells what a connection has done since.
         const PROFILING = 1 << 9;
         /// `SET TRANSACTION …` without a scope: it belongs to the next transaction only.
         const NEXT_TRANSACTION = 1 << 10;

@@ -95,13 +95,21 @@ fn undoubled(inner: &[u8], quote: u8) -> Vec<u8> {
 /// What a string without prefix says.
 fn string(token: &Token, text: &[u8], dialect: Dialect) -> Option<Box<[u8]>> {
     let bytes = token.bytes(text);
-    let quote = *bytes.first().filter(|quote| matches!(quote, b'\'' | b'"'))?;
-    if token.kind != Kind::Text || bytes.len() < 2 {
-        return None;
-    }
-    let inner = &bytes[1..bytes.len() - 1];
-    if dialect.no_backslash_escapes {
-        return Some(undoubled(inner, quote).into());
+    let is_plain = token.kind == Kind::Text && matches!(bytes.first(), Some(b'\'' | b'"'));
+    unquoted(bytes, dialect)
+        .filter(|_| is_plain)
+        .map(Vec::into_boxed_slice)
+}
+
+/// What a name or a string says, in quotes or without. `None` where they do not end.
+pub(super) fn unquoted(bytes: &[u8], dialect: Dialect) -> Option<Vec<u8>> {
+    let Some(&quote) = bytes.first().filter(|quote| b"'\"`".contains(quote)) else {
+        return Some(bytes.to_vec());
+    };
+    let inner = bytes.get(1..bytes.len().checked_sub(1)?)?;
+    let is_name = quote == b'`' || quote == b'"' && dialect.ansi_quotes;
+    if dialect.no_backslash_escapes || is_name {
+        return Some(undoubled(inner, quote));
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner.iter().copied();
@@ -126,7 +134,34 @@ fn string(token: &Token, text: &[u8], dialect: Dialect) -> Option<Box<[u8]>> {
             byte => out.push(byte),
         }
     }
-    Some(out.into())
+    Some(out)
+}
+
+/// The values behind the `USING` of an `EXECUTE`, as they stand in the text.
+pub fn values(text: &[u8], dialect: Dialect) -> Vec<&[u8]> {
+    let mut tokens: Vec<Token> = Lexer::new(text, dialect).take(MOST_TOKENS).collect();
+    while tokens.last().is_some_and(|token| token.kind == Kind::Semicolon) {
+        tokens.pop();
+    }
+    let is_using =
+        |token: &Token| token.kind == Kind::Word && token.bytes(text).eq_ignore_ascii_case(b"USING");
+    let Some(using) = tokens.iter().position(is_using) else {
+        return Vec::new();
+    };
+    let mut depth = 0_usize;
+    let parts = tokens[using + 1..].split(|token| {
+        match token.kind {
+            Kind::Mark(b'(') => depth += 1,
+            Kind::Mark(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token.kind == Kind::Mark(b',')
+    });
+    let whole = |part: &[Token]| {
+        let range = part.first()?.start as usize..part.last()?.end as usize;
+        text.get(range)
+    };
+    parts.filter_map(whole).collect()
 }
 
 /// `EXECUTE` may name many variables; more than these are not looked at.
@@ -183,5 +218,16 @@ mod tests {
         ] {
             assert_eq!(named(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn values_stand_behind_using() {
+        let values = |text: &'static str| values(text.as_bytes(), Dialect::MARIADB);
+        assert_eq!(values("EXECUTE s"), [b""; 0]);
+        assert_eq!(values("EXECUTE s USING @a , @`b,c`;"), [&b"@a"[..], b"@`b,c`"]);
+        assert_eq!(
+            values("EXECUTE IMMEDIATE 'KILL ?' using IF(1, 2, 3) + 4"),
+            [b"IF(1, 2, 3) + 4"]
+        );
     }
 }

@@ -111,41 +111,90 @@ fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     found
 }
 
-/// The session variables that a `SET` names, in small letters: what to ask for where the server does not report them.
-pub(crate) fn assigned(text: &[u8], dialect: Dialect) -> Vec<String> {
+/// For whom a `SET` changes a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// No scope was said: the session, or with a direct `@@name` some the next transaction.
+    Unsaid,
+    Session,
+    Global,
+    Persist,
+    PersistOnly,
+}
+
+/// A variable that a `SET` names, in small letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) reach: Reach,
+    pub(crate) name: String,
+    /// Of one with parts, as MyISAM's key caches are.
+    pub(crate) part: Option<String>,
+}
+
+/// What a `SET` names, but for user variables. Of `SET TRANSACTION` that is `transaction`.
+pub(crate) fn targets(text: &[u8], dialect: Dialect) -> Vec<Target> {
     let tokens: Vec<Token> = Lexer::new(text, dialect).collect();
     let all = Statement {
         text,
         tokens: &tokens,
         dialect,
     };
-    let mut names = Vec::new();
-    let mut scope = None;
+    let mut targets = Vec::new();
+    if !all.is(0, "SET") {
+        return targets;
+    }
+    let mut reach = Reach::Unsaid;
     let mut start = 1;
     while start < all.len() {
         let end = end_of_assignment(&all, start);
         let one = all.until(end).rest(start);
-        if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(&one, 1) {
-            names.extend(NAMES.map(str::to_owned));
-        } else {
-            let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
-            let mut at = usize::from(direct);
-            let own = Scope::at(&one, at);
-            if own.is_some() {
-                at += if direct { 2 } else { 1 };
-            }
-            if own.is_some() && !direct {
-                scope = own;
-            }
-            let carried = if direct { own } else { own.or(scope) };
-            let name = one.name(at);
-            if carried != Some(Scope::Global) && !name.is_empty() {
-                names.push(name);
-            }
-        }
         start = end + 1;
+        if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(&one, 1) {
+            targets.extend(NAMES.map(|name| Target {
+                reach: Reach::Session,
+                name: name.to_owned(),
+                part: None,
+            }));
+            continue;
+        }
+        let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
+        let mut at = usize::from(direct);
+        let own = match one.keyword(at).as_str() {
+            "GLOBAL" => Some(Reach::Global),
+            "PERSIST" => Some(Reach::Persist),
+            "PERSIST_ONLY" => Some(Reach::PersistOnly),
+            "SESSION" | "LOCAL" => Some(Reach::Session),
+            _ => None,
+        };
+        if own.is_some() {
+            at += if direct { 2 } else { 1 };
+        }
+        if let Some(own) = own
+            && !direct
+        {
+            reach = own;
+        }
+        let carried = if direct { Reach::Unsaid } else { reach };
+        let name = one.name(at);
+        if !name.is_empty() {
+            targets.push(Target {
+                reach: own.unwrap_or(carried),
+                name,
+                part: one.is_mark(at + 1, b'.').then(|| one.name(at + 2)),
+            });
+        }
     }
-    names
+    targets
+}
+
+/// The session variables that a `SET` names: what to ask for where the server does not report them.
+pub(crate) fn assigned(text: &[u8], dialect: Dialect) -> Vec<String> {
+    let of_session = |target: Target| {
+        let is_own = matches!(target.reach, Reach::Unsaid | Reach::Session);
+        is_own.then_some(target.name)
+    };
+    let targets = targets(text, dialect).into_iter();
+    targets.filter_map(of_session).collect()
 }
 
 /// What `SET NAMES` and `SET CHARACTER SET` change.

@@ -217,6 +217,12 @@ fn lock(all: &Statement<'_>, verb: &str) -> Findings {
         _ if all.contains("PRIVILEGES") => {
             set::changes_logins(Findings::because(Kind::Admin, Purity::Writes))
         }
+        // The connection's counters begin anew, and are what somebody will look at.
+        _ if all.is(1, "STATUS")
+            || all.is_one_of(1, &["LOCAL", "NO_WRITE_TO_BINLOG", "SESSION"]) && all.is(2, "STATUS") =>
+        {
+            Findings::because(Kind::Admin, Purity::Writes).pinning(Pins::PROFILING)
+        }
         _ => Findings::because(Kind::Admin, Purity::Writes),
     }
 }

@@ -9,6 +9,7 @@ use tandem_protocol::frame::{self, HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 
+use super::bound;
 use super::complaint::Complaint;
 use super::hold::READS;
 use super::library::Prepared;
@@ -19,6 +20,8 @@ use super::run::{Ran, Work};
 use super::statements::Statement;
 use super::{Command, End, Session};
 use crate::classify::facts::{Kind, Pins};
+use crate::classify::globals;
+use crate::classify::kill;
 use crate::failover::outcome::is_marked;
 use crate::topology::Flavor;
 
@@ -178,7 +181,18 @@ impl Session {
             return self.refuse_binary(command, &complaint).await;
         }
         if prepared.facts.kind == Kind::Kill {
-            return self.kill_prepared(command, &prepared).await;
+            let bytes = owned
+                .as_deref()
+                .unwrap_or(&self.client.inbox.bytes()[..command.head]);
+            // What was uploaded for it is on a server's connection.
+            let is_whole = !long_data && command.tail.is_none();
+            let bound = match prepared.params {
+                0 => Some(Vec::new()),
+                count => bound::literals(&bytes[HEADER_LEN..], count, self.client.capabilities),
+            };
+            return self
+                .kill_prepared(command, &prepared, bound.filter(|_| is_whole))
+                .await;
         }
         if prepared.facts.pins.contains(Pins::TEXT_PREPARED) {
             self.names.lose_count();
@@ -188,7 +202,17 @@ impl Session {
         work.owned = owned;
         // What was uploaded for it is gone with the statement.
         work.may_prepare_again = !long_data && command.tail.is_none();
-        let ran = self.run(work).await?;
+        let globals = match &work.prepared {
+            Some(prepared) if prepared.facts.kind == Kind::Admin => {
+                let dialect = Reading::new(&prepared.settings, &self.worker.topology.load()).dialect;
+                globals::set_by(&prepared.text, dialect)
+            }
+            _ => Vec::new(),
+        };
+        let ran = match globals.is_empty() {
+            true => self.run(work).await?,
+            false => Box::pin(self.run_on_all(work, &globals)).await?,
+        };
         let Ran::Carried { learned, .. } = ran else {
             return Ok(());
         };
@@ -201,11 +225,19 @@ impl Session {
         Ok(())
     }
 
-    /// A prepared `KILL`: the server would end somebody else's connection.
-    async fn kill_prepared(&mut self, command: Command, prepared: &Prepared) -> Result<(), End> {
+    /// A prepared `KILL`: the server would end somebody else's connection. What was bound takes the place of its parameters.
+    async fn kill_prepared(
+        &mut self,
+        command: Command,
+        prepared: &Prepared,
+        bound: Option<Vec<Vec<u8>>>,
+    ) -> Result<(), End> {
         self.skip(command).await?;
         let dialect = Reading::new(&prepared.settings, &self.worker.topology.load()).dialect;
-        self.kill_as(&prepared.text, dialect).await
+        let text =
+            bound.and_then(|bound| kill::filled(&prepared.text, dialect, bound.iter().map(Vec::as_slice)));
+        self.kill_as(text.as_deref().unwrap_or(&prepared.text), dialect)
+            .await
     }
 
     /// `COM_STMT_FETCH`: the cursor is on the connection that the session keeps.

@@ -22,7 +22,7 @@ use crate::topology::ServerId;
 const TOO_MANY: &[u16] = &[1040, 1203, 1226];
 
 impl Session {
-    fn key(&self, pool: &Pool) -> Key {
+    pub(super) fn key(&self, pool: &Pool) -> Key {
         Key {
             user: self.account.id,
             flags: self.flags,

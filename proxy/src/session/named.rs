@@ -9,6 +9,7 @@ use tandem_protocol::response::Expect;
 use super::run::{Ran, Work};
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Pins};
+use crate::classify::kill;
 use crate::classify::named::{self, Named};
 
 /// The statements that a session has given names.
@@ -90,9 +91,11 @@ impl Session {
                 self.skip(command).await?;
                 return self.complain(&complaint).await;
             }
-            if let Some(text) = kill {
+            if let Some(kill) = kill {
+                // Values are the server's to work out: variables and expressions take the place of the parameters.
+                let filled = kill::filled(&kill, dialect, named::values(text, dialect));
                 self.skip(command).await?;
-                return self.kill_as(&text, dialect).await;
+                return self.kill_as(filled.as_deref().unwrap_or(&kill), dialect).await;
             }
         }
         let facts = match &named {

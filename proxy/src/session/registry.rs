@@ -618,6 +618,17 @@ impl Registry {
         sessions.values().filter_map(row).collect()
     }
 
+    /// The sessions of a name, from any host or from one.
+    pub fn of_user(&self, name: &[u8], host: Option<&[u8]>) -> Vec<u32> {
+        let sessions = self.sessions.borrow();
+        let is_meant = |handle: &&Rc<Handle>| {
+            let from = handle.client.get().host();
+            handle.user.borrow().as_bytes() == name && host.is_none_or(|host| host == from.as_bytes())
+        };
+        let found = sessions.values().filter(is_meant);
+        found.map(|handle| handle.id).collect()
+    }
+
     pub fn rows(&self, worker: usize, servers: &[Rc<str>], now: Instant) -> Vec<SessionRow> {
         let sessions = self.sessions.borrow();
         let mut rows: Vec<_> = sessions

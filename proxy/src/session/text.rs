@@ -11,6 +11,7 @@ use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
+use crate::classify::globals;
 use crate::config::Level;
 use crate::statistics::trace::Step;
 
@@ -65,6 +66,14 @@ impl Session {
         let mut work = Work::new(facts, Expect::Query, command);
         work.owned = owned;
         work.level = self.asked_level(command).or(work.level);
+        if work.facts.kind == Kind::Admin {
+            let dialect = self.reading().dialect;
+            let text = &self.client.inbox.bytes()[command.text_at..command.head];
+            let globals = globals::set_by(text, dialect);
+            if !globals.is_empty() {
+                return Box::pin(self.run_on_all(work, &globals)).await.map(drop);
+            }
+        }
         self.run(work).await.map(drop)
     }
 

@@ -206,6 +206,14 @@ impl Worker {
         }
     }
 
+    /// The sessions of whichever workers that a `KILL USER` means.
+    pub async fn sessions_of(&self, name: &[u8], host: Option<&[u8]>) -> Vec<u32> {
+        match self.peers.get() {
+            Some(workers) => workers.sessions_of(name, host).await,
+            None => Vec::new(),
+        }
+    }
+
     /// Kills a session of whichever worker has it.
     pub async fn order_kill(&self, order: Order) -> Outcome {
         match self.peers.get() {

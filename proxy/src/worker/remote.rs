@@ -65,6 +65,12 @@ pub enum Message {
         session: u32,
         answer: oneshot::Sender<Option<u32>>,
     },
+    /// The sessions of a name, from any host or from one.
+    SessionsOf {
+        name: Vec<u8>,
+        host: Option<Vec<u8>>,
+        answer: oneshot::Sender<Vec<u32>>,
+    },
     Adopt {
         config: Arc<Config>,
         answer: oneshot::Sender<()>,
@@ -221,6 +227,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(served_by);
                 }
             }
+            Message::SessionsOf { name, host, answer } => {
+                if let Some(sessions) = worker.guard(|| worker.registry.of_user(&name, host.as_deref())) {
+                    let _ = answer.send(sessions);
+                }
+            }
             Message::Adopt { config, answer } => {
                 if worker.guard(|| worker.adopt(&config)).is_some() {
                     let _ = answer.send(());
@@ -269,6 +280,16 @@ impl Workers {
     pub async fn serving(&self, session: u32) -> Option<u32> {
         let asked = self.ask_all(|answer| Message::ServedBy { session, answer });
         all(asked).await.into_iter().flatten().next()
+    }
+
+    /// All sessions of a name, from any host or from one.
+    pub async fn sessions_of(&self, name: &[u8], host: Option<&[u8]>) -> Vec<u32> {
+        let asked = self.ask_all(|answer| Message::SessionsOf {
+            name: name.to_vec(),
+            host: host.map(<[u8]>::to_vec),
+            answer,
+        });
+        all(asked).await.concat()
     }
 
     /// Has all of them go by this configuration; true when all have said that they do.
