@@ -181,6 +181,12 @@ impl Walker {
         self.state == State::Head && self.skip == 0 && !self.continued
     }
 
+    /// How many bytes of a packet that has begun are still to come; nothing where more packets continue it.
+    #[must_use]
+    pub fn left_of_packet(&self) -> Option<usize> {
+        (!self.continued).then_some(self.skip)
+    }
+
     /// Rows begun so far, of all results of the reply.
     pub fn rows(&self) -> u64 {
         self.rows

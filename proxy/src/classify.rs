@@ -14,6 +14,7 @@ pub mod hint;
 pub mod kill;
 mod leaves;
 pub(crate) mod lexer;
+pub mod matched;
 pub mod named;
 mod normalise;
 pub mod numbers;
@@ -84,6 +85,13 @@ impl Dialect {
 /// 0 is that of texts that can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub u64);
+
+/// The fingerprint of `text`; 0 where it can't be read to its end.
+pub fn fingerprint(text: &[u8], dialect: Dialect) -> Fingerprint {
+    let (seen, whole) = looked_at(text);
+    // The seed is for what only the cache sees.
+    fingerprint::shape(seen, dialect, 0, whole).map_or(Fingerprint(0), |shape| shape.fingerprint)
+}
 
 /// A statement's facts, shared by all statements of its shape.
 #[derive(Clone, Debug)]

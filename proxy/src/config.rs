@@ -12,6 +12,7 @@ use tandem_protocol::compression::{Algorithm, Method};
 use tandem_protocol::flags::Capabilities;
 
 use crate::net::address::Endpoint;
+use crate::route::rules::Rules;
 
 mod assemble;
 mod check;
@@ -24,7 +25,8 @@ mod overrides;
 mod parts;
 mod problem;
 pub mod reference;
-mod scalar;
+pub mod rule;
+pub(crate) mod scalar;
 pub(crate) mod schema;
 
 pub use self::day::DayWindow;
@@ -138,6 +140,8 @@ pub struct Config {
     pub networks: Vec<Network>,
     /// Accounts of the admin port beside that of `[admin]`.
     pub admin_users: Vec<AdminUser>,
+    /// The first that a statement meets decides on it.
+    pub rules: Rules,
     /// For the test of what a panic costs: a query with this text makes its session panic. No key leads here.
     #[doc(hidden)]
     pub panic_on: Option<&'static str>,

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod explain;
 pub mod freshness;
+pub mod rules;
 
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ use freshness::Stale;
 pub enum Reason {
     /// A pure read, balanced over both servers.
     Balanced,
+    /// A pure read, and a rule says where.
+    Rule,
     /// A pure read, and no standby takes reads now.
     NoStandby,
     /// A pure read, but the standby has not applied this session's last write yet.
@@ -56,8 +59,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Balanced,
+        Self::Rule,
         Self::NoStandby,
         Self::OwnWrite,
         Self::WriteInFlight,
@@ -84,8 +88,8 @@ impl Reason {
     ];
 
     /// The names in the order of the reasons, for counters.
-    pub const NAMES: [&str; 24] = {
-        let mut names = [""; 24];
+    pub const NAMES: [&str; 25] = {
+        let mut names = [""; 25];
         let mut index = 0;
         while index < names.len() {
             names[index] = Self::ALL[index].name();
@@ -98,6 +102,7 @@ impl Reason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Balanced => "balanced",
+            Self::Rule => "rule",
             Self::NoStandby => "no_standby",
             Self::OwnWrite => "own_write_not_applied",
             Self::WriteInFlight => "write_in_flight",
@@ -182,6 +187,43 @@ pub struct Situation {
     /// The moment in which it was held already ([`crate::topology::derive::Decided::holding`]).
     pub held_in: Option<u64>,
     pub written: Written,
+    /// Where a rule wants a pure read to be answered.
+    pub aim: Aim,
+}
+
+/// Where a pure read should be answered. It is only a wish: what a server lacks it does not answer, and what writes or belongs to
+/// a connection goes its way all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aim {
+    #[default]
+    Any,
+    Active,
+    /// Also one of weight 0.
+    Standby,
+    Server(ServerId),
+}
+
+impl Aim {
+    /// Whether that is `server`.
+    pub fn is_met_by(self, server: ServerId, topology: &Topology) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Active => topology.active == Some(server),
+            Self::Standby => topology.active != Some(server),
+            Self::Server(id) => id == server,
+        }
+    }
+
+    fn names_active(self, topology: &Topology) -> bool {
+        self != Self::Any
+            && topology
+                .active
+                .is_some_and(|active| self.is_met_by(active, topology))
+    }
+
+    fn names_standby(self, standby: ServerId) -> bool {
+        self == Self::Standby || self == Self::Server(standby)
+    }
 }
 
 /// Why a session has a connection of its own.
@@ -263,11 +305,19 @@ pub fn decide(
     if situation.system_schema {
         return on_active(Reason::ServerLocal);
     }
-    let Some(standby) = topology.standby().filter(|standby| standby.weight > 0) else {
+    if situation.aim.names_active(topology) {
+        return on_active(Reason::Rule);
+    }
+    let is_wanted = |server: ServerId| situation.aim.names_standby(server);
+    let takes_reads = |standby: &&crate::topology::Server| standby.weight > 0 || is_wanted(standby.id);
+    let Some(standby) = topology.standby().filter(takes_reads) else {
         return on_active(Reason::NoStandby);
     };
     if let Some(reason) = staleness(facts, situation, topology, standby.id) {
         return on_active(reason);
+    }
+    if is_wanted(standby.id) {
+        return Ok(Decision::new(standby.id, Reason::Rule, topology));
     }
     let server = match topology.active {
         Some(active) => balance(active, standby.id),

@@ -34,6 +34,7 @@ mod relay;
 pub mod replay;
 mod replicate;
 pub(crate) mod reports;
+mod ruled;
 mod run;
 mod send;
 pub mod settings;
@@ -87,6 +88,7 @@ use registry::{Handle, Signal};
 use relay::Client;
 pub(crate) use relay::{Swallowed, swallow};
 use replay::record::Record;
+use ruled::Membership;
 pub(crate) use send::first_row;
 use settings::Settings;
 use statements::Statements;
@@ -206,6 +208,8 @@ pub(crate) struct Session {
     last_server: Option<ServerId>,
     /// Of its user. MariaDB stops listening to them.
     failed_changes: u8,
+    /// Which rules its statements may meet.
+    membership: Membership,
 }
 
 /// Serves one accepted client to its end. Every end is logged with its cause.

@@ -31,6 +31,7 @@ use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::classify::{Classifier, Fingerprint, unreadable};
 use crate::config::Config;
@@ -45,6 +46,7 @@ use crate::pool::{self, Pool, share};
 use crate::quota::Quotas;
 use crate::route::Reason;
 use crate::route::balance::{Balance, Candidate};
+use crate::route::rules::book::Book;
 use crate::session::library::Library;
 use crate::session::overrun::Times;
 use crate::session::registry::{IdleLimits, Registry};
@@ -165,6 +167,7 @@ pub struct Worker {
     shares: RefCell<Balance>,
     /// Searches of a binary log that go on at once.
     pub lookups: Semaphore,
+    rules: RefCell<Rc<Book>>,
     last_connection: Cell<u64>,
     said_uncompressed: Cell<bool>,
     workers: usize,
@@ -255,6 +258,7 @@ impl Worker {
             }),
             shares: RefCell::default(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
+            rules: RefCell::default(),
             last_connection: Cell::new(0),
             // Its own copy: counting who looks at it takes no other core's cache line away.
             config: RefCell::new(Rc::new(Config::clone(&config))),
@@ -309,6 +313,17 @@ impl Worker {
 
     pub fn count(&self, change: impl FnOnce(&mut Counters)) {
         change(&mut self.counters.borrow_mut());
+    }
+
+    /// The rules as they are now, with what this worker has counted of them.
+    pub fn rules(&self) -> Rc<Book> {
+        let config = self.config.borrow();
+        let rules = &config.rules;
+        let mut book = self.rules.borrow_mut();
+        if book.rules().generation() != rules.generation() {
+            *book = Rc::new(Book::new(rules.clone(), &book));
+        }
+        Rc::clone(&book)
     }
 
     /// The epoch of who logs in now, see [`Key::epoch`].
@@ -629,6 +644,7 @@ impl Worker {
                 .zip(&*self.latencies.borrow())
                 .map(|(name, latency)| (name.to_string(), *latency))
                 .collect(),
+            rules: self.rules().view(),
             counters: self.counted(),
         }
     }
@@ -878,6 +894,7 @@ impl KnownFacts {
                 tables: Tables::default(),
                 hints: Hints::default(),
                 tally: named(statement),
+                matched: Matched::default(),
             })
         };
         let none = Pins::empty();

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::dialect;
 use super::tables::Source;
+use super::view::Question;
 use crate::config::live::Assignment;
+use crate::net::address::Peer;
 
 /// What an administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,7 @@ pub(crate) enum Command {
         session: u32,
         statements: u32,
     },
-    /// The statement to explain, as written.
-    ExplainRoute(String),
+    ExplainRoute(Question),
     Kill(u32),
     Warnings,
     /// What the client's own account may do.
@@ -93,7 +94,10 @@ pub(crate) enum Refusal {
         known()
     )]
     Unknown { near: String },
-    #[error("EXPLAIN ROUTE needs a statement, for instance EXPLAIN ROUTE SELECT 1")]
+    #[error(
+        "EXPLAIN ROUTE needs a statement, for instance EXPLAIN ROUTE SELECT 1, or EXPLAIN ROUTE FOR app IN shop FROM 192.0.2.7 \
+         SELECT 1"
+    )]
     NothingToExplain,
     #[error(
         "SWITCHOVER is written SWITCHOVER [TO <server>] [TIMEOUT <seconds>] [FORCE] [DRY RUN], with the server's name as SHOW SERVERS has it"
@@ -118,7 +122,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 27] = [
+pub(crate) const COMMANDS: [(&str, &str); 28] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -164,14 +168,18 @@ pub(crate) const COMMANDS: [(&str, &str); 27] = [
         "RESET STATS",
         "Has the numbers of SHOW DIGESTS, READS and USERS and the longest waits of SHOW POOLS begin anew, and forgets SHOW TRACES; counters go on",
     ),
+    (
+        "SHOW RULES",
+        "The rules in their order, and how many statements each has decided on",
+    ),
     ("SHOW COMMANDS", "This list"),
     (
         "SELECT …",
         "Any question over these as tables, joins and groups too: SHOW TABLES, DESCRIBE <table>",
     ),
     (
-        "EXPLAIN ROUTE <statement>",
-        "Where the statement would go, and why; it is not run",
+        "EXPLAIN ROUTE [FOR <user>] [IN <schema>] [FROM <address>] <statement>",
+        "Where the statement would go, and why, with each rule that is tried; it is not run",
     ),
     ("KILL <id>", "End a session"),
     (
@@ -236,9 +244,12 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
     let command = match verb.to_ascii_uppercase().as_str() {
         "" if ended(text) => return Err(Refusal::Empty),
         "SHOW" => return short::show(text, rest),
-        "EXPLAIN" => match expect(rest, "ROUTE") {
-            Some(statement) => return explained(statement),
-            None => None,
+        "EXPLAIN" => match word_only(rest) {
+            // A comment that comes now may be a hint.
+            (route, question) if route.eq_ignore_ascii_case("ROUTE") => {
+                return explained(question.trim_start());
+            }
+            _ => None,
         },
         "KILL" => return session_id(rest),
         "SWITCHOVER" => return switchover(rest),
@@ -300,15 +311,50 @@ fn traced(text: &str) -> Result<Command, Refusal> {
     Ok(Command::Trace { session, statements })
 }
 
-fn explained(statement: &str) -> Result<Command, Refusal> {
+/// `[FOR <user>] [IN <schema>] [FROM <address>] <statement>`
+fn explained(mut text: &str) -> Result<Command, Refusal> {
+    let mut question = Question::default();
+    loop {
+        let (keyword, rest) = word(text);
+        let (slot, rest) = match keyword.to_ascii_uppercase().as_str() {
+            "FOR" => (&mut question.user, rest),
+            "IN" => (&mut question.schema, rest),
+            "FROM" => {
+                let (address, rest) = address(rest).ok_or(Refusal::NothingToExplain)?;
+                question.client = Some(address);
+                text = rest;
+                continue;
+            }
+            _ => break,
+        };
+        let (name, rest) = quoted(rest)
+            .or_else(|| nonempty(word_only(rest)))
+            .ok_or(Refusal::NothingToExplain)?;
+        *slot = Some(name.to_owned());
+        text = rest.trim_start();
+    }
     // The statement's own comments stay: hints are comments.
-    let statement = statement
+    let statement = text
         .trim()
         .trim_end_matches(|c: char| c == ';' || c.is_whitespace());
     if statement.is_empty() {
         return Err(Refusal::NothingToExplain);
     }
-    Ok(Command::ExplainRoute(statement.to_owned()))
+    question.statement = statement.to_owned();
+    Ok(Command::ExplainRoute(question))
+}
+
+/// An address or `socket`, and what follows it.
+fn address(text: &str) -> Option<(Peer, &str)> {
+    let (written, rest) = match quoted(text) {
+        Some(found) => found,
+        None => text.split_at(text.find(char::is_whitespace).unwrap_or(text.len())),
+    };
+    let client = match written.eq_ignore_ascii_case("socket") {
+        true => Peer::Local,
+        false => Peer::Tcp((written.parse::<std::net::IpAddr>().ok()?, 0).into()),
+    };
+    Some((client, rest.trim_start()))
 }
 
 fn session_id(text: &str) -> Result<Command, Refusal> {
@@ -580,8 +626,27 @@ mod tests {
         let explain = |text: &str| parse(text);
         assert_eq!(
             explain("explain  route\nSELECT /* hint */ 'a;' ; "),
-            Ok(Command::ExplainRoute("SELECT /* hint */ 'a;'".to_owned()))
+            Ok(Command::ExplainRoute(Question {
+                statement: "SELECT /* hint */ 'a;'".to_owned(),
+                ..Question::default()
+            }))
         );
+        assert_eq!(
+            explain("EXPLAIN ROUTE for app in `my-shop` FROM 192.0.2.7 /* hint */ SELECT 1 FROM t"),
+            Ok(Command::ExplainRoute(Question {
+                user: Some("app".to_owned()),
+                schema: Some("my-shop".to_owned()),
+                client: Some(Peer::Tcp(([192, 0, 2, 7], 0).into())),
+                statement: "/* hint */ SELECT 1 FROM t".to_owned(),
+            }))
+        );
+        for text in [
+            "EXPLAIN ROUTE FOR",
+            "EXPLAIN ROUTE FOR app",
+            "EXPLAIN ROUTE FROM nowhere SELECT 1",
+        ] {
+            assert_eq!(explain(text), Err(Refusal::NothingToExplain), "{text}");
+        }
         assert_eq!(explain("EXPLAIN ROUTE ;"), Err(Refusal::NothingToExplain));
         assert!(matches!(
             explain("EXPLAIN SELECT 1"),

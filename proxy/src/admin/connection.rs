@@ -23,7 +23,7 @@ use super::sql;
 use super::stream::{Gate, Input, Output};
 use super::table::Table;
 use super::tables::{self, Source};
-use super::view::{DataPath, WorkerView};
+use super::view::{DataPath, Question, WorkerView};
 use super::{digests, show};
 use crate::config::Problems;
 use crate::config::live::Assignment;
@@ -256,7 +256,7 @@ impl Handler {
             Command::ResetStatistics => return self.reset_statistics().await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
-            Command::ExplainRoute(statement) => return self.explain(statement).await,
+            Command::ExplainRoute(question) => return self.explain(question).await,
             Command::Reload => return self.reload().await,
             Command::Set(assignments) => return self.set(assignments).await,
             Command::Update(query) => return self.update(query).await,
@@ -381,6 +381,7 @@ impl Handler {
                 let config = self.shared.configurator.config();
                 Box::new(move |views| show::users::users(&config, views, &details))
             }
+            Source::Rules => Box::new(show::rules),
             Source::Servers => return Ok(show::servers(&self.shared.topology.load(), Instant::now())),
             Source::Config => return Ok(show::config::rows(&self.shared.configurator.rows())),
             Source::Commands => return Ok(show::commands()),
@@ -430,9 +431,8 @@ impl Handler {
         Ok(of_views(views))
     }
 
-    async fn explain(&self, statement: String) -> Reply {
-        let explained = self.shared.data.explain("", "", statement.into_bytes());
-        match within(explained).await {
+    async fn explain(&self, question: Question) -> Reply {
+        match within(self.shared.data.explain(question)).await {
             Ok(explanation) => Reply::Table(show::explanation(explanation)),
             Err(late) => late,
         }

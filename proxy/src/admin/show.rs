@@ -18,11 +18,13 @@ use super::command::{COMMANDS, Expression, Item};
 use super::table::{Cell, Shape, Table};
 use super::view::{self, Explanation, WorkerView};
 use crate::config::Rights;
+use crate::config::rule;
 use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::quota;
 use crate::route::Reason;
+use crate::route::rules::book::Counts;
 use crate::statistics::digest::{Counted, Route};
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
@@ -105,6 +107,19 @@ pub(super) const READS: [(&str, Shape); 5] = [
     ("standby_percent", Number),
     ("on_active", Text),
     ("statement", Text),
+];
+pub(super) const RULES: [(&str, Shape); 11] = [
+    ("place", Number),
+    ("rule", Text),
+    ("enabled", Text),
+    ("conditions", Text),
+    ("actions", Text),
+    ("hits", Number),
+    ("refused", Number),
+    ("overruled", Number),
+    ("limited", Number),
+    ("broken_off", Number),
+    ("rewritten", Number),
 ];
 pub(super) const PROPERTIES: [(&str, Shape); 2] = [("property", Text), ("value", Text)];
 pub(super) const EVENTS: [(&str, Shape); 5] = [
@@ -283,6 +298,39 @@ pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
             ],
         ]
     }));
+    table
+}
+
+/// `SHOW RULES`, in their order, with what all workers have counted.
+pub(super) fn rules(views: &[WorkerView]) -> Table {
+    let mut table = Table::new(RULES);
+    let Some(newest) = views.iter().max_by_key(|view| view.rules.rules.generation()) else {
+        return table;
+    };
+    let rules = &newest.rules.rules;
+    for (place, rule) in rules.iter().enumerate() {
+        let mut sum = Counts::default();
+        // One that has not taken the newest over yet has counted by the old ones.
+        let same = views
+            .iter()
+            .filter(|view| view.rules.rules.generation() == rules.generation());
+        for counts in same.filter_map(|view| view.rules.counts.get(place)) {
+            sum.add(counts);
+        }
+        table.rows.push(vec![
+            (place + 1).into(),
+            rule.name.clone().into(),
+            yes_no(rule.enabled).into(),
+            rule::shown(&rule.conditions.given()).into(),
+            rule::shown(&rule.actions.given()).into(),
+            sum.hits.into(),
+            sum.refused.into(),
+            sum.overruled.into(),
+            sum.limited.into(),
+            sum.broken_off.into(),
+            sum.rewritten.into(),
+        ]);
+    }
     table
 }
 

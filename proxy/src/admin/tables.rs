@@ -24,6 +24,7 @@ pub(super) enum Source {
     Counters,
     Digests,
     Reads,
+    Rules,
     Failover,
     Events,
     Audit,
@@ -53,7 +54,7 @@ impl Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 17] = [
+pub(super) const TABLES: [Definition; 18] = [
     Definition {
         name: "audit",
         meaning: "What was done on this port, and who tried to log in without success",
@@ -131,6 +132,12 @@ pub(super) const TABLES: [Definition; 17] = [
         meaning: "The most read shapes of statement, how much of them the standby answered, and why not more",
         source: Source::Reads,
         columns: &show::READS,
+    },
+    Definition {
+        name: "rules",
+        meaning: "The rules in their order, and how many statements each has decided on",
+        source: Source::Rules,
+        columns: &show::RULES,
     },
     Definition {
         name: "servers",

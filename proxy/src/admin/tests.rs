@@ -8,7 +8,7 @@ use mysql_async::{Conn, OptsBuilder, Row};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::view::{Answer, Explanation, SessionRow, WorkerView};
+use super::view::{Answer, Explanation, Question, SessionRow, WorkerView};
 use super::*;
 use crate::config;
 use crate::config::live::Live;
@@ -77,9 +77,8 @@ impl DataPath for Fake {
         Box::pin(async {})
     }
 
-    fn explain(&self, _user: &str, _schema: &str, statement: Vec<u8>) -> Answer<Explanation> {
-        let statement = String::from_utf8_lossy(&statement).into_owned();
-        let rows = vec![("statement".to_owned(), statement)];
+    fn explain(&self, question: Question) -> Answer<Explanation> {
+        let rows = vec![("statement".to_owned(), question.statement)];
         Box::pin(async move { Explanation { rows } })
     }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classify::Fingerprint;
+use crate::net::address::Peer;
+use crate::route::rules::book::RulesView;
 use crate::session::registry::Census;
 use crate::statistics::digest::{Counted, Counts};
 use crate::statistics::latency::Latency;
@@ -339,6 +341,7 @@ pub struct WorkerView {
     pub limits: Vec<LimitRow>,
     /// By server, in the order of the configuration.
     pub latencies: Vec<(String, Latency)>,
+    pub rules: RulesView,
     pub counters: Counters,
 }
 
@@ -402,6 +405,15 @@ pub struct Explanation {
     pub rows: Vec<(String, String)>,
 }
 
+/// What `EXPLAIN ROUTE` is asked: a statement of a session that need not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    pub user: Option<String>,
+    pub schema: Option<String>,
+    pub client: Option<Peer>,
+    pub statement: String,
+}
+
 /// An answer from another thread.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -432,9 +444,8 @@ pub trait DataPath: Send + Sync + 'static {
     /// Has the numbers of all shapes begin anew.
     fn reset_statistics(&self) -> Answer<()>;
 
-    /// How `statement` would be routed for a new session of `user` in `schema`; nothing is run. Both are empty where
-    /// the administrator named none.
-    fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation>;
+    /// How a new session's statement would be routed; nothing is run.
+    fn explain(&self, question: Question) -> Answer<Explanation>;
 
     /// Ends a session or its statement.
     fn kill(&self, order: Order) -> Answer<Outcome>;

@@ -3,6 +3,7 @@
 use super::facts::{Defines, Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::hint::Hints;
 use super::lexer::{self, Lexer, Token};
+use super::matched::Matched;
 use super::statement::{Findings, Statement};
 use super::tally::Tally;
 use super::{Dialect, leaves, looked_at, parsed, tables, variables, verbs};
@@ -57,6 +58,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         tables,
         hints: lexer.hints(),
         tally: Tally::default(),
+        matched: Matched::default(),
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn unreadable() -> Facts {
         },
         hints: Hints::default(),
         tally: Tally::default(),
+        matched: Matched::default(),
     }
 }
 

@@ -8,8 +8,9 @@ use rustc_hash::FxHashMap;
 use super::analyse::{analyse, unreadable};
 use super::facts::Facts;
 use super::fingerprint::{Shape, shape};
+use super::hint::KNOWN;
 use super::tally::Tally;
-use super::{Classified, Dialect, Fingerprint, looked_at};
+use super::{Classified, Dialect, Fingerprint, looked_at, normalise};
 use crate::meter::Meter;
 
 /// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
@@ -24,7 +25,13 @@ pub struct Classifier {
     kept: Meter,
     hits: u64,
     misses: u64,
+    /// Shapes with hints that are wrong.
+    told: u32,
 }
+
+/// Wrong hints that are logged.
+const MOST_TOLD: u32 = 100;
+const TOLD_BYTES: usize = 300;
 
 impl Classifier {
     /// Keeps the facts of at most `capacity` shapes (two at least).
@@ -42,6 +49,7 @@ impl Classifier {
             kept: Meter::default(),
             hits: 0,
             misses: 0,
+            told: 0,
         }
     }
 
@@ -79,6 +87,9 @@ impl Classifier {
             None => {
                 let mut facts = analyse(text, dialect);
                 facts.tally = Tally::of(&facts, shape.fingerprint, text, dialect);
+                if facts.hints.wrong {
+                    self.tell_wrong_hint(text, dialect);
+                }
                 self.learn(shape, Rc::new(facts))
             }
         };
@@ -86,6 +97,22 @@ impl Classifier {
             facts,
             fingerprint: shape.fingerprint,
         }
+    }
+
+    /// Once for a shape, as long as it is known.
+    fn tell_wrong_hint(&mut self, text: &[u8], dialect: Dialect) {
+        self.told += 1;
+        if self.told > MOST_TOLD {
+            return;
+        }
+        let statement = normalise(text, dialect, TOLD_BYTES);
+        let last = match self.told {
+            MOST_TOLD => "; further ones are only counted (SHOW COUNTERS LIKE 'wrong_hints')",
+            _ => "",
+        };
+        tracing::warn!(
+            "a comment that begins with tandem: is not understood, and without effect; known is {KNOWN}{last}: {statement}"
+        );
     }
 
     fn find(&mut self, shape: Shape) -> Option<Rc<Facts>> {

@@ -5,6 +5,7 @@
 use bitflags::bitflags;
 
 use super::hint::Hints;
+use super::matched::Matched;
 use super::tally::Tally;
 use crate::topology::table::Named;
 
@@ -66,6 +67,77 @@ pub enum Kind {
     Multi,
     /// A verb that Tandem does not know.
     Unknown,
+}
+
+impl Kind {
+    pub const ALL: [Self; 30] = [
+        Self::Empty,
+        Self::Select,
+        Self::Show,
+        Self::Explain,
+        Self::Insert,
+        Self::Replace,
+        Self::Update,
+        Self::Delete,
+        Self::Load,
+        Self::Call,
+        Self::Begin,
+        Self::Commit,
+        Self::Rollback,
+        Self::Savepoint,
+        Self::Xa,
+        Self::Set,
+        Self::Use,
+        Self::Prepare,
+        Self::Execute,
+        Self::Deallocate,
+        Self::Ddl,
+        Self::Lock,
+        Self::Handler,
+        Self::Diagnostics,
+        Self::Kill,
+        Self::Admin,
+        Self::Replication,
+        Self::Control,
+        Self::Multi,
+        Self::Unknown,
+    ];
+
+    /// As rules and `EXPLAIN ROUTE` name it; stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Select => "select",
+            Self::Show => "show",
+            Self::Explain => "explain",
+            Self::Insert => "insert",
+            Self::Replace => "replace",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Load => "load",
+            Self::Call => "call",
+            Self::Begin => "begin",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+            Self::Savepoint => "savepoint",
+            Self::Xa => "xa",
+            Self::Set => "set",
+            Self::Use => "use",
+            Self::Prepare => "prepare",
+            Self::Execute => "execute",
+            Self::Deallocate => "deallocate",
+            Self::Ddl => "ddl",
+            Self::Lock => "lock",
+            Self::Handler => "handler",
+            Self::Diagnostics => "diagnostics",
+            Self::Kill => "kill",
+            Self::Admin => "admin",
+            Self::Replication => "replication",
+            Self::Control => "control",
+            Self::Multi => "multi",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Why a statement is not a pure read, or that it is one.
@@ -266,6 +338,8 @@ pub struct Facts {
     pub hints: Hints,
     /// How often such statements went where.
     pub tally: Tally,
+    /// The rules that they may meet.
+    pub matched: Matched,
 }
 
 impl Facts {

@@ -147,10 +147,7 @@ impl Builder {
     }
 
     fn hints(&mut self, hints: Hints) {
-        let code = hints.code();
-        if code != 0 {
-            self.list.done.mix(self.seed, 1 << 34 | code);
-        }
+        hints.mix(|value| self.list.done.mix(self.seed, value));
     }
 
     fn mark(&mut self, code: u64) {

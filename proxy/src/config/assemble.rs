@@ -22,8 +22,10 @@ use super::{
     TlsVersion, Tracing, User,
 };
 use crate::net::address::Endpoint;
+use crate::route::rules::Rules;
 
 mod password;
+mod rules;
 
 /// Port 0 takes part in no comparison of addresses.
 const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -65,8 +67,10 @@ pub(super) fn assemble(
         users: reader.entries("user", user),
         networks: reader.entries("network", network),
         admin_users: reader.entries("admin_user", admin_user),
+        rules: Rules::default(),
         panic_on: None,
     };
+    config.rules = Rules::new(reader.entries("rule", rules::rule), &config.server_names());
     if let Some(coordination) = config.coordination.as_mut().filter(|known| known.name.is_empty()) {
         coordination.name = format!("{}:{}", host_name(), config.listener.address.port());
     }

@@ -10,6 +10,8 @@ use super::{Auth, Config, Network, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
 
+mod rules;
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Far below what a point in time can be moved by without overflow.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -38,6 +40,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.networks(&config.networks);
     check.addresses(config);
     check.coordination(config);
+    check.rules(config);
 }
 
 /// What is allowed but probably not meant.
@@ -74,6 +77,7 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
              remove the line, and it is true",
         );
     }
+    rules::warn(config, &mut warn);
     if config.servers.len() == 1 {
         warn(
             "server",

@@ -192,6 +192,10 @@ impl Live {
         }
         let before = &self.running.config;
         config.panic_on = before.panic_on;
+        if config.rules == before.rules {
+            // What has been let through by their rates goes on to count.
+            config.rules = before.rules.clone();
+        }
         for server in &mut config.servers {
             // Names are resolved once, at the start.
             let known = before.servers.iter().find(|known| known.name == server.name);

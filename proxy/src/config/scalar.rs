@@ -19,7 +19,7 @@ use super::{
 use crate::net::address::Endpoint;
 
 /// What one key may hold.
-pub(super) trait Scalar: Sized {
+pub(crate) trait Scalar: Sized {
     /// Completes "must be …".
     const EXPECTED: &'static str;
 

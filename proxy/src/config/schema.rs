@@ -112,6 +112,7 @@ impl Section {
             "network" => {
                 "a [[network]] entry (two brackets), one for each network of clients, with keys below it"
             }
+            "rule" => "a [[rule]] entry (two brackets), one for each rule, with keys below it",
             "user" => "a [[user]] entry (two brackets), one for each account, with keys below it",
             _ => "a [section] (single brackets, once) with keys below it",
         }
@@ -166,7 +167,9 @@ pub(super) fn unknown_section(name: &str) -> Fault {
 
 /// The only section that has exactly this key.
 fn home_of(key: &str) -> Option<&'static str> {
-    let mut homes = SECTIONS.iter().filter(|section| section.has(key));
+    // Rules have the names of much that they look at or set.
+    let sections = SECTIONS.iter().filter(|section| section.name != "rule");
+    let mut homes = sections.filter(|section| section.has(key));
     match (homes.next(), homes.next()) {
         (Some(home), None) => Some(home.name),
         _ => None,

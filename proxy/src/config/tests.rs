@@ -189,6 +189,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
         }],
         networks: Vec::new(),
         admin_users: Vec::new(),
+        rules: Rules::default(),
         panic_on: None,
     };
     assert_eq!(parse(MINIMAL), Ok(expected));

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::admin::view::Details;
-use crate::admin::view::{Answer, Explanation, LimitRow, PoolRow, Reasons, Unit, WorkerView};
+use crate::admin::view::{
+    Answer, Details, Explanation, LimitRow, PoolRow, Question, Reasons, Unit, WorkerView,
+};
 use crate::statistics::digest::Counted;
 use crate::statistics::latency::Latency;
 use crate::topology::gtid::Position;
@@ -124,7 +125,7 @@ impl DataPath for Fake {
         Box::pin(async {})
     }
 
-    fn explain(&self, _: &str, _: &str, _: Vec<u8>) -> Answer<Explanation> {
+    fn explain(&self, _: Question) -> Answer<Explanation> {
         Box::pin(async { Explanation::default() })
     }
 

@@ -1,9 +1,12 @@
 //! `EXPLAIN ROUTE`: what would happen to a statement, in words. Nothing is run.
 
-use super::{Reason, Situation, Written, decide};
-use crate::admin::view::Explanation;
+use super::rules::trial::{Asked, Verdict, trials};
+use super::rules::{Shape, can_be_refused, minute_now};
+use super::{Aim, Reason, Situation, Written, decide};
+use crate::admin::view::{Explanation, Question};
 use crate::classify::facts::{Effect, Facts, Purity, TableName, Tables};
-use crate::classify::{Dialect, normalise};
+use crate::classify::{Dialect, hint, normalise};
+use crate::config::rule::{self, Rule};
 use crate::topology::ledger::Needed;
 use crate::topology::table::{NameKey, Named, TableKey};
 use crate::topology::{Flavor, Topology};
@@ -12,38 +15,91 @@ use crate::worker::Worker;
 /// Longest normalised text shown.
 const TEXT_LIMIT: usize = 1024;
 
-/// Explains the route of `statement` for a new session.
-pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> Explanation {
+/// Explains the route of a new session's statement.
+pub fn explain(worker: &Worker, question: &Question) -> Explanation {
+    let statement = question.statement.as_bytes();
+    let (user, schema) = (question.user.as_deref(), question.schema.as_deref());
     let topology = worker.topology.load();
     let dialect = dialect(&topology);
     let classified = worker.classifier.borrow_mut().classify(statement, dialect);
     let facts = &classified.facts;
     let config = worker.config();
-    let account = config.user(user);
+    let account = config.user(user.unwrap_or_default());
+    let book = worker.rules();
+    let shape = Shape {
+        facts,
+        text: statement,
+        dialect,
+    };
+    let asked = Asked {
+        user,
+        schema,
+        client: question.client,
+        minute: minute_now(),
+    };
+    let tried = trials(book.rules(), shape, &asked);
+    let found = tried
+        .len()
+        .checked_sub(1)
+        .filter(|last| tried[*last].1 == Verdict::Holds);
+    let actions = found.map(|index| &tried[index].0.actions);
+    let by_rule = actions.and_then(|actions| actions.consistency);
     let fresh = Situation {
         held: None,
         autocommit_off: false,
         serializable: false,
         system_schema: false,
-        schema: NameKey::new(schema.as_bytes()).filter(|_| !schema.is_empty()),
-        level: facts.hints.consistency.unwrap_or(config.level(account)),
+        schema: schema.and_then(|schema| NameKey::new(schema.as_bytes())),
+        level: facts
+            .hints
+            .consistency
+            .or(by_rule)
+            .unwrap_or(config.level(account)),
         waits: config.failover.is_some(),
         held_in: None,
         written: Written::Nothing,
+        aim: found.map_or(Aim::Any, |index| book.rules().aim(index)),
     };
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("statement", normalise(statement, dialect, TEXT_LIMIT));
     row("digest", format!("{:016x}", classified.fingerprint.0));
-    if !user.is_empty() {
+    if let Some(user) = user {
         row("user", user.to_owned());
     }
-    if !schema.is_empty() {
+    if let Some(schema) = schema {
         row("schema", schema.to_owned());
     }
-    row("kind", format!("{:?}", facts.kind).to_lowercase());
+    if let Some(client) = question.client {
+        row("client", client.host());
+    }
+    row("kind", facts.kind.name().to_owned());
+    for (rule, verdict) in &tried {
+        row(&format!("rule {}", rule.name), told(rule, verdict));
+    }
+    let untried = book.rules().len() - tried.len();
+    if untried > 0 {
+        row("rules behind it", format!("{untried}, not tried"));
+    }
+    let decided = decide(facts, &fresh, &topology, |active, _| active);
+    if let Some(actions) = actions {
+        if actions.refuse.is_some() {
+            let refused = match can_be_refused(facts) {
+                true => "the client gets error 1148, and no server is asked",
+                false => "not refused: nothing keeps a session from ending its transaction",
+            };
+            row("refused", refused.to_owned());
+        }
+        if let (Some(aim), Ok(decision)) = (&actions.target, &decided) {
+            let is_met = fresh.aim.is_met_by(decision.server, &topology);
+            row(
+                "the rule's target",
+                obeyed(&aim.to_string(), decision.reason, is_met),
+            );
+        }
+    }
     // Both candidates are named: which one a read gets depends on what they have to do at that moment.
-    match decide(facts, &fresh, &topology, |active, _| active) {
+    match decided {
         Ok(decision) if decision.reason == Reason::Balanced => {
             row("target", both(&topology));
             row("reason", decision.reason.name().to_owned());
@@ -61,14 +117,46 @@ pub fn explain(worker: &Worker, user: &str, schema: &str, statement: &[u8]) -> E
         row("consistency", fresh.level.name().to_owned());
     }
     if facts.hints.wrong {
-        let known = "not understood; known is /* tandem:consistency=strict|session|eventual */";
-        row("hint", known.to_owned());
+        row(
+            "hint",
+            format!("not understood, and so without effect; known is {}", hint::KNOWN),
+        );
     }
     row("reads", read(&facts.tables, fresh.schema, &topology));
     row("writes", written(facts));
     row("definitions", definitions(&topology).to_owned());
     row("keeps its connection", ties(facts));
     Explanation { rows }
+}
+
+fn told(rule: &Rule, verdict: &Verdict) -> String {
+    let actions = match rule.actions.given() {
+        given if given.is_empty() => "nothing is done by it".to_owned(),
+        given => rule::shown(&given),
+    };
+    match verdict {
+        Verdict::Holds => format!("decides: {actions}"),
+        Verdict::Sometimes(percent) => format!("decides for {percent} of 100 such statements: {actions}"),
+        Verdict::Not(why) => format!("no: {why}"),
+    }
+}
+
+/// What becomes of a rule's target.
+fn obeyed(aim: &str, reason: Reason, is_met: bool) -> String {
+    let elsewhere =
+        "; in a transaction, and where its state ties a session to its connection, it has no effect";
+    if is_met && reason == Reason::Rule {
+        return format!("{aim}{elsewhere}");
+    }
+    if is_met {
+        return format!("{aim}, where it goes anyway ({})", reason.name());
+    }
+    let why = match reason {
+        Reason::NoStandby | Reason::Balanced => "that server takes no reads now",
+        reason if reason.passes() => "the standby lacks what the statement must see",
+        _ => "only pure reads can be sent elsewhere than to the active master",
+    };
+    format!("{aim}, without effect: {why} ({})", reason.name())
 }
 
 fn both(topology: &Topology) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::classify::facts::{Kind, Links, Pins, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::topology::gtid::{Position, Stream};
 use crate::topology::mark::Mark;
@@ -20,6 +21,7 @@ fn facts(purity: Purity) -> Facts {
         tables: Tables::default(),
         hints: Hints::default(),
         tally: Tally::default(),
+        matched: Matched::default(),
     }
 }
 
@@ -71,6 +73,7 @@ fn free() -> Situation {
         waits: false,
         held_in: None,
         written: Written::Nothing,
+        aim: Aim::Any,
     }
 }
 
@@ -232,4 +235,66 @@ fn a_write_waits_in_one_moment_of_a_switchover_and_in_no_other() {
     assert!(at(None, None) && at(None, Some(3)));
     assert!(!at(Some(3), None) && !at(Some(3), Some(3)));
     assert!(at(Some(4), Some(3)));
+}
+
+/// A rule says where pure reads are answered, and nothing else: not of writes, nor of what a connection holds, nor of a standby
+/// that lacks what the read must see.
+#[test]
+fn a_rule_moves_pure_reads_and_breaks_nothing() {
+    let aimed = |aim| Situation { aim, ..free() };
+    let (read, write) = (facts(Purity::Pure), facts(Purity::Writes));
+    let whole = pair(Role::Standby, "0-1-10");
+    let (a, b) = (Aim::Server(ServerId(0)), Aim::Server(ServerId(1)));
+    for (aim, target) in [
+        (Aim::Any, (1, Reason::Balanced)),
+        (Aim::Active, (0, Reason::Rule)),
+        (a, (0, Reason::Rule)),
+        (Aim::Standby, (1, Reason::Rule)),
+        (b, (1, Reason::Rule)),
+    ] {
+        assert_eq!(decided(&read, &aimed(aim), &whole), target, "{aim:?}");
+        assert_eq!(
+            decided(&write, &aimed(aim), &whole),
+            (0, Reason::Writes),
+            "{aim:?}"
+        );
+        let off = Situation {
+            autocommit_off: true,
+            ..aimed(aim)
+        };
+        assert_eq!(
+            decided(&read, &off, &whole),
+            (0, Reason::AutocommitOff),
+            "{aim:?}"
+        );
+        let held = Situation {
+            held: Some(Held {
+                server: ServerId(0),
+                reason: Reason::Transaction,
+            }),
+            ..aimed(aim)
+        };
+        assert_eq!(decided(&read, &held, &whole), (0, Reason::Transaction), "{aim:?}");
+    }
+    let wrote = Situation {
+        written: Written::At(Gtid::parse_mariadb("0-1-11").expect("a gtid")),
+        ..aimed(Aim::Standby)
+    };
+    assert_eq!(decided(&read, &wrote, &whole), (0, Reason::OwnWrite));
+    let gone = pair(Role::Down, "0-1-10");
+    assert_eq!(
+        decided(&read, &aimed(Aim::Standby), &gone),
+        (0, Reason::NoStandby)
+    );
+    let mut idle = pair(Role::Standby, "0-1-10");
+    idle.servers[1].weight = 0;
+    assert_eq!(decided(&read, &free(), &idle), (0, Reason::NoStandby));
+    assert_eq!(decided(&read, &aimed(Aim::Standby), &idle), (1, Reason::Rule));
+    let mut alone = pair(Role::Standby, "0-1-10");
+    alone.active = None;
+    assert_eq!(
+        decided(&read, &aimed(Aim::Active), &alone),
+        (1, Reason::Balanced),
+        "better than an error"
+    );
 }

@@ -38,7 +38,7 @@ const LAST_PREPARED: u32 = u32::MAX;
 
 impl Session {
     /// `COM_STMT_PREPARE`: prepared on the active master, whose answer the client gets with an id of its own.
-    pub(super) async fn prepare(&mut self, command: Command) -> Result<(), End> {
+    pub(super) async fn prepare(&mut self, mut command: Command) -> Result<(), End> {
         self.handle.enter("Prepare");
         self.statements.forget_last_prepared();
         let limit = self.worker.config().limits.prepared_statements;
@@ -59,7 +59,23 @@ impl Session {
             return self.complain(&Complaint::too_many_prepared(limit)).await;
         }
         self.handle.runs_shape(&self.worker.known_facts.prepare);
-        let facts = self.classify(command);
+        let mut facts = self.classify(command);
+        let ruled = self.rule_of_query(&facts, command, true);
+        let refusal = ruled.as_ref().and_then(|ruled| self.refusal(ruled, &facts));
+        let rewritten = match refusal {
+            Some(complaint) => Err(complaint),
+            None => self.rewrite(ruled.as_ref(), &facts, &mut command),
+        };
+        let asked = match rewritten {
+            Ok(asked) => asked,
+            Err(complaint) => {
+                self.client.inbox.consume(command.head);
+                return self.complain(&complaint).await;
+            }
+        };
+        if asked.is_some() {
+            facts = self.classify(command);
+        }
         let mut text: Box<[u8]> = self.client.inbox.bytes()[HEADER_LEN + 1..command.head].into();
         let filled = self.with_own_number(&text, &facts);
         let settings = Rc::clone(&self.settings);
@@ -96,7 +112,7 @@ impl Session {
                 prepared = library.apart(&text, &settings, &facts, ok.params);
             }
             self.note_prepared(&prepared, ok.statement_id);
-            let id = self.statements.add(prepared, self.worker.library.space());
+            let id = self.statements.add(prepared, asked, self.worker.library.space());
             let at = HEADER_LEN + PrepareOk::STATEMENT_ID_AT;
             reply[at..at + 4].copy_from_slice(&id.to_le_bytes());
         }
@@ -197,7 +213,13 @@ impl Session {
         if prepared.facts.pins.contains(Pins::TEXT_PREPARED) {
             self.names.lose_count();
         }
+        let asked = self
+            .statements
+            .get(id)
+            .and_then(|statement| statement.asked.clone());
+        let ruled = self.rule_of_prepared(&prepared, asked.as_deref());
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Execute, command);
+        work.ruled = ruled;
         work.prepared = Some(prepared);
         work.owned = owned;
         // What was uploaded for it is gone with the statement.
@@ -210,7 +232,7 @@ impl Session {
             _ => Vec::new(),
         };
         let ran = match globals.is_empty() {
-            true => self.run(work).await?,
+            true => self.run_by_rule(work).await?,
             false => Box::pin(self.run_on_all(work, &globals)).await?,
         };
         let Ran::Carried { learned, .. } = ran else {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::flags::Capabilities;
@@ -10,8 +11,10 @@ use tandem_protocol::reply;
 
 use crate::backend::connect;
 use crate::config::TimeLimit;
+use crate::config::rule::Rate;
 use crate::pool;
 use crate::quota::Exceeded;
+use crate::route::rules::rewrite::Unfit;
 use crate::topology::Flavor;
 use crate::worker::failed_logins::Blocked;
 
@@ -57,7 +60,7 @@ impl Complaint {
         self.code == 1045
     }
 
-    pub(super) fn login_timeout(bound: std::time::Duration) -> Self {
+    pub(super) fn login_timeout(bound: Duration) -> Self {
         let message =
             format!("Tandem: the login was not finished within {bound:?} (listener.handshake_timeout)");
         Self::new(1159, "08S01", message)
@@ -130,6 +133,51 @@ impl Complaint {
     pub(super) fn operators_only(what: &str) -> Self {
         let message = format!("Unknown command: Tandem refuses {what}; ask the server itself");
         Self::new(1047, "08S01", message)
+    }
+
+    /// ER_NOT_ALLOWED_COMMAND
+    pub(super) fn refused_by_rule(rule: &str, message: &str) -> Self {
+        let message = format!("{message} (Tandem refuses the statement by its rule '{rule}')");
+        Self::new(1148, "42000", message)
+    }
+
+    /// ER_USER_LIMIT_REACHED
+    pub(super) fn over_rate(rule: &str, rate: Rate, wait: Duration) -> Self {
+        let message = format!(
+            "Tandem: its rule '{rule}' lets {rate} statements through (rate); the next one in {} ms",
+            wait.as_millis() + 1
+        );
+        Self::new(1226, "42000", message)
+    }
+
+    /// ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL.
+    pub(super) fn overtime(rule: &str, limit: Duration, flavor: Flavor) -> Self {
+        let message = format!(
+            "Query execution was interrupted: it took longer than {limit:?} (timeout of Tandem's rule '{rule}')"
+        );
+        match flavor {
+            Flavor::MariaDb => Self::new(1969, "70100", message),
+            Flavor::MySql => Self::new(3024, "HY000", message),
+        }
+    }
+
+    /// ER_TOO_BIG_SELECT
+    pub(super) fn too_big(rule: &str, most: usize, what: &str, key: &str) -> Self {
+        let message = format!("The result has more than {most} {what} ({key} of Tandem's rule '{rule}')");
+        Self::new(1104, "42000", message)
+    }
+
+    /// ER_WRONG_ARGUMENTS
+    pub(super) fn unfit(rule: &str, unfit: Unfit) -> Self {
+        let what = match unfit {
+            Unfit::Parameters(before, after) => {
+                format!("would have {after} parameters, and the client's has {before}")
+            }
+            Unfit::TooLong => "would be longer than limits.statement_bytes".to_owned(),
+        };
+        let message =
+            format!("Tandem: what its rule '{rule}' makes of the statement {what}; see its rewrite");
+        Self::new(1210, "HY000", message)
     }
 
     /// ER_UNKNOWN_COM_ERROR, as the servers say it.

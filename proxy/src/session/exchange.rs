@@ -13,7 +13,7 @@ use super::doubt;
 use super::relay::{self, Carried, Learned, Manner, Swallowed, carry, swallow};
 use super::replay::digest::Digest;
 use super::replicate::carry_dump;
-use super::run::{ASK_ELSEWHERE, Failed, GOING, Leeway, READ_ONLY, Work, is_server_fault};
+use super::run::{ASK_ELSEWHERE, Failed, GOING, Leeway, READ_ONLY, UNDONE, Work, is_server_fault};
 use super::send::Preamble;
 use super::{End, Session};
 use crate::backend::Connection;
@@ -70,6 +70,8 @@ impl Session {
         if may_ask_file {
             learned.before_file = work.command.head;
         }
+        let ruled = work.ruled.as_ref();
+        let bounds = ruled.and_then(|ruled| ruled.bounds(&work.facts, &self.worker));
         let mut manner = Manner {
             expect: work.expect,
             withhold: [
@@ -87,11 +89,13 @@ impl Session {
                 } else {
                     &[]
                 },
+                if leeway.may_repeat { UNDONE } else { &[] },
             ],
             keep: work.keep,
             discard: false,
             seen: work.seen,
             may_ask_file,
+            bounds: bounds.as_ref(),
         };
         if work.expect == Expect::Dump {
             *forwarded = true;

@@ -33,7 +33,7 @@ impl Session {
     /// Runs a statement that sets these for the whole server.
     pub(super) async fn run_on_all(&mut self, mut work: Work, globals: &[Global]) -> Result<Ran, End> {
         work.keep = true;
-        let ran = self.run(work).await?;
+        let ran = self.run_by_rule(work).await?;
         let Ran::Carried { carried, learned } = &ran else {
             return Ok(ran);
         };

@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::classify::facts::Tables;
     use crate::classify::hint::Hints;
+    use crate::classify::matched::Matched;
     use crate::classify::tally::Tally;
 
     fn facts(kind: Kind, pins: Pins, unpins: Pins) -> Facts {
@@ -162,6 +163,7 @@ mod tests {
             tables: Tables::default(),
             hints: Hints::default(),
             tally: Tally::default(),
+            matched: Matched::default(),
         }
     }
 

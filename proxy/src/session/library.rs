@@ -189,6 +189,7 @@ pub(super) mod tests {
     use super::*;
     use crate::classify::facts::{Kind, Links, Pins, Purity, Tables};
     use crate::classify::hint::Hints;
+    use crate::classify::matched::Matched;
     use crate::classify::tally::Tally;
 
     pub(in crate::session) fn facts() -> Rc<Facts> {
@@ -202,6 +203,7 @@ pub(super) mod tests {
             tables: Tables::default(),
             hints: Hints::default(),
             tally: Tally::default(),
+            matched: Matched::default(),
         })
     }
 
@@ -230,7 +232,11 @@ pub(super) mod tests {
         let mut first = statements::Statements::default();
         let mut second = statements::Statements::default();
         for statements in [&mut first, &mut second] {
-            statements.add(library.share(&text, &settings, &facts(), 0), library.space());
+            statements.add(
+                library.share(&text, &settings, &facts(), 0),
+                None,
+                library.space(),
+            );
         }
         let both = library.taken().used();
         assert!((2000..4000).contains(&both), "shared: {both}");

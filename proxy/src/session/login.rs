@@ -20,6 +20,7 @@ use super::prove::{Claim, Proved, Refused, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
+use super::ruled::Membership;
 use super::settings::{Settings, login_collation};
 use super::statements::Statements;
 use super::writes::WrittenTables;
@@ -290,6 +291,7 @@ async fn welcome(
         last: [None; 2],
         last_server: None,
         failed_changes: 0,
+        membership: Membership::default(),
     };
     handle
         .time_limits

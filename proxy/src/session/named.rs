@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use tandem_protocol::response::Expect;
 
+use super::ruled::Ruled;
 use super::run::{Ran, Work};
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Pins};
@@ -68,7 +69,12 @@ impl Names {
 
 impl Session {
     /// `PREPARE`, `EXECUTE`, `DEALLOCATE` as statements.
-    pub(super) async fn named(&mut self, command: Command, facts: Rc<Facts>) -> Result<(), End> {
+    pub(super) async fn named(
+        &mut self,
+        command: Command,
+        facts: Rc<Facts>,
+        ruled: Option<Ruled>,
+    ) -> Result<(), End> {
         let dialect = self.reading().dialect;
         let text = &self.client.inbox.bytes()[command.text_at..command.head];
         let named = named::parse(text, dialect);
@@ -110,7 +116,9 @@ impl Session {
             },
             _ => facts,
         };
-        let ran = self.run(Work::new(facts, Expect::Query, command)).await?;
+        let mut work = Work::new(facts, Expect::Query, command);
+        work.ruled = ruled;
+        let ran = self.run_by_rule(work).await?;
         if let Ran::Carried { learned, .. } = ran {
             let limit = self.worker.config().limits.prepared_statements;
             self.names.note(named, inner, learned.outcome.failed, limit);

@@ -140,6 +140,7 @@ pub struct Handle {
     /// `KILL QUERY` statements that are on their way to the server for this session.
     shots: Cell<u32>,
     was_shot: Cell<bool>,
+    overtime: Cell<bool>,
     /// The server that works for it is gone, and another is the active master.
     abandoned: Cell<bool>,
     /// The session keeps a connection only for what its next statement might ask.
@@ -180,6 +181,7 @@ impl Handle {
             running: Cell::new(None),
             shots: Cell::new(0),
             was_shot: Cell::new(false),
+            overtime: Cell::new(false),
             abandoned: Cell::new(false),
             may_let_go: Cell::new(false),
             let_go: Cell::new(false),
@@ -213,6 +215,7 @@ impl Handle {
     pub fn runs(self: &Rc<Self>, running: Running) -> Runs {
         self.was_shot.set(false);
         self.overrun.set(None);
+        self.overtime.set(false);
         self.abandoned.set(false);
         self.running.set(Some(running));
         Runs {
@@ -237,6 +240,16 @@ impl Handle {
     /// Whether somebody tried to kill the statement that runs or ran last.
     pub fn was_shot(&self) -> bool {
         self.was_shot.get()
+    }
+
+    /// A rule has the statement that runs ended.
+    pub fn note_overtime(&self) {
+        self.overtime.set(true);
+    }
+
+    /// Whether a rule has had the statement ended that runs or ran last.
+    pub fn is_overtime(&self) -> bool {
+        self.overtime.get()
     }
 
     /// Waits until no `KILL QUERY` is under way any more: it must not hit the next statement on the connection.

@@ -1,5 +1,6 @@
 //! Carries one reply from a server to a client, byte for byte, and learns from its OK packets on the way.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -25,6 +26,7 @@ use super::overrun::Overrun;
 use super::registry::{Handle, Signal};
 use super::replay::digest::{Digest, Rows};
 use super::reports::Filter;
+use super::ruled::Ruled;
 use super::settings::{Settings, Variable};
 use super::upload::carry_file;
 use super::walk::{Packet, Walked, walk};
@@ -35,6 +37,8 @@ use crate::net::{self, Stream};
 use crate::statistics::trace::Step;
 use crate::topology::Flavor;
 use crate::topology::gtid::Gtid;
+use crate::worker::Worker;
+use crate::worker::kill::Overtime;
 
 /// ER_PARSE_ERROR
 const PARSE_ERROR: u16 = 1064;
@@ -155,6 +159,8 @@ pub(crate) struct Learned {
     pub(crate) digest: Option<Digest>,
     /// What the client has of a reply that broke off in its first result, where that can be gone on with.
     pub(crate) seen: Option<Seen>,
+    /// It was broken off by a rule.
+    pub(crate) cut: bool,
 }
 
 /// The beginning of a reply that the client has, but for the end of any result.
@@ -170,7 +176,7 @@ pub(crate) struct Seen {
 pub(crate) struct Manner<'a> {
     pub(crate) expect: Expect,
     /// Error codes that must not reach the client when nothing else has: the statement is asked elsewhere.
-    pub(crate) withhold: [&'a [u16]; 2],
+    pub(crate) withhold: [&'a [u16]; 3],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
     pub(crate) keep: bool,
     /// The client has had its reply already, from another server: this one is only learnt from.
@@ -179,6 +185,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) seen: Option<Seen>,
     /// The statement may be a `LOAD DATA LOCAL`, and the client may send files.
     pub(crate) may_ask_file: bool,
+    /// What a rule allows the reply.
+    pub(crate) bounds: Option<&'a Bounds>,
 }
 
 /// How it ended.
@@ -192,12 +200,49 @@ pub(crate) enum Carried {
     Kept(Vec<u8>),
 }
 
+/// What a rule allows a reply, and what the client is told when it is more.
+pub(crate) struct Bounds {
+    pub(super) worker: Rc<Worker>,
+    pub(super) ruled: Ruled,
+    pub(super) max_rows: Option<usize>,
+    pub(super) max_bytes: Option<usize>,
+}
+
+impl fmt::Debug for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bounds({:?} rows, {:?} bytes)", self.max_rows, self.max_bytes)
+    }
+}
+
+impl Bounds {
+    fn excess(&self, rows: u64, bytes: u64) -> Option<Complaint> {
+        let exceeds = |most: Option<usize>, found: u64| most.filter(|most| found > *most as u64);
+        if let Some(most) = exceeds(self.max_rows, rows) {
+            Some(self.ruled.too_big("rows", "max_rows", most))
+        } else {
+            let most = exceeds(self.max_bytes, bytes)?;
+            Some(self.ruled.too_big("bytes", "max_bytes", most))
+        }
+    }
+
+    /// Has the server stop: what is left of the reply would only be read and thrown away.
+    fn end(&self, handle: &Rc<Handle>) -> Overtime {
+        self.worker.end_after(handle, Duration::ZERO)
+    }
+}
+
+/// A reply that the client has the end of.
+struct Cut {
+    code: u16,
+    _ending: Option<Overtime>,
+}
+
 /// Carries one reply. `forwarded` tells, also after an error, whether the client has seen any of it.
 ///
 /// # Errors
 /// See [`Error`]; the connection can't be used again after one.
 pub(crate) async fn carry(
-    handle: &Handle,
+    handle: &Rc<Handle>,
     client: &mut Client,
     connection: &mut Connection,
     manner: Manner<'_>,
@@ -211,6 +256,10 @@ pub(crate) async fn carry(
     if learned.digest.is_some() {
         walker = walker.parting_rows();
     }
+    if manner.bounds.is_some() {
+        walker = walker.parting_rows();
+    }
+    let mut cut: Option<Cut> = None;
     let mut rows = learned.digest.map(|_| Rows::default());
     let mut kept = Vec::new();
     let mut to_skip = manner.seen.map_or(0, |seen| seen.bytes);
@@ -222,7 +271,12 @@ pub(crate) async fn carry(
             handle.step(Step::FirstByte);
         }
         let limit = if to_skip > 0 { to_skip } else { usize::MAX };
-        let Walked { ready, needed } = walk(
+        let (rows_before, left) = (walker.rows(), walker.left_of_packet());
+        let Walked {
+            ready,
+            needed,
+            rows_at,
+        } = walk(
             &mut walker,
             connection,
             rows.as_mut(),
@@ -264,9 +318,38 @@ pub(crate) async fn carry(
             }
             continue;
         }
+        if let Some(bounds) = manner.bounds.filter(|_| cut.is_none()) {
+            let at = match *forwarded {
+                false => Some(0),
+                true if rows_before == 0 => rows_at,
+                true => left,
+            };
+            let excess = bounds.excess(walker.rows(), learned.bytes.saturating_add(ready as u64));
+            let interrupted = handle.is_overtime() && learned.error == Some(INTERRUPTED) && !*forwarded;
+            let overtime = || bounds.ruled.overtime(bounds.worker.flavor());
+            let instead = interrupted.then(overtime).or(excess);
+            if let (Some(instead), Some(at)) = (instead, at.filter(|at| at + HEADER_LEN <= ready)) {
+                let seq = connection.inbox.bytes()[at + HEADER_LEN - 1];
+                let mut last = connection.inbox.bytes()[..at].to_vec();
+                instead.write(&mut last, seq, client.capabilities);
+                *forwarded = true;
+                learned.bytes += last.len() as u64;
+                // Nothing can be added to what the client has.
+                learned.seen = None;
+                client.write(&last).await?;
+                let ending = (!walker.is_done()).then(|| bounds.end(handle));
+                let code = instead.code;
+                cut = Some(Cut {
+                    code,
+                    _ending: ending,
+                });
+            }
+        }
         if ready > 0 {
             let bytes = &connection.inbox.bytes()[..ready];
-            if manner.keep {
+            if cut.is_some() {
+                // The client has an error in its place.
+            } else if manner.keep {
                 hold_back(&mut kept, bytes)?;
             } else if !manner.discard {
                 *forwarded = true;
@@ -303,6 +386,13 @@ pub(crate) async fn carry(
         if walker.is_done() {
             learned.rows = walker.rows();
             handle.step(Step::Reply);
+            if let Some(cut) = &cut {
+                // The shot has met what it was for.
+                learned.overran |= learned.error == Some(INTERRUPTED);
+                learned.error = Some(cut.code);
+                learned.outcome.failed = true;
+                learned.cut = true;
+            }
             if let (Some(digest), Some(rows)) = (&mut learned.digest, &rows) {
                 digest.rows(rows);
             }
@@ -327,7 +417,7 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
     let mut swallowed = Swallowed::default();
     loop {
         let error = &mut swallowed.error;
-        let Walked { ready, needed } =
+        let Walked { ready, needed, .. } =
             walk(&mut walker, connection, None, usize::MAX, |connection, packet| {
                 let Packet { at, len, kind } = packet;
                 if kind == Control::Err {

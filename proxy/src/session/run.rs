@@ -14,15 +14,17 @@ use super::hold;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, INTERRUPTED, Learned, Seen};
+use super::ruled::Ruled;
 use super::{Command, End, Session};
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::config::Level;
+use crate::config::rule::Retry;
 use crate::failover::outcome::is_marked;
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
-use crate::route::{self, Decision, Held, Situation, Target};
+use crate::route::{self, Aim, Decision, Held, Situation, Target};
 use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Topology};
 use crate::worker::Change;
@@ -40,6 +42,13 @@ pub(super) const READ_ONLY: &[u16] = &[1290, 1836];
 
 /// ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the same again: the transaction is rolled back.
 pub(super) const GOING: &[u16] = &[1053, 1290, 1836, 1927];
+
+/// ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT: outside of a transaction, the statement has done nothing.
+pub(super) const UNDONE: &[u16] = &[1205, 1213];
+
+/// How often a statement is sent again that the server has undone, where a rule wants that, and the time before it.
+const MOST_REPEATS: u32 = 3;
+const BEFORE_REPEAT: Duration = Duration::from_millis(10);
 
 /// How often a pure read is tried: a connection may be lost, the next one refused, and the other server is there.
 const MOST_ATTEMPTS: usize = 3;
@@ -74,6 +83,8 @@ pub(super) struct Work {
     pub(super) passing: Option<StatementId>,
     /// What the client has of its reply, where that broke off and can be gone on with.
     pub(super) seen: Option<Seen>,
+    /// The rule that it meets.
+    pub(super) ruled: Option<Ruled>,
 }
 
 impl Work {
@@ -93,6 +104,7 @@ impl Work {
             may_meet_read_only: true,
             passing: None,
             seen: None,
+            ruled: None,
         }
     }
 }
@@ -118,6 +130,8 @@ pub(super) struct Leeway {
     pub(super) may_wait: bool,
     /// It belongs to a transaction that can be played again elsewhere.
     pub(super) may_replay: bool,
+    /// It is no part of a transaction, and is sent again if the server undoes it.
+    pub(super) may_repeat: bool,
 }
 
 /// Why an attempt on one server failed.
@@ -126,6 +140,8 @@ pub(super) enum Failed {
     Elsewhere(Complaint),
     /// Nothing was executed, and the active master may be about to change.
     Unsent(Complaint),
+    /// What was executed is undone.
+    Undone,
     /// The transaction is lost, or may be one that the statement would have begun; the statement has not ended it.
     Replay(Complaint),
     /// It was sent, and no answer came.
@@ -172,10 +188,6 @@ impl Session {
         }
         if work.facts.hints.wrong {
             self.worker.count(|counters| counters.wrong_hints += 1);
-            tracing::debug!(
-                session = self.handle.id,
-                "a comment that begins with tandem: was not understood"
-            );
         }
         if self.ties.for_links(hold::asks(&work.facts)).is_none() {
             if self.aftermath.is_calculated() && work.facts.kind != Kind::Select {
@@ -188,11 +200,13 @@ impl Session {
         let _change = changes_logins.then(|| Change::begin(&self.worker));
         let mut failed_on = None;
         let mut attempts = 0;
-        let mut patience = self.worker.config().consistency.read_wait;
+        let wait = work.ruled.as_ref().and_then(Ruled::wait);
+        let mut patience = wait.unwrap_or(self.worker.config().consistency.read_wait);
         let mut held = Patience::default();
         let mut replays = 0;
+        let mut repeats = 0;
         loop {
-            let decision = match self.decide(&work.facts, work.level, failed_on, held.moment()) {
+            let decision = match self.decide(&work, failed_on, held.moment()) {
                 Ok(decision) => decision,
                 Err(complaint) => match self.await_writer(None, &mut held, complaint).await? {
                     Waited::There => continue,
@@ -212,8 +226,8 @@ impl Session {
                 Box::pin(self.replay(lost, &mut held, complaint, &mut work)).await?;
                 continue;
             }
-            self.note_decision(decision, &work.facts);
-            match self.attempt(decision, &mut work).await {
+            self.note_decision(decision, &work);
+            match self.attempt(decision, &mut work, repeats < MOST_REPEATS).await {
                 Ok((carried, learned)) => {
                     self.client.inbox.consume(work.command.head);
                     return Ok(Ran::Carried { carried, learned });
@@ -227,6 +241,12 @@ impl Session {
                         Waited::Over(complaint) => return self.refuse(&work, &complaint).await,
                     }
                     self.note_retry();
+                }
+                Err(Failed::Undone) => {
+                    repeats += 1;
+                    self.worker.count(|counters| counters.retries += 1);
+                    let pause = tokio::time::sleep(BEFORE_REPEAT * repeats);
+                    self.while_client_is_there(pause).await?;
                 }
                 Err(Failed::Replay(complaint)) => {
                     replays += 1;
@@ -302,15 +322,19 @@ impl Session {
 
     fn decide(
         &mut self,
-        facts: &Facts,
-        level: Option<Level>,
+        work: &Work,
         failed_on: Option<ServerId>,
         held_in: Option<u64>,
     ) -> Result<Decision, Complaint> {
+        let facts = &work.facts;
         let mut situation = self.situation(hold::asks(facts));
         situation.held_in = held_in;
-        if let Some(level) = level {
+        if let Some(level) = work.level {
             situation.level = level;
+        }
+        // Where it has failed there, any other is better than none.
+        if let Some(ruled) = work.ruled.as_ref().filter(|_| failed_on.is_none()) {
+            situation.aim = ruled.aim();
         }
         let topology = self.worker.topology.load();
         let balance = |active: ServerId, standby: ServerId| match failed_on {
@@ -341,6 +365,7 @@ impl Session {
             waits: self.may_wait(),
             held_in: None,
             written: self.written,
+            aim: Aim::Any,
         }
     }
 
@@ -359,7 +384,7 @@ impl Session {
             let mut progress = std::pin::pin!(mark.progress());
             progress.as_mut().enable();
             let passes = |decision: Decision| decision.reason.passes();
-            if !self.decide(&work.facts, work.level, None, None).is_ok_and(passes) {
+            if !self.decide(work, None, None).is_ok_and(passes) {
                 return Ok(());
             }
             let waited = tokio::time::timeout_at(deadline, self.while_client_is_there(progress)).await;
@@ -381,7 +406,15 @@ impl Session {
         ended.await.map_err(End::from)
     }
 
-    fn note_decision(&self, decision: Decision, facts: &Facts) {
+    fn note_decision(&self, decision: Decision, work: &Work) {
+        let facts = &work.facts;
+        if let Some(ruled) = &work.ruled
+            && !ruled
+                .aim()
+                .is_met_by(decision.server, &self.worker.topology.load())
+        {
+            ruled.note_overruled();
+        }
         let on_active = decision.target == Target::Active;
         self.handle.underway.borrow_mut().routed(decision);
         self.handle.step(Step::Route);
@@ -415,9 +448,15 @@ impl Session {
     }
 
     /// One attempt on one server, from lease to settled reply.
-    async fn attempt(&mut self, decision: Decision, work: &mut Work) -> Result<(Carried, Learned), Failed> {
-        let may_move =
-            work.facts.purity == Purity::Pure && !self.ties.is_tied() && work.command.tail.is_none();
+    async fn attempt(
+        &mut self,
+        decision: Decision,
+        work: &mut Work,
+        may_repeat: bool,
+    ) -> Result<(Carried, Learned), Failed> {
+        let retry = work.ruled.as_ref().map_or(Retry::Reads, Ruled::retry);
+        let is_loose = !self.ties.is_tied() && work.command.tail.is_none();
+        let may_move = work.facts.purity == Purity::Pure && is_loose && retry != Retry::Never;
         let leeway = Leeway {
             may_move,
             may_ask_active: may_move && decision.target == Target::Standby,
@@ -427,6 +466,11 @@ impl Session {
                 && !self.ties.is_tied()
                 && work.command.tail.is_none(),
             may_replay: work.may_meet_read_only && self.is_replayable() && work.command.tail.is_none(),
+            may_repeat: may_repeat
+                && retry == Retry::Deadlocks
+                && is_loose
+                && !self.ties.autocommit_off()
+                && can_be_repeated(&work.facts),
         };
         let mut lease = match self.lease.take() {
             Some(lease) => lease,
@@ -458,6 +502,9 @@ impl Session {
             bound: self.bound(work),
         });
         let busy = Busy::new(&pool);
+        let ruled = work.ruled.as_ref();
+        let limit = ruled.and_then(|ruled| ruled.timeout(&work.facts));
+        let overtime = limit.map(|limit| self.worker.end_after(&self.handle, limit));
         let mut forwarded = false;
         let mut learned = Learned::default();
         if !work.silent {
@@ -475,7 +522,11 @@ impl Session {
             Ok(_) => {}
             Err(_) => self.lose_write(),
         }
-        drop((busy, runs));
+        drop((overtime, busy, runs));
+        let is_late = self.handle.is_overtime() && learned.error.is_some();
+        if let (Some(ruled), true) = (&work.ruled, learned.cut || is_late) {
+            ruled.note_broken_off();
+        }
         if self.handle.was_shot() {
             self.handle.out_of_fire().await;
             // A shot that came too late may yet hit the next statement: nobody else's, at least.
@@ -488,6 +539,10 @@ impl Session {
             }
         }
         match result {
+            Ok(Carried::Withheld) if learned.error.is_some_and(|code| UNDONE.contains(&code)) => {
+                lease.release();
+                Err(Failed::Undone)
+            }
             Ok(Carried::Withheld) if leeway.may_wait => {
                 self.worker.report(pool.server, Trouble::ReadOnly);
                 work.may_meet_read_only = false;
@@ -608,6 +663,16 @@ pub(super) fn is_server_fault(error: &relay::Error) -> bool {
             | relay::Error::Protocol(_)
             | relay::Error::UninvitedFile
     )
+}
+
+/// One statement that changes rows, all of which is undone with it.
+fn can_be_repeated(facts: &Facts) -> bool {
+    let changes_rows = matches!(
+        facts.kind,
+        Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete
+    );
+    let locks_rows = facts.purity == Purity::LockingRead;
+    (changes_rows || locks_rows) && !facts.links.contains(Links::CALLS_UNKNOWN)
 }
 
 fn why_no_active(topology: &Topology) -> String {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::library::{Prepared, Space};
+use super::ruled::Asked;
 use crate::backend::prepared::StatementId;
 
 /// What a session's statement takes beside its types, roughly.
@@ -15,6 +16,8 @@ pub(super) const OVERHEAD: usize = 96;
 #[derive(Debug)]
 pub struct Statement {
     pub prepared: Rc<Prepared>,
+    /// What the client had prepared, where a rule has made another text of it.
+    pub(super) asked: Option<Rc<Asked>>,
     /// Parameter types from the last execution that sent them, two bytes each, and perhaps names.
     types: Box<[u8]>,
     space: Space,
@@ -36,9 +39,13 @@ impl Statement {
     pub fn set_types(&mut self, types: &[u8]) {
         if *self.types != *types {
             self.types = types.into();
-            self.space.resize(OVERHEAD + types.len());
+            self.space.resize(size(self.asked.as_deref()) + types.len());
         }
     }
+}
+
+fn size(asked: Option<&Asked>) -> usize {
+    OVERHEAD + asked.map_or(0, |asked| asked.text.len())
 }
 
 /// A session's statements by the id that the client knows.
@@ -78,7 +85,7 @@ impl Statements {
     }
 
     /// Adds a statement and returns the client's id for it.
-    pub fn add(&mut self, prepared: Rc<Prepared>, mut space: Space) -> u32 {
+    pub(super) fn add(&mut self, prepared: Rc<Prepared>, asked: Option<Asked>, mut space: Space) -> u32 {
         // Ids are not used again before the counter wraps; 0 and "-1" (last prepared) are never given.
         loop {
             self.last_id = self.last_id.wrapping_add(1);
@@ -89,9 +96,10 @@ impl Statements {
         }
         self.last_prepared = Some(self.last_id);
         self.texts.insert(prepared.id);
-        space.resize(OVERHEAD);
+        space.resize(size(asked.as_ref()));
         let statement = Statement {
             prepared,
+            asked: asked.map(Rc::new),
             space,
             types: Box::default(),
             long_data: false,
@@ -148,8 +156,8 @@ mod tests {
         let settings = Rc::new(Settings::default());
         let prepared = library.share(b"SELECT 1", &settings, &facts(), 0);
         let mut statements = Statements::default();
-        let one = statements.add(Rc::clone(&prepared), library.space());
-        let two = statements.add(prepared, library.space());
+        let one = statements.add(Rc::clone(&prepared), None, library.space());
+        let two = statements.add(prepared, None, library.space());
         statements.change(one, |statement| statement.cursor = true);
         statements.change(two, |statement| statement.long_data = true);
         statements.change(two, |statement| statement.long_data = false);
@@ -168,7 +176,7 @@ mod tests {
             ..Statements::default()
         };
         let ids: Vec<_> = (0..3)
-            .map(|_| statements.add(Rc::clone(&prepared), library.space()))
+            .map(|_| statements.add(Rc::clone(&prepared), None, library.space()))
             .collect();
         assert_eq!(ids, [u32::MAX - 1, 1, 2]);
     }

@@ -33,8 +33,20 @@ impl Session {
                 }
             }
         }
-        let facts = self.classify(command);
+        let mut facts = self.classify(command);
         self.handle.runs_shape(&facts.tally);
+        let ruled = self.rule_of_query(&facts, command, false);
+        match self.rewrite(ruled.as_ref(), &facts, &mut command) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                facts = self.classify(command);
+                self.handle.runs_shape(&facts.tally);
+            }
+            Err(complaint) => {
+                self.skip(command).await?;
+                return self.complain(&complaint).await;
+            }
+        }
         self.keep_text(command);
         self.note_parent(command);
         self.handle.step(Step::Classify);
@@ -48,7 +60,7 @@ impl Session {
                 }
             }
             Kind::Prepare | Kind::Execute | Kind::Deallocate if command.tail.is_none() => {
-                return self.named(command, facts).await;
+                return self.named(command, facts, ruled).await;
             }
             Kind::Show if facts.links.contains(Links::READS_DIAGNOSTICS) => {
                 if let Some(reply) = self.saved_warnings(command) {
@@ -66,6 +78,7 @@ impl Session {
         let mut work = Work::new(facts, Expect::Query, command);
         work.owned = owned;
         work.level = self.asked_level(command).or(work.level);
+        work.ruled = ruled;
         if work.facts.kind == Kind::Admin {
             let dialect = self.reading().dialect;
             let text = &self.client.inbox.bytes()[command.text_at..command.head];
@@ -74,7 +87,7 @@ impl Session {
                 return Box::pin(self.run_on_all(work, &globals)).await.map(drop);
             }
         }
-        self.run(work).await.map(drop)
+        self.run_by_rule(work).await.map(drop)
     }
 
     /// Why a statement is refused that would end a server or part the pair. One server alone is no pair: whether it

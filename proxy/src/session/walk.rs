@@ -15,6 +15,8 @@ pub(super) struct Walked {
     pub(super) ready: usize,
     /// How many must be there behind them to go on.
     pub(super) needed: usize,
+    /// Where among these the first byte of a row is, if the walker parts them.
+    pub(super) rows_at: Option<usize>,
 }
 
 /// A packet that a walker has handed out: where it stands in the connection's inbox, with its header.
@@ -42,6 +44,7 @@ pub(super) fn walk(
     mut look: impl FnMut(&mut Connection, Packet) -> Result<ControlFlow<usize, usize>, Error>,
 ) -> Result<Walked, Error> {
     let mut ready = 0;
+    let mut rows_at = None;
     while !walker.is_done() {
         let arrived = connection.inbox.bytes();
         let input = &arrived[ready..arrived.len().min(limit)];
@@ -50,6 +53,9 @@ pub(super) fn walk(
         }
         match walker.step(input)? {
             Step::Pass(count) => {
+                if rows_at.is_none() && walker.is_in_rows() {
+                    rows_at = Some(ready);
+                }
                 if let Some(rows) = rows.as_deref_mut()
                     && walker.is_in_rows()
                 {
@@ -57,7 +63,13 @@ pub(super) fn walk(
                 }
                 ready += count;
             }
-            Step::Need(needed) => return Ok(Walked { ready, needed }),
+            Step::Need(needed) => {
+                return Ok(Walked {
+                    ready,
+                    needed,
+                    rows_at,
+                });
+            }
             Step::Packet { len, kind } => match look(connection, Packet { at: ready, len, kind })? {
                 ControlFlow::Continue(len) => ready += len,
                 ControlFlow::Break(len) => {
@@ -67,5 +79,9 @@ pub(super) fn walk(
             },
         }
     }
-    Ok(Walked { ready, needed: 1 })
+    Ok(Walked {
+        ready,
+        needed: 1,
+        rows_at,
+    })
 }

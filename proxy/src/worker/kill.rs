@@ -10,6 +10,7 @@ use std::time::Duration;
 use tandem_protocol::command::CommandCode;
 use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
+use tokio::task::AbortHandle;
 
 use super::Worker;
 use crate::admin::view::DataPath;
@@ -91,7 +92,66 @@ impl Drop for Firing<'_> {
     }
 }
 
+/// Has a statement ended if it takes too long, as long as this lives.
+#[derive(Debug)]
+pub struct Overtime {
+    task: AbortHandle,
+    state: Rc<Cell<Late>>,
+}
+
+/// How far that has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Waits,
+    Fires,
+    /// The statement has ended: what was fired already is awaited by its session, and nothing more is.
+    Over,
+}
+
+impl Drop for Overtime {
+    fn drop(&mut self) {
+        if self.state.replace(Late::Over) == Late::Waits {
+            self.task.abort();
+        }
+    }
+}
+
+/// Between two attempts to have a statement ended.
+const PAUSE: Duration = Duration::from_millis(100);
+
 impl Worker {
+    /// Has the statement that runs for a session ended when it still runs after `limit`.
+    pub(crate) fn end_after(self: &Rc<Self>, handle: &Rc<Handle>, limit: Duration) -> Overtime {
+        let state = Rc::new(Cell::new(Late::Waits));
+        let (worker, handle, late) = (Rc::clone(self), Rc::clone(handle), Rc::clone(&state));
+        let task = tokio::task::spawn_local(async move {
+            tokio::time::sleep(limit).await;
+            late.set(Late::Fires);
+            handle.note_overtime();
+            let mut is_told = false;
+            while late.get() == Late::Fires {
+                let Some(running) = handle.running() else { return };
+                let shot = handle.shoot();
+                let fired = worker.fire(running, handle.client.get(), What::LateQuery).await;
+                drop(shot);
+                let Err(cause) = fired else { return };
+                if !is_told {
+                    is_told = true;
+                    let session = handle.id;
+                    tracing::warn!(
+                        session,
+                        "a statement that takes longer than its rule allows could not be stopped: {cause}; it is tried again"
+                    );
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        Overtime {
+            task: task.abort_handle(),
+            state,
+        }
+    }
+
     /// Kills a session of this worker.
     pub(super) async fn kill(self: Rc<Self>, order: Order) -> Outcome {
         let Some(handle) = self.find_session(order.session) else {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
-use crate::admin::view::{Answer, DataPath, Details, Explanation, Measure, WorkerView};
+use crate::admin::view::{Answer, DataPath, Details, Explanation, Measure, Question, WorkerView};
 use crate::config::Config;
 use crate::net::address::Accepted;
 use crate::route::explain;
@@ -51,9 +51,7 @@ pub enum Message {
     Details(oneshot::Sender<Details>),
     ResetStatistics(oneshot::Sender<()>),
     Explain {
-        user: String,
-        schema: String,
-        statement: Vec<u8>,
+        question: Question,
         answer: oneshot::Sender<Explanation>,
     },
     Kill {
@@ -205,13 +203,8 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(done);
                 }
             }
-            Message::Explain {
-                user,
-                schema,
-                statement,
-                answer,
-            } => {
-                let explained = worker.guard(|| explain::explain(&worker, &user, &schema, &statement));
+            Message::Explain { question, answer } => {
+                let explained = worker.guard(|| explain::explain(&worker, &question));
                 if let Some(explained) = explained {
                     let _ = answer.send(explained);
                 }
@@ -368,16 +361,10 @@ impl DataPath for Workers {
         Box::pin(async move { drop(all(asked).await) })
     }
 
-    fn explain(&self, user: &str, schema: &str, statement: Vec<u8>) -> Answer<Explanation> {
+    fn explain(&self, question: Question) -> Answer<Explanation> {
         let (answer, receiver) = oneshot::channel();
         if let Some(channel) = self.channels.first() {
-            let (user, schema) = (user.to_owned(), schema.to_owned());
-            let _ = channel.send(Message::Explain {
-                user,
-                schema,
-                statement,
-                answer,
-            });
+            let _ = channel.send(Message::Explain { question, answer });
         }
         Box::pin(async move { ask(receiver).await.unwrap_or_default() })
     }

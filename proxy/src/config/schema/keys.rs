@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::Effect::{AtOnce, NewConnections, Restart};
 use super::{Key, Section, key, not_set, required};
+use crate::config::rule::{
+    Aim, Attribute, Digests, Entrance, Globs, HintTag, Kinds, Pattern, Rate, Retry, TableGlobs,
+};
 use crate::config::scalar::{
     ClientTlsMode, Collector, Failback, FailoverMode, Hash, LogFilter, Ratio, Scalar, Size, Urls,
 };
@@ -135,6 +138,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "server",
         meaning: "one of the pair; while both are writable, the first of the file is the active master",
         keys: SERVER,
+        repeated: true,
+    },
+    Section {
+        name: "rule",
+        meaning: "what is done about some statements: the first rule whose conditions all hold decides, and those behind it are not tried",
+        keys: RULE,
         repeated: true,
     },
     Section {
@@ -877,6 +886,158 @@ const SERVER: &[Key] = &[
         "1",
         AtOnce,
         "its share of the reads beside the other's; 0 takes none",
+    ),
+];
+
+const RULE: &[Key] = &[
+    required("name", TEXT, AtOnce, "as SHOW RULES, errors and logs call it"),
+    key(
+        "enabled",
+        SWITCH,
+        "true",
+        AtOnce,
+        "false: it is there and does nothing",
+    ),
+    not_set(
+        "user",
+        <Globs as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: the session is of this user; * stands for anything",
+    ),
+    not_set(
+        "schema",
+        <Globs as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: the session's default schema",
+    ),
+    not_set(
+        "client",
+        <Networks as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: where the client comes from, as a trusted PROXY header says it where there is one",
+    ),
+    not_set(
+        "listener",
+        <Entrance as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: by what the client has come",
+    ),
+    not_set(
+        "digest",
+        <Digests as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: the statement's shape",
+    ),
+    not_set(
+        "pattern",
+        <Pattern as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: on the text without its values and comments, in any case; EXPLAIN ROUTE shows that text",
+    ),
+    not_set(
+        "tables",
+        <TableGlobs as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: it reads one of these or changes its rows, as far as its text names them; DDL is known by pattern only",
+    ),
+    not_set(
+        "kind",
+        <Kinds as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: read is a pure read, write changes rows, unreadable can't be read to its end or is over limits.statement_bytes; then select, insert, update, ddl, call and so on",
+    ),
+    not_set(
+        "hint",
+        <HintTag as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: a comment of the statement has this tag",
+    ),
+    not_set(
+        "attribute",
+        <Attribute as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: of MySQL's clients; executions of prepared statements have none here",
+    ),
+    not_set(
+        "time",
+        <DayWindow as Scalar>::EXPECTED,
+        AtOnce,
+        "condition: by the local clock",
+    ),
+    not_set(
+        "percent",
+        COUNT,
+        AtOnce,
+        "condition: so many of a hundred statements that meet all others",
+    ),
+    not_set(
+        "target",
+        <Aim as Scalar>::EXPECTED,
+        AtOnce,
+        "where pure reads are answered, as soon as that server has what they must see, also one of weight 0; all else goes its way",
+    ),
+    not_set(
+        "consistency",
+        <Level as Scalar>::EXPECTED,
+        AtOnce,
+        "in the place of the account's level; what the statement says itself counts more",
+    ),
+    not_set("wait", DURATION, AtOnce, "in the place of consistency.read_wait"),
+    not_set(
+        "refuse",
+        TEXT,
+        AtOnce,
+        "the client gets error 1148 with this text; COMMIT and ROLLBACK are never refused, rewritten or told to stop",
+    ),
+    not_set(
+        "timeout",
+        DURATION,
+        AtOnce,
+        "a server that takes longer is told to stop; the client gets error 1969 (MySQL: 3024), or 1317 behind rows that it has seen",
+    ),
+    not_set(
+        "retry",
+        <Retry as Scalar>::EXPECTED,
+        AtOnce,
+        "deadlocks: outside of transactions, what the server undid (1213, 1205) is sent again, up to three times; never: nor are pure reads asked elsewhere when their server is lost; reads: as without a rule",
+    ),
+    not_set(
+        "max_rows",
+        COUNT,
+        AtOnce,
+        "a result with more is broken off with error 1104; not of what changes rows",
+    ),
+    not_set("max_bytes", SIZE, AtOnce, "the same for the bytes of a reply"),
+    not_set(
+        "rate",
+        <Rate as Scalar>::EXPECTED,
+        AtOnce,
+        "so many go through, of all sessions together; the next one gets error 1226",
+    ),
+    not_set(
+        "rate_wait",
+        DURATION,
+        AtOnce,
+        "how long a statement waits for its turn before that",
+    ),
+    not_set(
+        "rewrite_from",
+        <Pattern as Scalar>::EXPECTED,
+        AtOnce,
+        "what of the text, values and all, rewrite replaces; without it, the whole text",
+    ),
+    not_set(
+        "rewrite",
+        TEXT,
+        AtOnce,
+        "goes to the server in that place, $1 being what the first group found; it must have as many parameters, else the client gets error 1210",
+    ),
+    key(
+        "log",
+        SWITCH,
+        "false",
+        AtOnce,
+        "a line for each statement, without values, at most 100 a second and worker",
     ),
 ];
 

@@ -56,6 +56,7 @@ impl Unplayed {
             | Failed::Unsent(complaint)
             | Failed::Replay(complaint) => Self::Lost(server, complaint.to_string()),
             Failed::InDoubt(unanswered) => Self::Lost(server, unanswered.cause),
+            Failed::Undone => Self::Again("the server undid a statement".to_owned()),
         }
     }
 }
@@ -212,11 +213,12 @@ impl Session {
         self.transmit(connection, &mut work, &mut preamble).await?;
         let manner = Manner {
             expect: entry.expect,
-            withhold: [&[], &[]],
+            withhold: [&[]; 3],
             keep: false,
             discard: true,
             seen: None,
             may_ask_file: false,
+            bounds: None,
         };
         let mut learned = Learned {
             digest: Some(Digest::default()),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::classify::facts::{Purity, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::session::replay::digest::Digest;
 
@@ -20,6 +21,7 @@ fn facts(kind: Kind, pins: Pins) -> Rc<Facts> {
         tables: Tables::default(),
         hints: Hints::default(),
         tally: Tally::default(),
+        matched: Matched::default(),
     })
 }
 
