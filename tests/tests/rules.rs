@@ -54,6 +54,11 @@ pattern = "from t where id = \\? and n >= \\?"
 target = "active"
 
 [[rule]]
+name = "traced"
+hint = "traced"
+trace = true
+
+[[rule]]
 name = "slow"
 hint = "slow"
 timeout = "200ms"
@@ -327,7 +332,7 @@ async fn the_admin_port_tells_what_the_rules_do() {
         "no: the default schema is 'test_rules'; wanted: schema = \"test_refused\""
     );
     assert_eq!(told(&rows, "rule to active"), "decides: target = \"active\"");
-    assert_eq!(told(&rows, "rules behind it"), "8, not tried");
+    assert_eq!(told(&rows, "rules behind it"), "9, not tried");
     assert_eq!(told(&rows, "reason"), "rule");
     let rows = explain("IN test_rules DROP TABLE keep_1", cluster).await;
     assert_eq!(
@@ -349,7 +354,7 @@ async fn the_admin_port_tells_what_the_rules_do() {
         .query("SELECT place, rule, enabled, conditions, actions FROM rules ORDER BY place")
         .await
         .expect("rules");
-    assert_eq!(rules.len(), 15);
+    assert_eq!(rules.len(), 16);
     let text = |text: &str| text.to_owned();
     assert_eq!(
         rules[1],
@@ -362,6 +367,38 @@ async fn the_admin_port_tells_what_the_rules_do() {
         )
     );
     assert_eq!(rules[0].2, "no");
+}
+
+/// The steps of what a rule wants traced are kept, by text and prepared, and of nothing else.
+#[tokio::test]
+async fn what_a_rule_traces_shows_its_steps() {
+    let cluster = cluster().await;
+    let mut conn = cluster.client_in(SCHEMA).await;
+    conn.query_drop("SELECT 41 /* tandem:tag=traced */")
+        .await
+        .expect("traced");
+    conn.query_drop("SELECT 41, 42").await.expect("not traced");
+    conn.exec_drop("SELECT 41, ? /* tandem:tag=traced */", (43,))
+        .await
+        .expect("traced");
+    conn.query_drop("SELECT 1")
+        .await
+        .expect("the end of the one before");
+    let query = "SELECT statement, step FROM traces";
+    let traces: Vec<(String, String)> = cluster.admin().await.query(query).await.expect("traces");
+    let steps = [
+        "classify",
+        "route",
+        "lease",
+        "bring",
+        "send",
+        "first_byte",
+        "reply",
+        "end",
+    ];
+    let told: Vec<(&str, &str)> = traces.iter().map(|(text, step)| (&**text, &**step)).collect();
+    let of = |statement: &'static str| steps.map(|step| (statement, step));
+    assert_eq!(told, [of("SELECT ?"), of("SELECT ?, ?")].concat());
 }
 
 /// What takes too long is ended on the server, by text and prepared, and the session and its transaction go on.

@@ -67,6 +67,8 @@ pub struct Actions {
     /// By what.
     pub rewrite: Option<String>,
     pub log: bool,
+    /// Its steps are kept, as `TRACE SESSION` has them kept.
+    pub trace: bool,
 }
 
 /// What is tried again when it fails, beside what was not sent.
@@ -551,6 +553,7 @@ impl Actions {
             ),
             ("rewrite", self.rewrite.as_ref().map(|text| format!("{text:?}"))),
             ("log", self.log.then(|| "true".to_owned())),
+            ("trace", self.trace.then(|| "true".to_owned())),
         ];
         given(parts)
     }

@@ -182,6 +182,9 @@ impl Session {
             if rule.actions.log {
                 self.log_ruled(&ruled, rule, &work);
             }
+            if rule.actions.trace {
+                self.ask_for_trace();
+            }
         }
         ruled.book.count(ruled.index, |counts| counts.hits += 1);
         work.ruled = Some(ruled);

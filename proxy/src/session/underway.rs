@@ -163,6 +163,17 @@ impl Session {
         }
     }
 
+    /// Has the steps of the statement that runs kept; its shape is known already.
+    pub(super) fn ask_for_trace(&self) {
+        let mut underway = self.handle.underway.borrow_mut();
+        let begun = || {
+            let mut steps = Steps::begin(self.handle.since.get(), true, false);
+            steps.note(Step::Classify);
+            Box::new(steps)
+        };
+        underway.steps.get_or_insert_with(begun).asked_for = true;
+    }
+
     /// The span that the client says the statement belongs to, by MySQL's query attribute. Whether that one is kept decides for
     /// this one too: a trace is whole or not at all.
     pub(super) fn note_parent(&self, command: Command) {

@@ -37,6 +37,7 @@ pub(super) fn rule(table: &mut Table<'_>) -> Rule {
             rewrite_from: optional(table, "rewrite_from"),
             rewrite: optional(table, "rewrite"),
             log: table.or("log", false),
+            trace: table.or("trace", false),
         },
     }
 }

@@ -1039,6 +1039,13 @@ const RULE: &[Key] = &[
         AtOnce,
         "a line for each statement, without values, at most 100 a second and worker",
     ),
+    key(
+        "trace",
+        SWITCH,
+        "false",
+        AtOnce,
+        "SHOW TRACES has the steps of these statements, each with its time; the last 500 of each worker are kept",
+    ),
 ];
 
 const USER: &[Key] = &[
