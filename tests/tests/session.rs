@@ -949,3 +949,41 @@ async fn counters_that_were_begun_anew_are_the_sessions_own() {
     assert_eq!(counted[0], counted[1]);
     assert!(counted[0].iter().any(|(_, count)| *count >= 7), "{counted:?}");
 }
+
+/// What `SET CHARACTER SET` makes of the collation depends on the schema: a text that another session has sent in another one
+/// tells nothing.
+#[tokio::test]
+async fn the_collation_of_set_character_set_is_the_schemas() {
+    let cluster = cluster().await;
+    let mut root = cluster.direct(cluster.a()).await;
+    let schemas = [
+        ("test_danish", "utf8mb4_danish_ci"),
+        ("test_binary", "utf8mb4_bin"),
+    ];
+    for (schema, collation) in schemas {
+        for statement in [
+            format!("DROP DATABASE IF EXISTS {schema}"),
+            format!("CREATE DATABASE {schema} COLLATE {collation}"),
+            format!("GRANT ALL ON {schema}.* TO '{}'@'%'", APP.user),
+        ] {
+            root.query_drop(&statement).await.expect(&statement);
+        }
+    }
+    cluster.wait_replicated().await;
+    let mut sessions = Vec::new();
+    for (schema, collation) in schemas {
+        let mut conn = cluster.client_in(schema).await;
+        conn.query_drop("SET CHARACTER SET utf8mb4").await.expect("set");
+        sessions.push((conn, collation));
+    }
+    // By turns, so that they find each other's connections.
+    for _ in 0..4 {
+        for (conn, collation) in &mut sessions {
+            let found: Option<String> = conn
+                .query_first("SELECT @@collation_connection")
+                .await
+                .expect("a collation");
+            assert_eq!(found.as_deref(), Some(*collation));
+        }
+    }
+}

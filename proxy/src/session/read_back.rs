@@ -263,9 +263,7 @@ fn collation_of_names(text: &[u8], variables: &[Variable]) -> Option<Collation> 
         Some(&*variable.value)
     };
     let names = charset::by_name(std::str::from_utf8(value(COLLATION)?).ok()?)?;
-    let said = text
-        .windows(NAMES.len())
-        .any(|word| word.eq_ignore_ascii_case(NAMES));
+    let said = says(text, NAMES);
     let both = [&b"character_set_client"[..], b"character_set_connection"];
     let left = both
         .iter()
@@ -273,9 +271,16 @@ fn collation_of_names(text: &[u8], variables: &[Variable]) -> Option<Collation> 
     (said && left).then_some(names)
 }
 
-/// A `SET NAMES` that means the same each time: no list, no variables.
+/// A `SET NAMES` that means the same each time: no list, no variables, no `DEFAULT`, which a `SET GLOBAL` can change. What
+/// `SET CHARACTER SET` means depends on the schema.
 fn is_plain_set_names(text: &[u8]) -> bool {
-    text.len() <= REMEMBERED_LEN && !text.contains(&b'@') && !text.contains(&b',')
+    let is_short = text.len() <= REMEMBERED_LEN;
+    is_short && says(text, NAMES) && !says(text, b"DEFAULT") && !text.contains(&b'@') && !text.contains(&b',')
+}
+
+fn says(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|part| part.eq_ignore_ascii_case(word))
 }
 
 fn unknown(name: &str) -> Variable {
