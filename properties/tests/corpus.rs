@@ -1,7 +1,8 @@
-//! Every property holds on its corpus and seeds, on each truncation of them, and on mutations.
+//! Every property holds on its corpus and seeds, on each truncation of them, and on mutations: ten of each input, or
+//! `TANDEM_PROPERTY_MUTATIONS`, with another start for `TANDEM_SEED`.
 //!
 //! The corpus is what fuzzing found worth keeping: `corpus/NAME.txt`, an input in hex a line. The mutations come from
-//! a fixed seed, so that a failure comes again; the message has the input in hex, ready to be a line of the corpus.
+//! one seed, so that a failure comes again; the message has the input in hex, ready to be a line of the corpus.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +10,12 @@ use tandem_properties::{ALL, Property, seeds, unhex};
 
 /// Truncations of a property's inputs, all together: where there are more, every so many bytes only.
 const CUTS: usize = 20_000;
-const MUTATIONS: usize = 10;
+const MUTATIONS: u64 = 10;
+const SEED: u64 = 0x5eed;
+
+fn number(variable: &str, usually: u64) -> u64 {
+    std::env::var(variable).map_or(usually, |text| text.parse().expect("a number"))
+}
 
 fn inputs(name: &str) -> Vec<Vec<u8>> {
     let path = format!("{}/corpus/{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -31,14 +37,16 @@ fn everything(name: &str) {
     let (_, property) = ALL.iter().find(|(known, _)| *known == name).expect(name);
     let inputs = inputs(name);
     assert!(!inputs.is_empty(), "{name} has nothing to start from");
-    let mut dice = Dice(0x5eed);
+    // Of zero nothing but zeros comes.
+    let mut dice = Dice(number("TANDEM_SEED", SEED).max(1));
+    let mutations = number("TANDEM_PROPERTY_MUTATIONS", MUTATIONS);
     let bytes: usize = inputs.iter().map(Vec::len).sum();
     for input in &inputs {
         for cut in (0..input.len()).step_by(bytes.div_ceil(CUTS)) {
             check(name, *property, &input[..cut]);
         }
         check(name, *property, input);
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             let other = &inputs[dice.below(inputs.len())];
             check(name, *property, &dice.mutate(input, other));
         }
