@@ -1,5 +1,6 @@
 """Tables and plots out of what was measured."""
 
+import json
 import statistics
 
 from ground import ROOT
@@ -83,8 +84,14 @@ def why(peer):
     return "refused: " + peer["rounds"][0]["refused"].splitlines()[-1][:100]
 
 
+def read():
+    return json.loads(RESULTS.read_text())
+
+
 def write(results):
+    """After each scenario: what has been measured stays if the next one fails."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results) + "\n")
     scenarios = results["scenarios"]
     compared = {name: found for name, found in scenarios.items() if found.get("compares")}
     if compared:

@@ -35,7 +35,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report", action="store_true")
     if parser.parse_args().report:
-        report.write(json.loads(report.RESULTS.read_text()))
+        report.write(report.read())
         return
     wanted = [name for name in os.environ.get("ONLY", "").split(",") if name] or list(SCENARIOS)
     unknown = set(wanted) - set(SCENARIOS)
@@ -50,11 +50,9 @@ def main():
             if name in wanted:
                 found = results["scenarios"][name] = scenario(grounds)
                 print(f"{name}: {found['title']}\n{report.brief(found)}", flush=True)
-    results["minutes"] = round((time.monotonic() - began) / 60, 1)
-    if os.environ.get("WRITE") != "0":
-        report.FOLDER.mkdir(parents=True, exist_ok=True)
-        report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        report.write(results)
+                results["minutes"] = round((time.monotonic() - began) / 60, 1)
+                if os.environ.get("WRITE") != "0":
+                    report.write(results)
 
 
 class Grounds:
