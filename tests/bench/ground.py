@@ -186,10 +186,13 @@ max_connections={CONNECTIONS}
     return start("router", folder, command, port)
 
 
-def tandem(pair, folder, *settings, name="tandem", program="tandem", **more):
+def tandem(pair, folder, *settings, name="tandem", program="tandem", rules="", **more):
     """With everything on that is on by default: both servers, strict consistency, digests, metrics."""
     port, admin = free_port(), free_port()
-    command = [BUILT / program, "run", "--config", pair.config]
+    config = folder / f"{name}.toml"
+    config.write_text(pair.config.read_text() + rules)
+    config.chmod(0o600)
+    command = [BUILT / program, "run", "--config", config]
     for setting in (f"listener.address=127.0.0.1:{port}", f"admin.address=127.0.0.1:{admin}", "log.level=warn",
                     "monitor.slow_start=0s", *settings):
         command += ["--set", setting]

@@ -169,6 +169,22 @@ def growing(title, about, settings, steps):
     return scenario
 
 
+def under_rules(grounds):
+    """Rules that look at each statement's account, tables and text, and of which none is met."""
+    pair, found = grounds.pair("mariadb"), {}
+    with ExitStack() as stack:
+        driven = []
+        for count in (0, 1, 100, 1000):
+            rules = "".join(f'\n[[rule]]\nname = "r{number}"\nuser = "app"\ntables = "absent_{number}"\npattern = "absent_{number}$"\n'
+                            'target = "active"\n' for number in range(count))
+            peer = grounds.tandem(f"tandem-rules-{count}", rules=rules)
+            stack.callback(peer.stop)
+            driven.append((f"{count} rules", peer, POINT))
+        found = rounds(pair, driven)
+    return {"title": "statements under rules", "about": "16 clients; each rule asks for the account, a table and a pattern, and none is met.",
+            "peers": found}
+
+
 def on_pair(grounds):
     """Reads on both servers, and on the active master alone."""
     pair, found = grounds.pair("mariadb"), {}
@@ -288,6 +304,7 @@ SCENARIOS = {
     "shapes": growing("statements of many shapes", "16 clients; a worker keeps what it knows of 10,000 shapes (`limits.statement_cache`).", [],
                       {f"{count} shapes": ["--statement", "SELECT c AS c{shape} FROM item WHERE id = {id}", "--shapes", str(count)]
                        for count in (1, 100, 10_000, 100_000)}),
+    "rules": under_rules,
     "pair": on_pair,
     "sleeping": sleeping,
     "slow": slow_readers,
