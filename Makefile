@@ -6,7 +6,7 @@ INSTALL := .ci/install
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
-.PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test study
+.PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test study packages packages-test
 
 help:
 	@echo "make demo   two private MariaDB servers with Tandem in front; Ctrl-C removes everything"
@@ -20,6 +20,8 @@ help:
 	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
 	@echo "make study  four set-ups of the same site measured, in calm, under load and under harm: docs/study.html (an hour)"
 	@echo "make build  the optimised program, target/release/tandem"
+	@echo "make packages       a .deb and an .rpm of it, in target/packages"
+	@echo "make packages-test  installs, starts, upgrades and removes both in clean containers (as root)"
 
 demo:
 	@$(INSTALL) build server client
@@ -92,4 +94,14 @@ drivers:
 
 build:
 	@$(INSTALL) build
-	$(CARGO) build --release --package tandem
+	$(CARGO) build --release --workspace --bin tandem
+
+packages:
+	@$(INSTALL) build packages
+	$(CARGO) build --release --workspace --bin tandem
+	packaging/build $${CARGO_TARGET_DIR:-target}/release/tandem $${CARGO_TARGET_DIR:-target}/packages
+
+packages-test: packages
+	@$(INSTALL) build server client containers
+	$(CARGO) build --workspace --bin pair
+	packaging/test $${CARGO_TARGET_DIR:-target}/packages

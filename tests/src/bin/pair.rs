@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p tandem-tests --bin pair -- /tmp/pair.toml` writes a configuration for the pair to that file
 //! (listener 6446, admin 6447) and prints the servers' addresses. `TANDEM_SERVER=mysql-9.7` makes it a pair of
-//! that server.
+//! that server; with `--failover` behind the file's name Tandem decides who is active.
 
 use std::process::ExitCode;
 
@@ -12,10 +12,11 @@ use tandem::demo::pair::{Options, Pair};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Some(file) = std::env::args().nth(1) else {
-        eprintln!("usage: pair FILE   (writes a configuration for the pair to FILE)");
+        eprintln!("usage: pair FILE [--failover]   (writes a configuration for the pair to FILE)");
         return ExitCode::from(2);
     };
-    match run(&file).await {
+    let failover = std::env::args().nth(2).is_some_and(|word| word == "--failover");
+    match run(&file, failover).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pair: {error}");
@@ -24,9 +25,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(file: &str) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(file: &str, failover: bool) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         engine: tandem_tests::engine(),
+        failover,
         ..Options::default()
     };
     let pair = Pair::start(&options).await?;
