@@ -6,7 +6,8 @@ databases. Who was being served by a load balancer at the moment of its death lo
 page a web server was sending.
 
     tests/cluster/kill_each.py            what `make cluster-test` does
-    tests/cluster/kill_each.py --hang     suspends each container for ten seconds, too
+    tests/cluster/kill_each.py --hang     suspends each container for ten seconds, too; a database or load balancer is the one that stands
+                                          by then, since it was killed before
     tests/cluster/kill_each.py --keep     leaves the cluster running
     tests/cluster/kill_each.py web-1      only this one
 """
@@ -63,8 +64,10 @@ def play(cluster, options):
     complaints = []
     print(f"{'':32}{'longest wait (s): ' + ', '.join(kind for kind, _ in KINDS):<48}{'error pages':>12}{'lost':>6}")
     try:
-        time.sleep(5)
-        complaints += report(visitors, "in calm", time.time() - 4, 0, 2.0)
+        until("everybody is there", 60, lambda: visitors.served_since(0))
+        arrived = time.time()
+        time.sleep(4)
+        complaints += report(visitors, "in calm", arrived, 0, 2.0)
         for service in sorted(services):
             complaints += strike(cluster, visitors, service, "kill", "start", 3)
             if options.hang:

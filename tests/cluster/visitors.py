@@ -29,6 +29,8 @@ class Try:
     # Whether it repeats one that failed, and since when the visitor has wanted this.
     again: bool
     wanted: float
+    # Whose it is, among all visitors.
+    visitor: int
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Visitors:
         action = {"reader": self.read, "editor": self.edit, "commenter": self.comment, "order": self.order,
                   "plain order": self.order_plainly}[kind]
         for number in range(count):
-            thread = threading.Thread(target=self.visit, args=(kind, action, number, think), daemon=True)
+            thread = threading.Thread(target=self.visit, args=(kind, action, number, think, len(self.threads)), daemon=True)
             self.threads.append(thread)
             thread.start()
 
@@ -98,29 +100,47 @@ class Visitors:
             thread.join(self.timeout * 2)
             assert not thread.is_alive(), "a visitor does not come to an end"
 
+    def served_since(self, moment):
+        """Whether everybody has got something that he began to ask for after this moment."""
+        with self.lock:
+            latest = {}
+            for one in self.tries:
+                if one.outcome == "ok":
+                    latest[one.visitor] = one.begun
+        return len(latest) == len(self.threads) and all(begun > moment for begun in latest.values())
+
     def since(self, begun, ended=None):
         with self.lock:
             return [one for one in self.tries if one.ended >= begun and (ended is None or one.begun <= ended)]
 
-    def visit(self, kind, action, number, think):
+    def visit(self, kind, action, number, think, visitor):
         browser = Browser(self.address, self.timeout)
-        if kind in ("commenter", "editor"):
-            browser.log_in("owner", self.password)
-        if kind == "commenter":
-            # The form says which post it is for.
-            self.post = re.search(r"name='comment_post_ID' value='(\d+)'", browser.open("/hello-world/").text).group(1)
+        while not self.over.is_set() and not self.arrive(kind, browser):
+            self.over.wait(0.5)
         turn = 0
         while not self.over.is_set():
             turn += 1
             steps = action(browser, number, turn)
             wanted, again = time.time(), False
             # A plain order is sent once: nobody knows what became of it.
-            while not self.attempt(kind, steps, wanted, again) and kind != "plain order" and not self.over.is_set():
+            while not self.attempt(kind, steps, wanted, again, visitor) and kind != "plain order" and not self.over.is_set():
                 again = True
                 self.over.wait(0.2)
             self.over.wait(think)
 
-    def attempt(self, kind, steps, wanted, again):
+    def arrive(self, kind, browser):
+        """What comes before the first turn, and is not counted: tried until it works."""
+        try:
+            if kind in ("commenter", "editor"):
+                browser.log_in("owner", self.password)
+            if kind == "commenter":
+                # The form says which post it is for.
+                self.post = re.search(r"name='comment_post_ID' value='(\d+)'", browser.open("/hello-world/").text).group(1)
+            return True
+        except (OSError, http.client.HTTPException, AssertionError, AttributeError):
+            return False
+
+    def attempt(self, kind, steps, wanted, again, visitor):
         begun = time.time()
         try:
             page = steps()
@@ -133,7 +153,7 @@ class Visitors:
             outcome, detail = "timeout", str(error)
         except (OSError, http.client.HTTPException) as error:
             outcome, detail = "broken", f"{type(error).__name__} {error}"
-        one = Try(kind, begun, time.time(), outcome, detail, again, wanted)
+        one = Try(kind, begun, time.time(), outcome, detail, again, wanted, visitor)
         with self.lock:
             self.tries.append(one)
         return outcome == "ok"

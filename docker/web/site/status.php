@@ -3,8 +3,10 @@
 require 'database.php';
 session_start();
 $_SESSION['visits'] = ($_SESSION['visits'] ?? 0) + 1;
+$visits = $_SESSION['visits'];
+session_write_close();
 
-$status = ['web' => gethostname(), 'visits' => $_SESSION['visits']];
+$status = ['web' => gethostname(), 'visits' => $visits];
 // A read, which either database may answer, and the one to which writes go.
 $status['read from'] = shop()->query('SELECT @@hostname')->fetchColumn();
 shop()->beginTransaction();
