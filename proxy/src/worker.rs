@@ -625,9 +625,11 @@ impl Worker {
             session: config.listener.idle_timeout,
             transaction: (!in_transaction.is_zero()).then_some(in_transaction),
         };
-        let overdue = self.registry.tidy(now, limits, KEEP_DIAGNOSTICS, &self.times);
+        let may_stop = !self.gun.is_stopping();
+        let registry = &self.registry;
+        let overdue = registry.tidy(now, limits, KEEP_DIAGNOSTICS, &self.times, may_stop);
         if !overdue.is_empty() {
-            tokio::task::spawn_local(Rc::clone(self).stop_all(overdue));
+            tokio::task::spawn_local(kill::Stopping::begin(self).stop_all(overdue));
         }
     }
 

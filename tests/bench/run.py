@@ -206,6 +206,25 @@ def on_pair(grounds):
     }
 
 
+def counted(grounds):
+    """Tandem beside one that counts no statements."""
+    pair = grounds.pair("mariadb")
+    off, on = (grounds.tandem(f"tandem-{name}", f"statistics.enabled={enabled}", "listener.workers=1")
+               for name, enabled in (("uncounted", "false"), ("counted", "true")))
+    try:
+        found = rounds(pair, [("without", off, POINT), ("with", on, POINT)])
+    finally:
+        off.stop()
+        on.stop()
+    pairs = [[told["watched"]["proxy"]["cpu_us"] for told in both if "watched" in told]
+             for both in zip(*(peer["rounds"] for peer in found.values()))]
+    more = sorted(100 * (on / off - 1) for off, on in (both for both in pairs if len(both) == 2))
+    notes = []
+    if more:
+        notes.append(f"CPU with statistics, against the round beside it without: {more[len(more) // 2]:+.1f} % ({more[0]:+.1f} to {more[-1]:+.1f}).")
+    return {"title": "statistics on against off, 16 clients", "about": "`[statistics] enabled`, one worker each.", "peers": found, "notes": notes}
+
+
 def selects(pair):
     return {name: int(pair.ask(name, "SHOW GLOBAL STATUS LIKE 'Com_select'").split()[1]) for name in pair.ports}
 
@@ -306,6 +325,7 @@ SCENARIOS = {
                        for count in (1, 100, 10_000, 100_000)}),
     "rules": under_rules,
     "pair": on_pair,
+    "statistics": counted,
     "sleeping": sleeping,
     "slow": slow_readers,
     "sha2": compared("a new connection every 5, caching_sha2_password (MySQL)", RECONNECT, kind="mysql-9.7"),

@@ -139,7 +139,8 @@ pub struct Handle {
     running: Cell<Option<Running>>,
     /// `KILL QUERY` statements that are on their way to the server for this session.
     shots: Cell<u32>,
-    was_shot: Cell<bool>,
+    /// How many there have been for the statement that runs or ran last.
+    fired: Cell<u32>,
     overtime: Cell<bool>,
     /// The server that works for it is gone, and another is the active master.
     abandoned: Cell<bool>,
@@ -180,7 +181,7 @@ impl Handle {
             to_trace: Cell::new(0),
             running: Cell::new(None),
             shots: Cell::new(0),
-            was_shot: Cell::new(false),
+            fired: Cell::new(0),
             overtime: Cell::new(false),
             abandoned: Cell::new(false),
             may_let_go: Cell::new(false),
@@ -213,7 +214,7 @@ impl Handle {
 
     /// Notes that a server works for the session, until the returned guard is dropped.
     pub fn runs(self: &Rc<Self>, running: Running) -> Runs {
-        self.was_shot.set(false);
+        self.fired.set(0);
         self.overrun.set(None);
         self.overtime.set(false);
         self.abandoned.set(false);
@@ -225,7 +226,7 @@ impl Handle {
 
     /// Notes that a `KILL QUERY` is under way for it, until the returned guard is dropped.
     pub fn shoot(self: &Rc<Self>) -> Shot {
-        self.was_shot.set(true);
+        self.fired.set(self.fired.get() + 1);
         self.shots.set(self.shots.get() + 1);
         Shot {
             handle: Rc::clone(self),
@@ -239,7 +240,19 @@ impl Handle {
 
     /// Whether somebody tried to kill the statement that runs or ran last.
     pub fn was_shot(&self) -> bool {
-        self.was_shot.get()
+        self.fired.get() > 0
+    }
+
+    /// It was not fired at in the end.
+    pub fn was_spared(&self, shot: Shot) {
+        self.fired.set(self.fired.get().saturating_sub(1));
+        self.takes_its_time();
+        drop(shot);
+    }
+
+    /// It was not stopped, and may be found overdue again.
+    pub fn takes_its_time(&self) {
+        self.overrun.set(None);
     }
 
     /// A rule has the statement that runs ended.
@@ -292,11 +305,6 @@ impl Handle {
 
     pub fn overrun(&self) -> Option<Overrun> {
         self.overrun.get()
-    }
-
-    /// It could not be told to stop.
-    pub fn takes_its_time(&self) {
-        self.overrun.set(None);
     }
 
     /// Asks the session to roll its transaction back.
@@ -546,13 +554,14 @@ impl Registry {
     }
 
     /// Ends sessions that have slept too long and transactions that have been open too long, and collects connections that are kept for
-    /// nothing. Returns the sessions whose statements are to be stopped.
+    /// nothing. Returns the sessions whose statements are to be stopped, if `may_stop` any.
     pub fn tidy(
         &self,
         now: Instant,
         limits: IdleLimits,
         keep_diagnostics: Duration,
         times: &Times,
+        may_stop: bool,
     ) -> Vec<Rc<Handle>> {
         let all: Vec<_> = self.sessions.borrow().values().cloned().collect();
         let mut longest = Longest::default();
@@ -564,7 +573,8 @@ impl Registry {
                 if let Some(running) = handle.running() {
                     let time = now.saturating_duration_since(handle.since.get());
                     longest.statement = longest.statement.max(time);
-                    if handle.overrun.get().is_none()
+                    if may_stop
+                        && handle.overrun.get().is_none()
                         && let Some(overrun) = handle.overruns(running.bound, now)
                     {
                         handle.overrun.set(Some(overrun));

@@ -82,6 +82,54 @@ async fn ask(connection: &mut Connection, text: &str, expect: Expect) -> Result<
 #[derive(Default)]
 pub struct Gun {
     firing: Cell<u32>,
+    /// Statements that take too long are being stopped.
+    stopping: Cell<bool>,
+}
+
+impl Gun {
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}
+
+/// One at a time stops what takes too long.
+pub struct Stopping(Rc<Worker>);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.gun.stopping.set(false);
+    }
+}
+
+impl Stopping {
+    pub fn begin(worker: &Rc<Worker>) -> Self {
+        worker.gun.stopping.set(true);
+        Self(Rc::clone(worker))
+    }
+
+    /// Stops their statements, one after the other.
+    pub async fn stop_all(self, overdue: Vec<Rc<Handle>>) {
+        for handle in overdue {
+            // It may have ended meanwhile, and another one not be late.
+            let (Some(running), Some(_)) = (handle.running(), handle.overrun()) else {
+                continue;
+            };
+            let shot = handle.shoot();
+            match self.0.fire(running, handle.client.get(), What::LateQuery).await {
+                Ok(true) => {}
+                Ok(false) => handle.was_spared(shot),
+                Err(cause) => {
+                    // It may have been hit for all that.
+                    drop(shot);
+                    handle.takes_its_time();
+                    tracing::warn!(
+                        session = handle.id,
+                        "a statement that takes too long could not be stopped: {cause}; it is tried again"
+                    );
+                }
+            }
+        }
+    }
 }
 
 struct Firing<'a>(&'a Cell<u32>);
@@ -133,15 +181,19 @@ impl Worker {
                 let Some(running) = handle.running() else { return };
                 let shot = handle.shoot();
                 let fired = worker.fire(running, handle.client.get(), What::LateQuery).await;
-                drop(shot);
-                let Err(cause) = fired else { return };
-                if !is_told {
-                    is_told = true;
-                    let session = handle.id;
-                    tracing::warn!(
-                        session,
-                        "a statement that takes longer than its rule allows could not be stopped: {cause}; it is tried again"
-                    );
+                match fired {
+                    Ok(true) => return,
+                    Ok(false) => handle.was_spared(shot),
+                    Err(cause) => {
+                        drop(shot);
+                        if !std::mem::replace(&mut is_told, true) {
+                            let session = handle.id;
+                            tracing::warn!(
+                                session,
+                                "a statement that takes longer than its rule allows could not be stopped: {cause}; it is tried again"
+                            );
+                        }
+                    }
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -180,28 +232,8 @@ impl Worker {
         let fired = self.fire(running, handle.client.get(), what).await;
         drop(shot);
         match fired {
-            Ok(()) => Outcome::Done,
+            Ok(_) => Outcome::Done,
             Err(cause) => Outcome::Failed(cause),
-        }
-    }
-
-    /// Stops statements that take too long, one after the other.
-    pub(super) async fn stop_all(self: Rc<Self>, overdue: Vec<Rc<Handle>>) {
-        for handle in overdue {
-            // It may have ended meanwhile, and another one not be late.
-            let (Some(running), Some(_)) = (handle.running(), handle.overrun()) else {
-                continue;
-            };
-            let shot = handle.shoot();
-            let fired = self.fire(running, handle.client.get(), What::LateQuery).await;
-            drop(shot);
-            if let Err(cause) = fired {
-                handle.takes_its_time();
-                tracing::warn!(
-                    session = handle.id,
-                    "a statement that takes too long could not be stopped: {cause}; it is tried again"
-                );
-            }
         }
     }
 
@@ -226,7 +258,8 @@ impl Worker {
         self.peers.get()?.serving(session).await
     }
 
-    async fn fire(&self, running: Running, client: Peer, what: What) -> Result<(), String> {
+    /// False where it was not to be hit.
+    async fn fire(&self, running: Running, client: Peer, what: What) -> Result<bool, String> {
         if self.gun.firing.get() >= AT_ONCE {
             return Err(format!("{AT_ONCE} others are being killed just now"));
         }
@@ -246,7 +279,7 @@ impl Worker {
             if what == What::LateQuery && connection.flavor == Flavor::MariaDb {
                 let waiting = ask(&mut connection, &waits_for_standby(thread), Expect::Query).await?;
                 if first_row(&waiting.bytes, 1).is_some() {
-                    return Err("it has committed, and waits for the standby to have that".to_owned());
+                    return Ok(None);
                 }
             }
             let what = if what == What::Connection {
@@ -254,13 +287,14 @@ impl Worker {
             } else {
                 "QUERY"
             };
-            ask(&mut connection, &format!("KILL {what} {thread}"), Expect::Single).await
+            let reply = ask(&mut connection, &format!("KILL {what} {thread}"), Expect::Single).await;
+            reply.map(Some)
         };
         match tokio::time::timeout(WITHIN, killing).await {
-            Ok(Ok(reply)) => match reply.error {
-                Some(error) if error.code != NO_SUCH_THREAD => Err(error.to_string()),
-                _ => Ok(()),
-            },
+            Ok(Ok(Some(Swallowed {
+                error: Some(error), ..
+            }))) if error.code != NO_SUCH_THREAD => Err(error.to_string()),
+            Ok(Ok(killed)) => Ok(killed.is_some()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(format!("the server did not answer within {WITHIN:?}")),
         }
