@@ -170,7 +170,8 @@ def harm_table(faults, setups):
             for setup in setups:
                 row = by.get((setup, part, harm))
                 if row is None:
-                    cells.append("has none" if not any(one["setup"] == setup and one["part"] == part for one in faults) else "not measured")
+                    mine = {one["part"] for one in faults if one["setup"] == setup}
+                    cells.append("has none" if mine and part not in mine else "not measured")
                 else:
                     wrong = failed(row)
                     cells.append(f"{figure(number(row['longest_wait_s']))} s; "
@@ -210,6 +211,10 @@ def conclusions(faults, load, distribution, parts, setups):
                 points.append(f"The {part} {'; '.join(told)}.")
         lost = [(row["part"], HARMS[row["harm"]], int(row["missing"])) for row in faults if row["setup"] == setup and number(row["missing"])]
         twice = max((int(row["doubled"]) for row in faults if row["setup"] == setup), default=0)
+        if not any(row["setup"] == setup for row in faults):
+            text.append(f"<h3>({setup}) {NAMES[setup]}: not harmed in this run</h3><ul>"
+                        + "".join(f"<li>{html.escape(point)}" for point in points) + "</ul>")
+            continue
         points.append("No acknowledged order was found missing afterwards" if not lost else "Acknowledged orders were missing: " + ", ".join(
             f"{count} after the {part} was {harm}" for part, harm, count in lost))
         points[-1] += (", and none was there twice." if not twice else f", and {twice} of the plain orders, which nothing keeps apart, "
@@ -278,7 +283,7 @@ def write_report(data, raw, machine):
         derive(data, raw)
     faults, load, parts = read(data, "faults"), read(data, "load"), read(data, "parts")
     distribution, orders = read(data, "distribution"), read(data, "orders")
-    setups = [one for one in NAMES if any(row["setup"] == one for row in faults)]
+    setups = [one for one in NAMES if any(row["setup"] == one for row in faults + load)]
     page = [f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>What redundancy buys, and costs'
             f'</title><style>{STYLE}</style><h1>What redundancy buys, and costs</h1>'
             "<p>The same WordPress and shop on one server, behind a load balancer, with Tandem, and with HAProxy and scripts: measured by <code>make study</code>, "
