@@ -33,6 +33,9 @@ def switches(found):
 
 
 def servers_cpu(found):
+    """Nothing where that was not measured."""
+    if any("a" not in told.get("watched", {}) for told in found["rounds"]):
+        return None
     return middle(found, lambda told: told["watched"]["a"]["cpu_us"] + told["watched"]["b"]["cpu_us"])
 
 
@@ -69,7 +72,7 @@ def brief(found):
             f"  {name:12} {number(rate(peer)[0]):>7}/s  ratio {spread(relative(found, name)):18} cpu {spread(cpu(peer)):20} µs"
             f"  p50 {number(latency(peer, 'p50_us')[0])}  p99.9 {number(latency(peer, 'p999_us')[0])}"
             f"  switches {number(switches(peer)[0])}  calls {'–' if calls is None else number(calls)}"
-            f"  servers {number(servers_cpu(peer)[0])} µs")
+            f"  servers {spread(servers_cpu(peer))} µs")
     lines += [f"  {note}" for note in found.get("notes", [])]
     return "\n".join(lines)
 
@@ -117,7 +120,7 @@ def heading(results):
         "table was measured side by side, round by round. Servers, proxy and load generator share the machine's cores, and the load is",
         "closed (a client sends when it has its answer), so throughput says what all of them cost together; CPU says what the proxy alone does.",
         "",
-        f"- {versions['machine']}; {results['rounds']} rounds of {results['seconds']:g} s each; all of it took {results['minutes']} minutes",
+        f"- {versions['machine']}; all of it took {results['minutes']} minutes",
         f"- servers: {versions['mariadb']}",
         f"- HAProxy: {versions['haproxy']}; nginx: {versions['nginx']}; MySQL Router: {versions['router']}",
         f"- Tandem: {versions['tandem']}, with all that is on by default, both servers behind it. The others, and the direct connection,"
@@ -131,6 +134,8 @@ def detail(found):
     if found.get("about"):
         yield from [found["about"], ""]
     if found["peers"]:
+        told = next(iter(found["peers"].values()))["rounds"]
+        yield from [f"{len(told)} rounds.", ""]
         first = label(next(iter(found["peers"])))
         yield f"| | statements a second | of {first} | CPU of the proxy, µs | system calls | context switches | CPU of the servers, µs | p50, µs | p99, µs | p99.9, µs |"
         yield "|---|---|---|---|---|---|---|---|---|---|"
@@ -143,7 +148,7 @@ def detail(found):
         cells = [
             label(name), spread(rate(peer)), spread(relative(found, name)),
             spread(cpu(peer)) if has_proxy else "–", "–" if calls is None else number(calls),
-            number(switches(peer)[0]) if has_proxy else "–", number(servers_cpu(peer)[0]),
+            number(switches(peer)[0]) if has_proxy else "–", spread(servers_cpu(peer)),
             *(number(latency(peer, part)[0]) for part in ("p50_us", "p99_us", "p999_us")),
         ]
         yield f"| {' | '.join(cells)} |"
