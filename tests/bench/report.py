@@ -181,7 +181,7 @@ def summary(compared):
 def plot(name, title, compared, value, least=False):
     """Bars, one group a scenario. In each group the longest is as long as the room is."""
     names = [name for name in NAMES if any(value(found, name) for found in compared.values() if name in found["peers"])]
-    bar, gap, left, room = 13, 16, 280, 420
+    bar, gap, left, room = 13, 16, 360, 420
     lines, y = [], 54
     for found in compared.values():
         present = [(name, value(found, name)) for name in names if name in found["peers"]]
