@@ -257,7 +257,11 @@ fn server_config(settings: &ClientTls) -> Result<Arc<ServerConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-fn client_config(settings: &ServerTls) -> Result<Arc<ClientConfig>, Error> {
+/// What `[server_tls]` means towards servers.
+///
+/// # Errors
+/// See [`Error`].
+pub fn client_config(settings: &ServerTls) -> Result<Arc<ClientConfig>, Error> {
     const SECTION: &str = "server_tls";
     let unfit = |error: &dyn fmt::Display| Error::Unfit {
         section: SECTION,
