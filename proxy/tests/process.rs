@@ -173,7 +173,7 @@ fn a_port_in_use_is_a_clear_error() {
     let output = output.expect("the program");
     let _ = std::fs::remove_file(&file);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(
         text.contains("listener.address") && text.contains("in use"),
         "{text}"
