@@ -24,7 +24,7 @@ use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::quota;
 use crate::route::Reason;
-use crate::route::rules::book::Counts;
+use crate::route::rules::book::RulesView;
 use crate::statistics::digest::{Counted, Route};
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
@@ -304,32 +304,17 @@ pub(super) fn limits(views: &[WorkerView], quotas: &[quota::Row]) -> Table {
 /// `SHOW RULES`, in their order, with what all workers have counted.
 pub(super) fn rules(views: &[WorkerView]) -> Table {
     let mut table = Table::new(RULES);
-    let Some(newest) = views.iter().max_by_key(|view| view.rules.rules.generation()) else {
-        return table;
-    };
-    let rules = &newest.rules.rules;
-    for (place, rule) in rules.iter().enumerate() {
-        let mut sum = Counts::default();
-        // One that has not taken the newest over yet has counted by the old ones.
-        let same = views
-            .iter()
-            .filter(|view| view.rules.rules.generation() == rules.generation());
-        for counts in same.filter_map(|view| view.rules.counts.get(place)) {
-            sum.add(counts);
-        }
-        table.rows.push(vec![
+    let RulesView { rules, counts } = RulesView::sum(views.iter().map(|view| &view.rules));
+    for (place, (rule, counts)) in rules.iter().zip(&counts).enumerate() {
+        let mut row = vec![
             (place + 1).into(),
             rule.name.clone().into(),
             yes_no(rule.enabled).into(),
             rule::shown(&rule.conditions.given()).into(),
             rule::shown(&rule.actions.given()).into(),
-            sum.hits.into(),
-            sum.refused.into(),
-            sum.overruled.into(),
-            sum.limited.into(),
-            sum.broken_off.into(),
-            sum.rewritten.into(),
-        ]);
+        ];
+        row.extend(counts.each().map(|(_, count)| Cell::from(count)));
+        table.rows.push(row);
     }
     table
 }

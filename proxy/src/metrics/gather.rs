@@ -1,7 +1,7 @@
 //! Snapshots → metrics. Names are stable: dashboards depend on them.
 //!
 //! The workers keep the counts, so counters are set to absolute values. Labels are bounded: the servers of the
-//! configuration, the roles and the router's reasons.
+//! configuration and its rules, the roles and the router's reasons.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::admin::show;
 use crate::admin::view::{self, Counters, PoolRow, WorkerView};
+use crate::route::rules::book::RulesView;
 use crate::statistics::latency::Latency;
 use crate::topology::{Role, Server, Topology};
 
@@ -87,8 +88,12 @@ const GAUGES: [(&str, &str); 22] = [
 ];
 
 /// The counters that are not each a field of [`Counters`].
-const LABELLED: [(&str, &str); 8] = [
+const LABELLED: [(&str, &str); 9] = [
     ("tandem_routed_total", "Statements routed, by reason"),
+    (
+        "tandem_rule_statements_total",
+        "Statements that a rule has decided on, by what came of them; hits are all of these",
+    ),
     (
         "tandem_statement_seconds_bucket",
         "Statements by the server that answered them, and how long they took at most, Tandem and the client's taking \
@@ -166,6 +171,7 @@ pub(super) fn record(topology: &Topology, views: &[WorkerView], before: &mut Rea
     record_sessions(views);
     record_limits(views);
     record_latencies(views);
+    record_rules(views);
     for server in &topology.servers {
         record_server(server, now);
         let pools = views.iter().flat_map(|view| &view.pools);
@@ -193,6 +199,16 @@ fn record_limits(views: &[WorkerView]) {
     for (name, limit, used) in view::limits(views) {
         gauge!("tandem_limit", "name" => name).set(limit as f64);
         gauge!("tandem_limit_used", "name" => name).set(used as f64);
+    }
+}
+
+fn record_rules(views: &[WorkerView]) {
+    let RulesView { rules, counts } = RulesView::sum(views.iter().map(|view| &view.rules));
+    for (rule, counts) in rules.iter().zip(&counts) {
+        for (outcome, count) in counts.each() {
+            counter!("tandem_rule_statements_total", "rule" => rule.name.clone(), "outcome" => outcome)
+                .absolute(count);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The metrics port asked as a scraper asks it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,6 +11,9 @@ use super::*;
 use crate::admin::view::{
     Answer, Details, Explanation, LimitRow, PoolRow, Question, Reasons, Unit, WorkerView,
 };
+use crate::config::rule::{Actions, Conditions, Rule};
+use crate::route::rules::Rules;
+use crate::route::rules::book::{Counts, RulesView};
 use crate::statistics::digest::Counted;
 use crate::statistics::latency::Latency;
 use crate::topology::gtid::Position;
@@ -33,6 +37,7 @@ fn every_metric_is_documented() {
         ..WorkerView::default()
     };
     view.counters.reasons = Reasons::new(&["writes"]);
+    view.rules = rules_view();
     let samples = sample::samples(&topology(Role::Active), &[view]);
     let mut metrics: Vec<String> = samples
         .iter()
@@ -62,6 +67,27 @@ fn every_metric_is_documented() {
         expected,
         "the table of docs/metrics.md should be\n{expected}\n"
     );
+}
+
+/// One rule, with two hits.
+fn rules_view() -> RulesView {
+    static RULES: LazyLock<Rules> = LazyLock::new(|| {
+        let rule = Rule {
+            name: "reports".to_owned(),
+            enabled: true,
+            conditions: Conditions::default(),
+            actions: Actions::default(),
+        };
+        Rules::new(vec![rule], &[])
+    });
+    let counts = Counts {
+        hits: 2,
+        ..Counts::default()
+    };
+    RulesView {
+        rules: RULES.clone(),
+        counts: vec![counts],
+    }
 }
 
 /// Two workers that have counted the same.
@@ -99,6 +125,7 @@ impl DataPath for Fake {
                 limit: 1000,
                 used: 40,
             }],
+            rules: rules_view(),
             ..WorkerView::default()
         };
         view.counters.reads_standby = 21;
@@ -230,6 +257,7 @@ async fn a_scraper_gets_sums_and_a_balancer_gets_readiness() {
         "tandem_pool_connects_total{server=\"a\"} 12",
         "tandem_topology_epoch 3",
         "tandem_sessions 0",
+        "tandem_rule_statements_total{rule=\"reports\",outcome=\"hits\"} 4",
         "tandem_limit{name=\"limits.prepared_bytes\"} 2000",
         "tandem_limit_used{name=\"limits.prepared_bytes\"} 80",
     ] {

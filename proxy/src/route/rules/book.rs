@@ -40,6 +40,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Each with its name.
+    pub fn each(&self) -> [(&'static str, u64); 6] {
+        [
+            ("hits", self.hits),
+            ("refused", self.refused),
+            ("overruled", self.overruled),
+            ("limited", self.limited),
+            ("broken_off", self.broken_off),
+            ("rewritten", self.rewritten),
+        ]
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.hits += other.hits;
         self.refused += other.refused;
@@ -55,6 +67,21 @@ impl Counts {
 pub struct RulesView {
     pub rules: Rules,
     pub counts: Vec<Counts>,
+}
+
+impl RulesView {
+    /// The newest rules, with what all workers have counted of each. One that has not taken them over yet has counted by the old ones.
+    pub fn sum<'a>(views: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let newest = views.clone().max_by_key(|view| view.rules.generation());
+        let rules = newest.map(|view| view.rules.clone()).unwrap_or_default();
+        let mut counts = vec![Counts::default(); rules.len()];
+        for view in views.filter(|view| view.rules.generation() == rules.generation()) {
+            for (sum, counted) in counts.iter_mut().zip(&view.counts) {
+                sum.add(counted);
+            }
+        }
+        Self { rules, counts }
+    }
 }
 
 impl Book {
