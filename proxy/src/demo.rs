@@ -8,16 +8,20 @@ mod server;
 pub mod story;
 mod watchdog;
 
-use std::fs;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App};
-use crate::config::{self, Config};
+use crate::config::live::Live;
+use crate::config::{self, Sources};
 use pair::{APP, MONITOR, Options, Pair};
+use server::free_port;
 use story::{say, tell};
 
 /// What can go wrong in the demo, with what to do about it.
@@ -116,16 +120,25 @@ password = "{}"
     )
 }
 
-/// The demo's own.
-fn shown_text(pair: &Pair, listener: SocketAddr, admin: SocketAddr) -> String {
+/// The demo's own, as a file: it can be changed, and read again.
+fn write_config(pair: &Pair) -> Result<PathBuf, Error> {
+    let address = || free_port().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let monitor =
         "[monitor]\n# Nobody wants to watch the standby get its reads back gradually.\nslow_start = \"0s\"\n";
-    config_text(pair, listener, admin).replacen("[monitor]\n", monitor, 1)
-}
-
-/// The same, parsed: what [`App::start`] takes.
-fn config(pair: &Pair) -> Result<Config, config::Problems> {
-    config::parse(&shown_text(pair, ANY_PORT, ANY_PORT))
+    let text = config_text(pair, address()?, address()?).replacen("[monitor]\n", monitor, 1);
+    let path = pair.directory().join("tandem.toml");
+    // It holds passwords.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| Error::Io {
+        doing: "write the configuration",
+        source,
+    })?;
+    Ok(path)
 }
 
 /// Everything the demo has started.
@@ -159,16 +172,15 @@ impl Stage {
             ));
         }
         let started = Instant::now();
-        let app = App::start(config(&pair).map_err(Error::Config)?).await?;
-        let (listener, admin) = (app.listener_address(), app.admin_address());
+        let file = write_config(&pair)?;
+        let sources = Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        };
+        let app = App::start_live(Live::new(sources).map_err(Error::Config)?).await?;
         tell("Tandem runs in front of them", started);
-        let file = pair.directory().join("tandem.toml");
-        fs::write(&file, shown_text(&pair, listener, admin)).map_err(|source| Error::Io {
-            doing: "write the configuration",
-            source,
-        })?;
         say(&format!(
-            "            its configuration as a file: {}\n",
+            "            its configuration, to be changed and read again (RELOAD): {}\n",
             file.display()
         ));
         Ok(Self { pair, app })
@@ -244,5 +256,4 @@ Statements of `{user}` since the start, as the servers count them (Ctrl-C stops 
 /// The demo's account of the admin port.
 pub const ADMIN_USER: &str = "admin";
 pub const ADMIN_PASSWORD: &str = "admin-secret";
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const REFRESH: Duration = Duration::from_secs(1);

@@ -97,7 +97,7 @@ async fn a_running_tandem_is_asked_and_told() {
     let route = asking.json(&["explain", "UPDATE shop.t SET a = 1"]);
     assert_eq!(route["target"], "a", "{route:#}");
     let text = asking.expect(0, &["explain", "UPDATE shop.t SET a = 1"]);
-    assert!(text.contains("target            a\n"), "{text}");
+    assert!(text.contains("\ntarget                a\n"), "{text}");
 
     asking.expect(0, &["drain", "b"]);
     let text = asking.expect(6, &["status", "--check"]);

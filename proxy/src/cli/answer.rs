@@ -41,7 +41,9 @@ impl Answer {
             (0, _) => "nothing\n".to_owned(),
             (_, 1) => self.rows.iter().map(|row| shown(row.first()) + "\n").collect(),
             (_, 2) => {
-                let pair = |row: &Vec<_>| format!("{:<18}{}\n", shown(row.first()), shown(row.get(1)));
+                let names = self.rows.iter().map(|row| shown(row.first()));
+                let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(16) + 2;
+                let pair = |row: &Vec<_>| format!("{:<width$}{}\n", shown(row.first()), shown(row.get(1)));
                 self.rows.iter().map(pair).collect()
             }
             _ => self.rows.iter().map(|row| self.block(row)).collect(),

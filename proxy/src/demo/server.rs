@@ -358,7 +358,7 @@ fn quiet(options: OptsBuilder) -> Opts {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> Result<u16, Error> {
+pub(super) fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
