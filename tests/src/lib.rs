@@ -36,6 +36,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
 pub use cluster::{Cluster, Proxy, Setup};
 pub use process::{Footprint, Process};
 pub use tandem::demo::pair;
@@ -60,6 +63,18 @@ pub fn engine() -> Engine {
     let root = Path::new(&folder).join(name);
     Engine::Unpacked { root, flavor }
 }
+
+/// The steps that `TRACE SESSION` tells of a statement that goes well, in their order.
+pub const STEPS: [&str; 8] = [
+    "classify",
+    "route",
+    "lease",
+    "bring",
+    "send",
+    "first_byte",
+    "reply",
+    "end",
+];
 
 /// How often each fault is played: once, or `TANDEM_FAULT_ROUNDS` times (`make soak`).
 pub fn rounds() -> u32 {
@@ -87,6 +102,12 @@ pub fn memory_mib() -> usize {
     let resident = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
     let pages: usize = resident.expect("pages");
     pages * 4096 / (1 << 20)
+}
+
+/// A connection's number, as it is told itself.
+pub async fn own_number(conn: &mut Conn) -> u32 {
+    let id = conn.query_first("SELECT CONNECTION_ID()").await;
+    id.expect("an answer").expect("a number")
 }
 
 /// Asks `holds` again and again until it says yes; panics with `what` if it has not by the deadline.

@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tandem::demo::pair::APP;
 use tandem_tests::raw::Raw;
-use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, own_number, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -466,11 +466,6 @@ async fn a_kill_that_has_a_name_is_tandems_too() {
         assert!(victim.ping().await.is_err());
     }
     conn.ping().await.expect("the session goes on");
-}
-
-async fn own_number(conn: &mut Conn) -> u32 {
-    let id = conn.query_first("SELECT CONNECTION_ID()").await;
-    id.expect("an answer").expect("a number")
 }
 
 /// What the clients themselves do at Ctrl-C: a second connection and `KILL QUERY`.

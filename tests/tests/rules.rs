@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tandem_tests::pair::Pair;
-use tandem_tests::{Cluster, Setup, wait_until};
+use tandem_tests::{Cluster, STEPS, Setup, wait_until};
 use tokio::sync::OnceCell;
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -386,18 +386,8 @@ async fn what_a_rule_traces_shows_its_steps() {
         .expect("the end of the one before");
     let query = "SELECT statement, step FROM traces";
     let traces: Vec<(String, String)> = cluster.admin().await.query(query).await.expect("traces");
-    let steps = [
-        "classify",
-        "route",
-        "lease",
-        "bring",
-        "send",
-        "first_byte",
-        "reply",
-        "end",
-    ];
     let told: Vec<(&str, &str)> = traces.iter().map(|(text, step)| (&**text, &**step)).collect();
-    let of = |statement: &'static str| steps.map(|step| (statement, step));
+    let of = |statement: &'static str| STEPS.map(|step| (statement, step));
     assert_eq!(told, [of("SELECT ?"), of("SELECT ?, ?")].concat());
 }
 

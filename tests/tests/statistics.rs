@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tandem::config::Audit;
-use tandem_tests::{Cluster, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Proxy, STEPS, Setup, own_number, wait_until};
 use tokio::sync::{Mutex, OnceCell};
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -130,11 +130,7 @@ async fn a_session_tells_why_it_keeps_its_connection() {
     let cluster = cluster().await;
     let mut admin = cluster.admin().await;
     let mut conn = cluster.client_in(SCHEMA).await;
-    let id: u32 = conn
-        .query_first("SELECT CONNECTION_ID()")
-        .await
-        .expect("id")
-        .expect("a row");
+    let id = own_number(&mut conn).await;
     type Session = (String, String, Option<f64>, String);
     let session = || format!("SELECT held_by, pinned_by, held_ms, statement FROM sessions WHERE id = {id}");
     let row: Option<Session> = admin.query_first(session()).await.expect("a session");
@@ -196,11 +192,7 @@ async fn a_traced_statement_shows_its_steps() {
     let cluster = cluster().await;
     let mut admin = cluster.admin().await;
     let mut conn = cluster.client_in(SCHEMA).await;
-    let id: u32 = conn
-        .query_first("SELECT CONNECTION_ID()")
-        .await
-        .expect("id")
-        .expect("a row");
+    let id = own_number(&mut conn).await;
     admin
         .query_drop(format!("TRACE SESSION {id} LIMIT 2"))
         .await
@@ -218,19 +210,7 @@ async fn a_traced_statement_shows_its_steps() {
     let steps = |statement: &str| -> Vec<&Row> { rows.iter().filter(|row| row.0 == statement).collect() };
     let slept = steps("SELECT SLEEP(?)");
     let names: Vec<&str> = slept.iter().map(|row| row.1.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "classify",
-            "route",
-            "lease",
-            "bring",
-            "send",
-            "first_byte",
-            "reply",
-            "end"
-        ]
-    );
+    assert_eq!(names, STEPS);
     let server = slept.iter().find(|row| row.1 == "first_byte").expect("there").2;
     assert!((190.0..5000.0).contains(&server), "{server}");
     let failed = steps("SELECT nothing FROM t");
