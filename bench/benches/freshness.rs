@@ -2,10 +2,8 @@
 //!
 //! Both must stay below 300 ns and allocate nothing once the room is there; the latter is asserted.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -18,34 +16,7 @@ use tandem::topology::ledger::{Reach, Writing};
 use tandem::topology::mark::Mark;
 use tandem::topology::table::{NameKey, TableKey};
 use tandem::topology::{Flavor, ServerId};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often `run` allocates, in a thousand calls after one.
-fn allocations(mut run: impl FnMut()) -> u64 {
-    run();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    for _ in 0..1000 {
-        run();
-    }
-    ALLOCATIONS.load(Ordering::Relaxed) - before
-}
+use tandem_bench::allocations;
 
 fn mark() -> Arc<Mark> {
     let mark = Mark::new(Stream::of_mariadb(0, 1), 2, Position::default(), None, None);

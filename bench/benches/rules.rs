@@ -2,9 +2,7 @@
 //!
 //! It may grow by some nanoseconds for a thousand of them, and nothing may be allocated; the latter is asserted.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tandem::classify::{Dialect, analyse};
@@ -12,24 +10,7 @@ use tandem::config;
 use tandem::net::address::Peer;
 use tandem::route::rules::{Moment, Rules, Shape, Who};
 use tandem::topology::Flavor;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use tandem_bench::allocations;
 
 struct Now;
 
@@ -104,11 +85,10 @@ fn decision(criterion: &mut Criterion) {
             rules.find(black_box(&session), &shape, &facts, Some(b"shop"), &Now)
         };
         assert_eq!(run(), count.checked_sub(1), "{count} rules");
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        for _ in 0..1000 {
+        let allocated = allocations(|| {
             black_box(run());
-        }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{count} rules allocate");
+        });
+        assert_eq!(allocated, 0, "{count} rules allocate");
         criterion.bench_function(&format!("{count} rules"), |bencher| bencher.iter(run));
     }
 }
