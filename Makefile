@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 INSTALL := .ci/install
+# Where cargo puts what it builds.
+TARGET := $${CARGO_TARGET_DIR:-target}
 # Selecting a package and not the workspace would compile all dependencies again, with other features.
 ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
@@ -62,13 +64,13 @@ mtr:
 cluster-test:
 	@$(INSTALL) build docker
 	$(CARGO) build --workspace --bin tandem
-	strip -o docker/tandem/program/tandem target/debug/tandem
+	strip -o docker/tandem/program/tandem $(TARGET)/debug/tandem
 	tests/cluster/kill_each.py $(CLUSTER)
 
 study:
 	@$(INSTALL) docker load
 	@$(MAKE) build
-	strip -o docker/tandem/program/tandem target/release/tandem
+	strip -o docker/tandem/program/tandem $(TARGET)/release/tandem
 	tests/cluster/study.py --program "optimised (make build)" $(STUDY)
 
 fuzz:
@@ -96,12 +98,11 @@ build:
 	@$(INSTALL) build
 	$(CARGO) build --release --workspace --bin tandem
 
-packages:
-	@$(INSTALL) build packages
-	$(CARGO) build --release --workspace --bin tandem
-	packaging/build $${CARGO_TARGET_DIR:-target}/release/tandem $${CARGO_TARGET_DIR:-target}/packages
+packages: build
+	@$(INSTALL) packages
+	packaging/build $(TARGET)/release/tandem $(TARGET)/packages
 
 packages-test: packages
-	@$(INSTALL) build server client containers
+	@$(INSTALL) build server client docker
 	$(CARGO) build --workspace --bin pair
-	packaging/test $${CARGO_TARGET_DIR:-target}/packages
+	packaging/test $(TARGET)/packages

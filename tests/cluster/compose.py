@@ -81,19 +81,20 @@ class Compose:
     def docker(self, verb, service):
         run("docker", verb, self.container(service))
 
-    def inside(self, service, *command, check=True):
-        return run("docker", "exec", self.container(service), *command, check=check)
+    def inside(self, service, *command):
+        return run("docker", "exec", self.container(service), *command)
 
     def healthy(self, service):
         text = run("docker", "inspect", "--format", "{{json .State}}", self.container(service))
         state = json.loads(text)
         return state["Running"] and state.get("Health", {}).get("Status") == "healthy"
 
-    def secret(self, name):
-        return self.inside("web-1", "cat", f"/run/secrets/{name}").strip()
+    def secret(self, name, service="web-1"):
+        return self.inside(service, "cat", f"/run/secrets/{name}").strip()
 
-    def sql(self, service, question):
-        text = self.inside(service, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
+    def sql(self, service, question, before=()):
+        """The rows of an answer; `before` is what the client is run by."""
+        text = self.inside(service, *before, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
                            "--skip-column-names", "--batch", "--execute", question)
         return [line.split("\t") for line in text.splitlines()]
 
@@ -107,3 +108,15 @@ def state(tandem, timeout=5):
     """What the dashboard of the Tandem at this address shows, as data."""
     with urllib.request.urlopen(f"http://{tandem}:9446/api/state", timeout=timeout) as answer:
         return json.load(answer)
+
+
+def can_fail_over(tandems):
+    """Whether the Tandem that decides, of these addresses, says that the standby could take over."""
+    for tandem in tandems:
+        try:
+            failover = state(tandem)["failover"]
+        except OSError:
+            continue
+        if failover["role"].startswith("leader") and not failover["obstacles"]:
+            return True
+    return False

@@ -16,8 +16,8 @@ import argparse
 import sys
 import time
 
-from compose import Compose, engine, engine_off, state, until
-from visitors import Browser, Visitors, longest_wait
+from compose import Compose, can_fail_over, engine, engine_off, state, until
+from visitors import Visitors, answers, longest_wait
 
 NET = "172.28.0"
 ADDRESS = f"{NET}.100"
@@ -55,8 +55,8 @@ def main():
 
 
 def play(cluster, options):
-    until("the virtual IP answers", 30, answers)
-    until("the standby could take over", 60, whole)
+    until("the virtual IP answers", 30, lambda: answers(ADDRESS))
+    until("the standby could take over", 60, lambda: can_fail_over(TANDEMS))
     visitors = Visitors(ADDRESS, password=cluster.secret("owner"))
     for kind, count in KINDS:
         visitors.begin(kind, count, 0.1)
@@ -87,7 +87,7 @@ def strike(cluster, visitors, service, harm, repair, seconds):
     time.sleep(seconds)
     cluster.docker(repair, service)
     until(f"{service} is healthy again", 60, lambda: cluster.healthy(service))
-    until("the standby could take over again", 60, whole)
+    until("the standby could take over again", 60, lambda: can_fail_over(TANDEMS))
     # What was asked for in between has been answered.
     time.sleep(1)
     longest = LONGEST[sort] + (seconds if harm == "pause" else 0)
@@ -121,25 +121,6 @@ def report(visitors, what, begun, lost, longest):
     complaints += [f"{what}: a {kind} waited for {wait:.2f} s" for kind, wait in waits.items() if wait > longest]
     complaints += [f"{what}: no {kind} got anything" for kind, _ in KINDS if kind not in waits]
     return complaints
-
-
-def answers():
-    try:
-        return Browser(ADDRESS, 2).open("/").status == 200
-    except OSError:
-        return False
-
-
-def whole():
-    """Whether the Tandem that decides says that the standby could take over."""
-    for tandem in TANDEMS:
-        try:
-            failover = state(tandem)["failover"]
-        except OSError:
-            continue
-        if failover["role"].startswith("leader") and not failover["obstacles"]:
-            return True
-    return False
 
 
 def ledger(cluster, visitors):

@@ -22,9 +22,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from compose import ROOT, Compose, cable, engine, run, state, until
+from compose import ROOT, Compose, cable, can_fail_over, engine, run, state, until
 from report import write_report
-from visitors import Browser, Visitors
+from visitors import Visitors, answers
 
 RAW = ROOT / "target/study"
 DATA = ROOT / "docs/study"
@@ -154,7 +154,7 @@ class Study:
         self.say("starts")
         try:
             self.cluster.up()
-            until("the site answers", 60, self.answers)
+            until("the site answers", 60, lambda: answers(self.setup.address))
             until("everything is well", 90, self.whole)
             self.visit()
             self.calm()
@@ -170,22 +170,13 @@ class Study:
             self.cluster.down()
 
     def visit(self):
-        self.visitors = Visitors(self.setup.address, timeout=30, password=self.secret("owner"))
+        self.visitors = Visitors(self.setup.address, timeout=30, password=self.cluster.secret("owner", self.setup.web))
         for kind, count in VISITORS:
             self.visitors.begin(kind, count, THINK)
         until("everybody is there", 60, lambda: self.visitors.served_since(0))
 
     def say(self, words):
         print(f"{time.strftime('%H:%M:%S')} {self.letter} ({self.setup.name}) {words}", flush=True)
-
-    def secret(self, name):
-        return self.cluster.inside(self.setup.web, "cat", f"/run/secrets/{name}").strip()
-
-    def answers(self):
-        try:
-            return Browser(self.setup.address, 2).open("/").status == 200
-        except OSError:
-            return False
 
     def calm(self):
         self.say("in calm")
@@ -198,7 +189,7 @@ class Study:
             self.files.add("parts", setup=self.letter, phase="calm", service=service,
                            cpu_percent=round(sum(cpu for cpu, _ in mine) / len(mine), 1),
                            memory_mb=round(max(memory for _, memory in mine), 1))
-        self.write_tries("calm", begun, begun)
+        self.write_tries("calm", begun)
 
     def usage(self):
         """CPU, in percent of a core, and memory of each container, as Docker counts them over a second."""
@@ -274,7 +265,7 @@ class Study:
                     detected.setdefault(event["event"], round(at, 2))
 
     def judge(self, part, harm, service, begun, whole, detected, lag):
-        self.write_tries(f"{harm} {part}", begun, begun)
+        self.write_tries(f"{harm} {part}", begun)
         tries = self.visitors.since(begun)
         count = lambda outcome: sum(one.outcome == outcome for one in tries)
         ends = sorted(one.ended for one in tries if one.outcome == "ok")
@@ -305,18 +296,16 @@ class Study:
             doubled = max(doubled, len(there) - len(set(there)))
         return len(orders) + len(plain), missing, doubled
 
-    def write_tries(self, phase, begun, zero):
+    def write_tries(self, phase, begun):
         for one in self.visitors.since(begun):
-            self.files.add("tries", setup=self.letter, phase=phase, kind=one.kind, begun_s=round(one.begun - zero, 3),
+            self.files.add("tries", setup=self.letter, phase=phase, kind=one.kind, begun_s=round(one.begun - begun, 3),
                            seconds=round(one.ended - one.begun, 4), outcome=one.outcome, again=int(one.again),
                            waited_s=round(one.ended - one.wanted, 4), detail=one.detail[:80])
 
     def sql(self, database, question):
-        command = ["mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql", "--skip-column-names", "--batch", "--execute"]
-        if self.letter == "d":
-            command = ["setpriv", "--reuid=mysql", "--clear-groups", *command]
-        text = self.cluster.inside(database, *command, question)
-        return [line.split("\t") for line in text.splitlines()]
+        # keepalived runs as root there, and so does what is run beside it.
+        before = ("setpriv", "--reuid=mysql", "--clear-groups") if self.letter == "d" else ()
+        return self.cluster.sql(database, question, before)
 
     def whole(self):
         """Whether it is as before the harm: all containers well, and both databases replicating."""
@@ -324,11 +313,7 @@ class Study:
                    if not service.endswith("secrets") and not service.startswith("haproxy")):
             return False
         if self.letter == "c":
-            for number in (31, 32):
-                failover = state(f"{self.setup.net}.{number}")["failover"]
-                if failover["role"].startswith("leader") and not failover["obstacles"]:
-                    return True
-            return False
+            return can_fail_over([f"{self.setup.net}.{number}" for number in (31, 32)])
         if self.letter == "d":
             return all(self.replicates(database) for database in self.setup.databases)
         return True

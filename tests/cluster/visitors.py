@@ -87,8 +87,9 @@ class Visitors:
         self.orders, self.plain_orders, self.comments = set(), set(), set()
 
     def begin(self, kind, count, think):
-        action = {"reader": self.read, "editor": self.edit, "commenter": self.comment, "order": self.order,
-                  "plain order": self.order_plainly}[kind]
+        action = {"reader": self.read, "editor": self.edit, "commenter": self.comment,
+                  "order": lambda browser, *_: self.order(browser, self.orders),
+                  "plain order": lambda browser, *_: self.order(browser, self.plain_orders, plain="1")}[kind]
         for number in range(count):
             thread = threading.Thread(target=self.visit, args=(kind, action, number, think, len(self.threads)), daemon=True)
             self.threads.append(thread)
@@ -109,9 +110,9 @@ class Visitors:
                     latest[one.visitor] = one.begun
         return len(latest) == len(self.threads) and all(begun > moment for begun in latest.values())
 
-    def since(self, begun, ended=None):
+    def since(self, begun):
         with self.lock:
-            return [one for one in self.tries if one.ended >= begun and (ended is None or one.begun <= ended)]
+            return [one for one in self.tries if one.ended >= begun]
 
     def visit(self, kind, action, number, think, visitor):
         browser = Browser(self.address, self.timeout)
@@ -192,25 +193,23 @@ class Visitors:
             return page
         return steps
 
-    def order(self, browser, number, turn):
+    def order(self, browser, acknowledged, **more):
         token = uuid.uuid4().hex
 
         def steps():
-            page = browser.open("/cluster/orders.php", {"token": token, "amount": "1"})
+            page = browser.open("/cluster/orders.php", {"token": token, "amount": "1", **more})
             if page.status == 200 and page.text == "ordered\n":
-                self.orders.add(token)
+                acknowledged.add(token)
             return page
         return steps
 
-    def order_plainly(self, browser, number, turn):
-        token = uuid.uuid4().hex
 
-        def steps():
-            page = browser.open("/cluster/orders.php", {"token": token, "amount": "1", "plain": "1"})
-            if page.status == 200 and page.text == "ordered\n":
-                self.plain_orders.add(token)
-            return page
-        return steps
+def answers(address):
+    """Whether somebody who comes to this address now gets a page."""
+    try:
+        return Browser(address, 2).open("/").status == 200
+    except OSError:
+        return False
 
 
 def longest_wait(tries):

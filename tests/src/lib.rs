@@ -104,6 +104,23 @@ pub fn memory_mib() -> usize {
     pages * 4096 / (1 << 20)
 }
 
+/// The error of a statement that takes longer than it may.
+pub fn overtime() -> u16 {
+    match engine().flavor() {
+        Flavor::MariaDb => 1969,
+        Flavor::MySql => 3024,
+    }
+}
+
+/// A configuration that is right, in front of servers of which none is there.
+pub fn config_without_servers(listener: &str) -> String {
+    format!(
+        "[listener]\naddress = \"{listener}\"\n[admin]\naddress = \"127.0.0.1:0\"\nuser = \"x\"\npassword = \"x\"\n\
+         [monitor]\nuser = \"x\"\npassword = \"x\"\n[[server]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n\
+         [[server]]\nname = \"b\"\naddress = \"127.0.0.1:2\"\n[[user]]\nname = \"x\"\npassword = \"x\"\n"
+    )
+}
+
 /// A connection's number, as it is told itself.
 pub async fn own_number(conn: &mut Conn) -> u32 {
     let id = conn.query_first("SELECT CONNECTION_ID()").await;

@@ -4,7 +4,7 @@
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
 use tandem_tests::pair::Pair;
-use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, overtime, wait_until};
 
 use std::time::{Duration, Instant};
 
@@ -177,14 +177,6 @@ async fn limited(schema: &str, settings: &[&str]) -> Cluster {
 fn endless() -> String {
     let numbers = tandem_tests::numbers(99_999).replace(" AS numbers", "");
     format!("SELECT COUNT(*) FROM {numbers} a, {numbers} b, {numbers} c")
-}
-
-/// What a statement gets that takes longer than it may.
-fn overtime() -> u16 {
-    match tandem_tests::engine().flavor() {
-        Flavor::MariaDb => 1969,
-        Flavor::MySql => 3024,
-    }
 }
 
 /// A statement that takes too long is stopped on its server, also in a transaction and with rows on their way; the error names the key,

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error};
+use tandem_tests::logins::code;
 use tandem_tests::pair::Pair;
-use tandem_tests::{Cluster, STEPS, Setup, wait_until};
+use tandem_tests::{Cluster, STEPS, Setup, overtime, wait_until};
 use tokio::sync::OnceCell;
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -156,13 +157,6 @@ async fn count_of(rule: &str, column: &str, cluster: &Cluster) -> u64 {
     found.unwrap_or_else(|| panic!("no rule {rule}"))
 }
 
-fn code(error: Error) -> u16 {
-    match error {
-        Error::Server(error) => error.code,
-        other => panic!("{other}"),
-    }
-}
-
 async fn explain(question: &str, cluster: &Cluster) -> Vec<(String, String)> {
     let mut admin = cluster.admin().await;
     admin
@@ -265,18 +259,18 @@ async fn what_is_refused_is_told_and_nothing_else_happens() {
         text.contains("this table stays (Tandem refuses the statement by its rule 'drops')"),
         "{text}"
     );
-    assert_eq!(code(error), 1148);
+    assert_eq!(code(&error), 1148);
     let error = conn
         .exec_drop("DROP TABLE keep_1", ())
         .await
         .expect_err("refused");
-    assert_eq!(code(error), 1148);
+    assert_eq!(code(&error), 1148);
     conn.query_drop("BEGIN").await.expect("a transaction");
     conn.query_drop("INSERT INTO t VALUES (88, 8)")
         .await
         .expect("a row");
     let refused = "SELECT n FROM t /* tandem:tag=refused */";
-    assert_eq!(code(conn.query_drop(refused).await.expect_err("refused")), 1148);
+    assert_eq!(code(&conn.query_drop(refused).await.expect_err("refused")), 1148);
     let n: Option<u32> = conn
         .query_first("SELECT n FROM t WHERE id = 88")
         .await
@@ -284,7 +278,7 @@ async fn what_is_refused_is_told_and_nothing_else_happens() {
     assert_eq!(n, Some(8), "the transaction is open");
     conn.query_drop("ROLLBACK").await.expect("the end");
     let mut conn = cluster.client_in("test_refused").await;
-    assert_eq!(code(conn.query_drop("BEGIN").await.expect_err("refused")), 1148);
+    assert_eq!(code(&conn.query_drop("BEGIN").await.expect_err("refused")), 1148);
     conn.query_drop("ROLLBACK").await.expect("never refused");
     assert!(count_of("all refused", "refused", cluster).await >= 1);
     let mut direct = cluster.direct(cluster.a()).await;
@@ -396,11 +390,7 @@ async fn what_a_rule_traces_shows_its_steps() {
 async fn what_takes_too_long_is_ended() {
     let cluster = cluster().await;
     let mut conn = cluster.client_in(SCHEMA).await;
-    let flavor = cluster.a().engine().flavor();
-    let overtime = match flavor {
-        tandem_tests::Flavor::MariaDb => 1969,
-        tandem_tests::Flavor::MySql => 3024,
-    };
+    let overtime = overtime();
     conn.query_drop("BEGIN").await.expect("a transaction");
     conn.query_drop("INSERT INTO t VALUES (99, 9)")
         .await
@@ -411,10 +401,10 @@ async fn what_takes_too_long_is_ended() {
     let error = conn.query_drop(slow).await.expect_err("too slow");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let text = error.to_string();
-    assert_eq!(code(error), overtime, "{text}");
+    assert_eq!(code(&error), overtime, "{text}");
     assert!(text.contains("timeout of Tandem's rule 'slow'"), "{text}");
     let error = conn.exec_drop(slow, ()).await.expect_err("too slow");
-    assert_eq!(code(error), overtime);
+    assert_eq!(code(&error), overtime);
     let n: Option<u32> = conn
         .query_first("SELECT n FROM t WHERE id = 99")
         .await
@@ -448,7 +438,7 @@ async fn what_is_too_much_is_broken_off() {
                 (Ok(got), true) => assert_eq!(got.len(), rows as usize),
                 (Err(error), false) => {
                     let text = error.to_string();
-                    assert_eq!(code(error), 1104, "{text}");
+                    assert_eq!(code(&error), 1104, "{text}");
                     assert!(
                         text.contains("more than 5 rows (max_rows of Tandem's rule 'few')"),
                         "{text}"
@@ -471,7 +461,7 @@ async fn what_is_too_much_is_broken_off() {
         "SELECT seq FROM {} /* tandem:tag=few */",
         tandem_tests::numbers(100_000)
     );
-    assert_eq!(code(conn.query_drop(&asked).await.expect_err("too long")), 1104);
+    assert_eq!(code(&conn.query_drop(&asked).await.expect_err("too long")), 1104);
     let n: Option<u32> = conn
         .query_first("SELECT n FROM t WHERE id = 55")
         .await
@@ -492,7 +482,7 @@ async fn too_many_are_held_back() {
     }
     let error = second.query_drop(seldom).await.expect_err("over the rate");
     let text = error.to_string();
-    assert_eq!(code(error), 1226);
+    assert_eq!(code(&error), 1226);
     assert!(
         text.contains("its rule 'seldom' lets 3/h statements through"),
         "{text}"
@@ -536,12 +526,12 @@ async fn a_text_is_put_in_the_place_of_another() {
         .expect("a row");
     let asked = "SELECT id FROM moved WHERE id IN (?, ?)";
     let error = conn.exec_drop(asked, (1, 66)).await.expect_err("two rows");
-    assert_eq!(code(error), 1104, "the rule of what the client has prepared");
+    assert_eq!(code(&error), 1104, "the rule of what the client has prepared");
     conn.query_drop("ROLLBACK").await.expect("the end");
     let lost = "SELECT n FROM t WHERE id = ? /* tandem:tag=lost */";
     let error = conn.exec_drop(lost, (1,)).await.expect_err("no parameter");
     let text = error.to_string();
-    assert_eq!(code(error), 1210);
+    assert_eq!(code(&error), 1210);
     assert!(
         text.contains("would have 0 parameters, and the client's has 1"),
         "{text}"
@@ -566,7 +556,7 @@ async fn what_the_server_undid_is_sent_again() {
         .await
         .expect("a setting");
     let plain = conn.query_drop("UPDATE rival SET n = n + 1 WHERE id = 1").await;
-    assert_eq!(code(plain.expect_err("waited too long")), 1205);
+    assert_eq!(code(&plain.expect_err("waited too long")), 1205);
     let retries = cluster.counter("retries").await;
     let again = async {
         conn.query_drop("UPDATE rival SET n = n + 1 WHERE id = 1 /* tandem:tag=again */")
@@ -606,7 +596,7 @@ async fn rules_are_taken_over_by_a_reload() {
     let rule = "[[rule]]\nname = \"no\"\npattern = \"information_schema\"\nrefuse = \"not that\"\n";
     std::fs::write(&file, format!("{text}\n{rule}")).expect("written");
     admin.query_drop("RELOAD").await.expect("reloaded");
-    assert_eq!(code(conn.query_drop(asked).await.expect_err("refused")), 1148);
+    assert_eq!(code(&conn.query_drop(asked).await.expect_err("refused")), 1148);
     admin
         .query_drop("SET rule.no.enabled = false")
         .await
@@ -614,7 +604,7 @@ async fn rules_are_taken_over_by_a_reload() {
     conn.query_drop(asked).await.expect("switched off");
     assert_eq!(count_of("no", "refused", &cluster).await, 1);
     admin.query_drop("SET rule.no.enabled = true").await.expect("set");
-    assert_eq!(code(conn.query_drop(asked).await.expect_err("refused")), 1148);
+    assert_eq!(code(&conn.query_drop(asked).await.expect_err("refused")), 1148);
     std::fs::write(&file, format!("{text}\n[[rule]]\nname = \"first\"\n{rule}")).expect("written");
     admin.query_drop("RELOAD").await.expect("reloaded");
     conn.query_drop(asked).await.expect("the first rule decides");

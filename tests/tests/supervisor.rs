@@ -5,6 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tandem_tests::config_without_servers;
 use tempfile::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -22,10 +23,7 @@ impl Manager {
     /// Tandem under a watchdog, in front of servers of which none is there.
     fn start(folder: &TempDir) -> Self {
         let config = folder.path().join("tandem.toml");
-        let text = "[listener]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\nuser = \"x\"\npassword = \"x\"\n\
-             [monitor]\nuser = \"x\"\npassword = \"x\"\n[[server]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n\
-             [[server]]\nname = \"b\"\naddress = \"127.0.0.1:2\"\n[[user]]\nname = \"x\"\npassword = \"x\"\n";
-        fs::write(&config, text).expect("its configuration");
+        fs::write(&config, config_without_servers("127.0.0.1:0")).expect("its configuration");
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         let child = Command::new(env!("CARGO_BIN_EXE_proxy"))

@@ -230,10 +230,7 @@ impl Client {
 async fn packet(wire: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
     let mut header = [0; HEADER_LEN];
     wire.read_exact(&mut header).await?;
-    let header = Header {
-        len: usize::from(header[0]) | usize::from(header[1]) << 8,
-        seq: header[3],
-    };
+    let header = Header::peek(&header).ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut payload = vec![0; header.len];
     wire.read_exact(&mut payload).await?;
     Ok((header.seq, payload))

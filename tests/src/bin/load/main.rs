@@ -18,6 +18,7 @@ use client::{Client, Door};
 use serde_json::json;
 use tandem::config::{ServerTls, ServerTlsMode, TlsVersion};
 use tandem::net::tls::client_config;
+use tandem_tests::mutation::Dice;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsConnector;
 
@@ -234,7 +235,7 @@ async fn live(run: &Rc<Run>, mut client: Client, number: u64) -> io::Result<()> 
         }
         let began = Instant::now();
         match prepared {
-            Some(prepared) => client.execute(prepared, dice.up_to(options.ids)).await?,
+            Some(prepared) => client.execute(prepared, up_to(&mut dice, options.ids)).await?,
             None => {
                 client
                     .query(statement(options, &mut dice).as_bytes(), &breathe)
@@ -255,26 +256,14 @@ async fn live(run: &Rc<Run>, mut client: Client, number: u64) -> io::Result<()> 
 fn statement(options: &Options, dice: &mut Dice) -> String {
     let text = options
         .statement
-        .replace("{id}", &dice.up_to(options.ids).to_string());
+        .replace("{id}", &up_to(dice, options.ids).to_string());
     match text.contains("{shape}") {
-        true => text.replace("{shape}", &dice.up_to(options.shapes).to_string()),
+        true => text.replace("{shape}", &up_to(dice, options.shapes).to_string()),
         false => text,
     }
 }
 
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// From 1 up to it.
-    fn up_to(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit + 1
-    }
+/// From 1 up to it, the same in every run.
+fn up_to(dice: &mut Dice, limit: u64) -> u64 {
+    dice.below(limit as usize) as u64 + 1
 }
