@@ -35,6 +35,7 @@ mod table_cases;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::rc::Rc;
 
 use crate::topology::Flavor;
@@ -85,6 +86,13 @@ impl Dialect {
 /// 0 is that of texts that can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub u64);
+
+/// As tables, logs and rules write it.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// The fingerprint of `text`; 0 where it can't be read to its end.
 pub fn fingerprint(text: &[u8], dialect: Dialect) -> Fingerprint {

@@ -398,7 +398,7 @@ fn statements(digests: &[Counted]) -> Vec<Statement> {
 fn statement(shape: &Counted) -> Statement {
     let recent = &shape.recent;
     Statement {
-        digest: format!("{:016x}", shape.fingerprint.0),
+        digest: shape.fingerprint.to_string(),
         statement: shape.statement.to_string(),
         count: recent.count,
         errors: recent.errors,

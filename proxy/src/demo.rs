@@ -86,6 +86,11 @@ fn interrupted(once: bool) -> Result<(), Error> {
 
 /// The configuration of a proxy before `pair`, as a file would have it. Port 0 is any free port.
 pub fn config_text(pair: &Pair, listener: SocketAddr, admin: SocketAddr) -> String {
+    config_with(pair, listener, admin, "")
+}
+
+/// The same, with these lines in `[monitor]`.
+fn config_with(pair: &Pair, listener: SocketAddr, admin: SocketAddr, monitor: &str) -> String {
     let failover = pair.journal().map_or_else(String::new, |journal| {
         format!("[failover]\nmode = \"automatic\"\njournal = {:?}\n", journal)
     });
@@ -100,7 +105,7 @@ user = "{ADMIN_USER}"
 password = "{ADMIN_PASSWORD}"
 
 [monitor]
-user = "{}"
+{monitor}user = "{}"
 password = "{}"
 
 {failover}
@@ -123,9 +128,8 @@ password = "{}"
 /// The demo's own, as a file: it can be changed, and read again.
 fn write_config(pair: &Pair) -> Result<PathBuf, Error> {
     let address = || free_port().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let monitor =
-        "[monitor]\n# Nobody wants to watch the standby get its reads back gradually.\nslow_start = \"0s\"\n";
-    let text = config_text(pair, address()?, address()?).replacen("[monitor]\n", monitor, 1);
+    let monitor = "# Nobody wants to watch the standby get its reads back gradually.\nslow_start = \"0s\"\n";
+    let text = config_with(pair, address()?, address()?, monitor);
     let path = pair.directory().join("tandem.toml");
     // It holds passwords.
     let file = OpenOptions::new()

@@ -116,7 +116,7 @@ fn attributes(trace: &Trace) -> Vec<KeyValue> {
         ),
         KeyValue::new("tandem.session", i64::from(trace.session)),
         KeyValue::new("tandem.user", trace.user.clone()),
-        KeyValue::new("tandem.digest", format!("{:016x}", trace.digest.0)),
+        KeyValue::new("tandem.digest", trace.digest.to_string()),
     ];
     if !trace.schema.is_empty() {
         attributes.push(KeyValue::new("db.namespace", trace.schema.clone()));

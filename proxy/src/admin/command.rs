@@ -14,6 +14,7 @@ use super::tables::Source;
 use super::view::Question;
 use crate::config::live::Assignment;
 use crate::net::address::Peer;
+use crate::statistics::trace;
 
 /// What an administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,9 +223,8 @@ fn known() -> String {
 const READS: usize = 20;
 pub(crate) const MOST_READS: usize = 1000;
 
-/// How many statements `TRACE SESSION` keeps the steps of unless it is told, and the most that it can be told.
+/// How many statements `TRACE SESSION` keeps the steps of unless it is told.
 const TRACED: u32 = 10;
-const MOST_TRACED: u32 = 500;
 
 /// How much of a refused statement the error repeats.
 const NEAR: usize = 60;
@@ -307,7 +307,7 @@ fn traced(text: &str) -> Result<Command, Refusal> {
             count.parse().ok().filter(|_| ended(rest))
         }
     };
-    let statements = statements.ok_or(Refusal::NoTrace)?.min(MOST_TRACED);
+    let statements = statements.ok_or(Refusal::NoTrace)?.min(trace::MOST);
     Ok(Command::Trace { session, statements })
 }
 
@@ -578,7 +578,7 @@ mod tests {
                 "trace session 7 limit 1000000",
                 Command::Trace {
                     session: 7,
-                    statements: MOST_TRACED,
+                    statements: trace::MOST,
                 },
             ),
             ("SHOW READS LIMIT 3", Command::Reads(3)),

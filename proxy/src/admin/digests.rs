@@ -1,9 +1,8 @@
 //! `SHOW DIGESTS`: the shapes of statement with their numbers.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
-use super::show::{precise, reasons};
+use super::show::{real_milliseconds, reasons};
 use super::table::{Cell, Shape, Table};
 use crate::statistics::digest::Counted;
 
@@ -52,22 +51,22 @@ fn row(shape: &Counted) -> Vec<Cell> {
     let (counts, recent) = (&shape.counts, &shape.recent);
     let rows_avg = counts.rows as f64 / counts.count.max(1) as f64;
     vec![
-        format!("{:016x}", shape.fingerprint.0).into(),
+        shape.fingerprint.to_string().into(),
         counts.count.into(),
         counts.errors.into(),
-        milliseconds(counts.time),
-        milliseconds(counts.shortest),
-        milliseconds(shape.average()),
-        milliseconds(shape.quantile(0.5)),
-        milliseconds(shape.quantile(0.95)),
-        milliseconds(shape.quantile(0.99)),
-        milliseconds(counts.longest),
+        real_milliseconds(counts.time),
+        real_milliseconds(counts.shortest),
+        real_milliseconds(shape.average()),
+        real_milliseconds(shape.quantile(0.5)),
+        real_milliseconds(shape.quantile(0.95)),
+        real_milliseconds(shape.quantile(0.99)),
+        real_milliseconds(counts.longest),
         recent.count.into(),
         recent.errors.into(),
-        milliseconds(recent.time),
-        milliseconds(recent.average()),
-        milliseconds(recent.quantile(0.95)),
-        milliseconds(recent.longest),
+        real_milliseconds(recent.time),
+        real_milliseconds(recent.average()),
+        real_milliseconds(recent.quantile(0.95)),
+        real_milliseconds(recent.longest),
         counts.rows.into(),
         Cell::Real((rows_avg * 10.0).round() / 10.0),
         counts.affected.into(),
@@ -81,8 +80,4 @@ fn row(shape: &Counted) -> Vec<Cell> {
         Cell::Real((shape.idle.as_secs_f64() * 10.0).round() / 10.0),
         shape.statement.to_string().into(),
     ]
-}
-
-fn milliseconds(time: Duration) -> Cell {
-    Cell::Real(precise(time))
 }

@@ -354,7 +354,7 @@ pub(super) fn reads(counted: Vec<Counted>, most: usize) -> Table {
 
 fn reads_row(shape: &Counted) -> Vec<Cell> {
     vec![
-        format!("{:016x}", shape.fingerprint.0).into(),
+        shape.fingerprint.to_string().into(),
         shape.routed().into(),
         (100 * shape.on_standby() / shape.routed().max(1)).into(),
         reasons(shape.routes.iter().filter(|route| !route.on_standby)).into(),
@@ -657,6 +657,10 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 /// Milliseconds, to the microsecond: what is less depends on the day.
 pub(crate) fn precise(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
+}
+
+pub(super) fn real_milliseconds(time: Duration) -> Cell {
+    Cell::Real(precise(time))
 }
 
 #[cfg(test)]

@@ -483,7 +483,7 @@ impl fmt::Display for TableGlobs {
 
 impl fmt::Display for Digests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digests: Vec<String> = self.0.iter().map(|it| format!("{:016x}", it.0)).collect();
+        let digests: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&digests.join(", "))
     }
 }

@@ -102,11 +102,7 @@ impl Inbox {
 
     /// Puts one byte in at `offset`, moving what follows.
     pub fn insert(&mut self, offset: usize, byte: u8) {
-        self.make_room(1);
-        let at = self.start + offset;
-        self.buffer.copy_within(at..self.end, at + 1);
-        self.buffer[at] = byte;
-        self.end += 1;
+        self.replace(offset..offset, &[byte]);
     }
 
     /// Puts other bytes in the place of `range`, moving what follows.

@@ -63,7 +63,7 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("statement", normalise(statement, dialect, TEXT_LIMIT));
-    row("digest", format!("{:016x}", classified.fingerprint.0));
+    row("digest", classified.fingerprint.to_string());
     if let Some(user) = user {
         row("user", user.to_owned());
     }

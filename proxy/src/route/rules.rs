@@ -9,6 +9,7 @@ pub mod gate;
 pub mod rewrite;
 pub mod trial;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,7 +169,7 @@ fn session_miss(rule: &Rule, who: &Who<'_>) -> Option<Miss> {
 struct Seen<'a> {
     shape: Shape<'a>,
     digest: Fingerprint,
-    normalised: String,
+    normalised: OnceCell<String>,
     /// Whether digest and text say anything.
     readable: bool,
 }
@@ -178,13 +179,19 @@ impl<'a> Seen<'a> {
         let digest = fingerprint(shape.text, shape.dialect);
         // Texts without one share their facts, and so what is found out here: it may not depend on one of them.
         let readable = digest != Fingerprint(0) && !shape.text.is_empty();
-        let normalised = || normalise(shape.text, shape.dialect, PATTERN_SEES);
         Self {
             digest,
-            normalised: readable.then(normalised).unwrap_or_default(),
+            normalised: OnceCell::new(),
             readable,
             shape,
         }
+    }
+
+    /// Made for the first rule that asks for it.
+    fn normalised(&self) -> &str {
+        let Shape { text, dialect, .. } = self.shape;
+        self.normalised
+            .get_or_init(|| normalise(text, dialect, PATTERN_SEES))
     }
 }
 
@@ -215,7 +222,7 @@ fn shape_miss(rule: &Rule, seen: &Seen<'_>) -> Option<Miss> {
     let miss = misses.into_iter().find_map(|(fails, miss)| fails.then_some(miss));
     // The dearest one last.
     miss.or_else(|| {
-        let holds = |pattern: &Pattern| has_text && pattern.0.is_match(&seen.normalised);
+        let holds = |pattern: &Pattern| has_text && pattern.0.is_match(seen.normalised());
         fails(wanted.pattern.as_ref(), holds).then_some(Miss::Pattern)
     })
 }

@@ -253,10 +253,7 @@ pub(crate) async fn carry(
     if client.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA) {
         walker = walker.handing_out_counts();
     }
-    if learned.digest.is_some() {
-        walker = walker.parting_rows();
-    }
-    if manner.bounds.is_some() {
+    if learned.digest.is_some() || manner.bounds.is_some() {
         walker = walker.parting_rows();
     }
     let mut cut: Option<Cut> = None;

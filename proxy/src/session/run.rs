@@ -463,8 +463,7 @@ impl Session {
             may_wait: self.may_wait()
                 && work.may_meet_read_only
                 && decision.target == Target::Active
-                && !self.ties.is_tied()
-                && work.command.tail.is_none(),
+                && is_loose,
             may_replay: work.may_meet_read_only && self.is_replayable() && work.command.tail.is_none(),
             may_repeat: may_repeat
                 && retry == Retry::Deadlocks

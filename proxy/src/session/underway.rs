@@ -8,6 +8,8 @@ use tandem_protocol::frame::HEADER_LEN;
 
 use super::relay::Learned;
 use super::{Command, Session};
+use crate::admin::show::precise;
+use crate::classify::Fingerprint;
 use crate::classify::tally::Tally;
 use crate::config::{self, Audit};
 use crate::route::{Decision, Reason, Target};
@@ -40,17 +42,15 @@ pub struct Underway {
 impl Underway {
     /// A command has come. Which statement it is, if it is one, is not known yet.
     pub fn command(&mut self, bytes: usize) {
-        self.counts = Counts {
-            bytes_in: bytes as u64,
-            ..Counts::default()
+        *self = Self {
+            // Shown until the next one is known.
+            tally: std::mem::take(&mut self.tally),
+            counts: Counts {
+                bytes_in: bytes as u64,
+                ..Counts::default()
+            },
+            ..Self::default()
         };
-        self.route = None;
-        self.server = None;
-        self.failed = false;
-        self.error = None;
-        self.text = None;
-        self.steps = None;
-        self.began = None;
     }
 
     /// The command is a statement of this shape. The first word counts: what is run for it may have another.
@@ -94,8 +94,7 @@ impl Underway {
 
     /// Keeps the text as it was sent.
     pub fn keep_text(&mut self, text: &[u8]) {
-        let cut = &text[..text.len().min(TEXT_BYTES)];
-        self.text = may_be_told(cut).then(|| cut.into());
+        self.text = Some(text[..text.len().min(TEXT_BYTES)].into());
     }
 
     pub fn sent_again(&mut self) {
@@ -253,10 +252,7 @@ impl Session {
         }
         let (user, schema) = (self.handle.user.borrow(), self.handle.schema.borrow());
         let server = underway.server.and_then(|id| self.worker.pools.get(id.0));
-        let digest = underway
-            .tally
-            .fingerprint()
-            .map_or(0, |fingerprint| fingerprint.0);
+        let digest = underway.tally.fingerprint().unwrap_or(Fingerprint(0));
         self.worker.statement_log.write(&Line {
             time: chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, false),
             event: if is_slow { "slow" } else { "statement" },
@@ -264,13 +260,14 @@ impl Session {
             user: &user,
             client: self.handle.client.get().to_string(),
             schema: &schema,
-            digest: format!("{digest:016x}"),
+            digest: digest.to_string(),
             statement: underway.text().map_or("", |text| text),
             text: underway
                 .text
                 .as_deref()
+                .filter(|text| may_be_told(text))
                 .map(|text| String::from_utf8_lossy(text).into_owned()),
-            ms: counts.time.as_micros() as f64 / 1000.0,
+            ms: precise(counts.time),
             rows: counts.rows,
             affected: counts.affected,
             bytes_in: counts.bytes_in,

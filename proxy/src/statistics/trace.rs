@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::classify::Fingerprint;
 use crate::spans::Parent;
 
-/// Statements whose steps a worker keeps; the oldest go.
-const MOST: usize = 500;
+/// Statements whose steps a worker keeps; the oldest go. So many can be asked for.
+pub(crate) const MOST: u32 = 500;
 
 /// Steps that are kept of one statement, however often it is tried.
 const MOST_STEPS: usize = 64;
@@ -123,7 +123,7 @@ impl Traces {
     }
 
     pub fn keep(&mut self, trace: Trace) {
-        if self.all.len() >= MOST {
+        if self.all.len() >= MOST as usize {
             self.all.pop_front();
         }
         self.all.push_back(trace);
@@ -212,6 +212,6 @@ mod tests {
             });
         }
         let kept = traces.copies();
-        assert_eq!((kept.len(), kept[0].number), (MOST, 6));
+        assert_eq!((kept.len(), kept[0].number), (MOST as usize, 6));
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::admin) fn prepared(details: &[Details]) -> Table {
     let row = |row: &&PreparedRow| {
         vec![
             row.worker.into(),
-            row.digest.map(|digest| format!("{:016x}", digest.0)).into(),
+            row.digest.map(|digest| digest.to_string()).into(),
             row.sessions.into(),
             u32::from(row.parameters).into(),
             row.bytes.into(),

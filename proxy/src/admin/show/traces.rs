@@ -6,6 +6,7 @@ use chrono::{DateTime, Local};
 
 use super::super::table::{Cell, Shape, Table};
 use super::super::view::Details;
+use super::real_milliseconds;
 use crate::statistics::trace::Trace;
 
 use Shape::{Number, Real, Text};
@@ -43,8 +44,8 @@ fn rows(trace: &Trace) -> Vec<Vec<Cell>> {
             format!("{}.{}", trace.worker, trace.number).into(),
             began.clone().into(),
             step.name().into(),
-            milliseconds(took),
-            milliseconds(*at),
+            real_milliseconds(took),
+            real_milliseconds(*at),
             trace.server.clone().into(),
             trace.reason.into(),
             trace.error.map(u32::from).into(),
@@ -52,8 +53,4 @@ fn rows(trace: &Trace) -> Vec<Vec<Cell>> {
         ]
     };
     trace.steps.iter().map(row).collect()
-}
-
-fn milliseconds(time: Duration) -> Cell {
-    Cell::Real(time.as_micros() as f64 / 1000.0)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::table::{Cell, Shape, Table};
-use super::super::view::{Details, SessionRow, WorkerView};
+use super::super::view::{self, Details, SessionRow, WorkerView};
 use super::{milliseconds, yes_no};
 use crate::config::{self, Config};
 use crate::statistics::digest::Counts;
@@ -57,7 +57,7 @@ pub(in crate::admin) fn users(config: &Config, views: &[WorkerView], details: &[
 }
 
 fn row(name: &str, user: &User<'_>, config: &Config) -> Vec<Cell> {
-    let sessions = |is: fn(&SessionRow) -> bool| user.sessions.iter().filter(|session| is(session)).count();
+    let census = view::census(user.sessions.iter().copied());
     let (counts, configured) = (&user.counts, user.configured);
     vec![
         name.to_owned().into(),
@@ -72,9 +72,9 @@ fn row(name: &str, user: &User<'_>, config: &Config) -> Vec<Cell> {
             .map(|it| yes_no(config.allows_local_infile(Some(it))))
             .into(),
         configured.map(|it| yes_no(it.replication)).into(),
-        user.sessions.len().into(),
-        sessions(|session| session.transaction).into(),
-        sessions(|session| !session.pins.is_empty()).into(),
+        census.sessions.into(),
+        census.in_transaction.into(),
+        census.pinned.into(),
         counts.count.into(),
         counts.errors.into(),
         milliseconds(counts.time).into(),

@@ -98,7 +98,7 @@ fn why(miss: Miss, wanted: &Conditions, who: &Who<'_>, seen: &Seen<'_>, minute: 
         }
         Miss::Client => format!("the client is {}", who.client),
         Miss::Listener => format!("it comes by the listener's {}", Entrance::of(who.client).name()),
-        Miss::Digest => format!("the digest is {:016x}", seen.digest.0),
+        Miss::Digest => format!("the digest is {}", seen.digest),
         Miss::Pattern => "the text without its values reads otherwise".to_owned(),
         Miss::Tables if !facts.tables.complete => "of its tables, those that are known are others".to_owned(),
         Miss::Tables => "it names other tables, or none".to_owned(),
