@@ -1,6 +1,7 @@
 //! How much a worker has of something that is bounded: for the table `limits`.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// What there is of it now, what there has been at most, and how often there was no more.
 #[derive(Debug, Default)]
@@ -40,6 +41,44 @@ impl Meter {
     /// Somebody wanted more than there is.
     pub fn refuse(&self) {
         self.refused.set(self.refused.get() + 1);
+    }
+}
+
+/// The part of it that one has, until it is dropped.
+#[derive(Debug)]
+pub struct Space {
+    taken: usize,
+    meter: Rc<Meter>,
+}
+
+impl Space {
+    /// Nothing yet.
+    pub fn of(meter: &Rc<Meter>) -> Self {
+        Self {
+            taken: 0,
+            meter: Rc::clone(meter),
+        }
+    }
+
+    pub fn resize(&mut self, to: usize) {
+        self.meter.change(self.taken, to);
+        self.taken = to;
+    }
+
+    /// False, and nothing is changed, where all together would be more than `limit`.
+    pub fn resize_within(&mut self, to: usize, limit: usize) -> bool {
+        if self.meter.used() - self.taken + to > limit {
+            self.meter.refuse();
+            return false;
+        }
+        self.resize(to);
+        true
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.resize(0);
     }
 }
 

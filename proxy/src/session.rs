@@ -2,8 +2,8 @@
 //!
 //! A query's way through this folder: `session` (read the command) → `commands` (what kind) → `text` or
 //! `binary` (classify) → `run` (decide, lease) → `exchange` (bring the state along, send) → `relay` (the reply) →
-//! `settle` (what it changed); `walk` is the loop over a reply, `upload` carries the file of a LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`,
-//! `statements`, `library`, `tail` — are pure.
+//! `settle` (what it changed); `walk` is the loop over a reply, `learn` what its packets teach, `upload` carries the file of a
+//! LOAD DATA LOCAL. The files named after state — `settings`, `hold`, `insert_id`, `statements`, `library`, `tail` — are pure.
 
 pub mod aftermath;
 mod await_writer;
@@ -19,6 +19,7 @@ mod globals;
 pub mod hold;
 pub mod insert_id;
 mod kill;
+mod learn;
 mod lease;
 pub mod library;
 mod login;
@@ -86,7 +87,7 @@ use overrun::RollBack;
 use reading::Reading;
 use registry::{Handle, Signal};
 use relay::Client;
-pub(crate) use relay::{Swallowed, swallow};
+pub(crate) use relay::{Swallowed, ask, swallow};
 use replay::record::Record;
 use ruled::Membership;
 pub(crate) use send::first_row;

@@ -9,6 +9,7 @@ pub mod kill;
 pub mod remote;
 pub mod rsa_key;
 pub mod schemas;
+mod view;
 pub mod vouchers;
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,7 @@ use tandem_protocol::response::Expect;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
-use crate::admin::view::{Counters, Details, LimitRow, Measure, PoolRow, Reasons, Unit, WorkerView};
+use crate::admin::view::{Counters, Reasons};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
@@ -39,7 +40,7 @@ use crate::meter::Meter;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
 use crate::net::buffer::Slab;
-use crate::net::compressed::{Codec, Side};
+use crate::net::compressed::Codec;
 use crate::net::tls::Tls;
 use crate::pool::lease::Lease;
 use crate::pool::{self, Pool, share};
@@ -70,7 +71,7 @@ use vouchers::Vouchers;
 const LOOKUPS_AT_ONCE: usize = 4;
 
 /// utf8mb4_general_ci
-const UTF8MB4: u16 = 45;
+pub(crate) const UTF8MB4: u16 = 45;
 
 /// How often idle things are looked at.
 const TIDY_INTERVAL: Duration = Duration::from_millis(200);
@@ -633,67 +634,6 @@ impl Worker {
         }
     }
 
-    /// A copy of what the outside may see.
-    pub fn view(&self) -> WorkerView {
-        let now = Instant::now();
-        let servers: Vec<Rc<str>> = self.pools.iter().map(|pool| Rc::clone(&pool.name)).collect();
-        WorkerView {
-            sessions: self.registry.rows(self.index, &servers, now),
-            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
-            limits: self.limit_rows(),
-            latencies: servers
-                .iter()
-                .zip(&*self.latencies.borrow())
-                .map(|(name, latency)| (name.to_string(), *latency))
-                .collect(),
-            rules: self.rules().view(),
-            counters: self.counted(),
-        }
-    }
-
-    /// The same in short, for who asks every second.
-    pub fn measure(&self) -> Measure {
-        Measure {
-            worker: self.index,
-            census: self.registry.census(),
-            counters: self.counted(),
-            pools: self.pools.iter().map(|pool| self.pool_row(pool)).collect(),
-        }
-    }
-
-    fn counted(&self) -> Counters {
-        let mut counters = self.counters.borrow().clone();
-        let classifier = self.classifier.borrow();
-        counters.statement_cache_hits = classifier.hits();
-        counters.statement_cache_misses = classifier.misses();
-        self.count_compressed(&mut counters);
-        // All workers share it, and only one of them may tell.
-        if self.index == 0 {
-            counters.statement_log_lost = self.statement_log.lost();
-        }
-        counters
-    }
-
-    /// What the outside may see beside that.
-    pub fn details(&self) -> Details {
-        let now = Instant::now();
-        let servers: Vec<Rc<str>> = self.pools.iter().map(|pool| Rc::clone(&pool.name)).collect();
-        let name_of = |user| {
-            let account = self.accounts.account(user);
-            account.map_or_else(String::new, |account| account.name.to_string())
-        };
-        let mut connections = self.registry.connections(self.index, &servers, now);
-        for pool in &self.pools {
-            connections.extend(pool.idle_rows(self.index, name_of, now));
-        }
-        Details {
-            connections,
-            prepared: self.library.rows(self.index),
-            traces: self.traces.borrow().copies(),
-            users: self.users.borrow().copies(),
-        }
-    }
-
     /// Has the steps of a session's next statements kept; false if it is not this worker's.
     pub fn trace(&self, session: u32, statements: u32) -> bool {
         let found = self.registry.find(session);
@@ -736,120 +676,6 @@ impl Worker {
             self.memory.refuse();
         }
         has
-    }
-
-    fn limit_rows(&self) -> Vec<LimitRow> {
-        let row = |name, unit, limit, meter: &Meter| LimitRow {
-            name,
-            worker: self.index,
-            unit,
-            limit,
-            used: meter.used(),
-            highest: meter.highest(),
-            refused: meter.refused(),
-        };
-        let config = self.config();
-        let cache = config.limits.statement_cache;
-        let (prepared, recorded) = (self.library.taken(), self.shelf.taken());
-        let digests = self.digests.borrow();
-        self.measure_memory();
-        let time = |name, limit: Duration, meter| {
-            let millis = usize::try_from(limit.as_millis()).unwrap_or(usize::MAX);
-            row(name, Unit::Milliseconds, millis, meter)
-        };
-        let (limits, times) = (&config.limits, &self.times);
-        vec![
-            time(
-                "limits.statement_timeout",
-                limits.statement_timeout,
-                &times.statement,
-            ),
-            time(
-                "limits.transaction_timeout",
-                limits.transaction_timeout,
-                &times.transaction,
-            ),
-            time(
-                "limits.idle_transaction_timeout",
-                limits.idle_transaction_timeout,
-                &times.asleep_in_transaction,
-            ),
-            time(
-                "listener.idle_timeout",
-                config.listener.idle_timeout,
-                &times.asleep,
-            ),
-            row(
-                "limits.session_memory",
-                Unit::Bytes,
-                self.memory_limit(),
-                &self.memory,
-            ),
-            row(
-                "limits.prepared_bytes",
-                Unit::Bytes,
-                self.library.limit(),
-                prepared,
-            ),
-            row(
-                "limits.recorded_bytes",
-                Unit::Bytes,
-                self.shelf.limits().worker,
-                recorded,
-            ),
-            row(
-                "limits.statement_cache",
-                Unit::Shapes,
-                cache,
-                self.classifier.borrow().kept(),
-            ),
-            LimitRow {
-                name: "statistics.digests",
-                worker: self.index,
-                unit: Unit::Shapes,
-                limit: digests.capacity(),
-                used: digests.len(),
-                highest: digests.highest(),
-                refused: 0,
-            },
-        ]
-    }
-
-    fn count_compressed(&self, counters: &mut Counters) {
-        let clients = self.codec.traffic(Side::Client);
-        counters.compressed_client_received_bytes = clients.received.get();
-        counters.compressed_client_received_plain_bytes = clients.received_plain.get();
-        counters.compressed_client_sent_bytes = clients.sent.get();
-        counters.compressed_client_sent_plain_bytes = clients.sent_plain.get();
-        let servers = self.codec.traffic(Side::Server);
-        counters.compressed_server_received_bytes = servers.received.get();
-        counters.compressed_server_received_plain_bytes = servers.received_plain.get();
-        counters.compressed_server_sent_bytes = servers.sent.get();
-        counters.compressed_server_sent_plain_bytes = servers.sent_plain.get();
-    }
-
-    fn pool_row(&self, pool: &Pool) -> PoolRow {
-        let numbers = pool.numbers();
-        let (open, idle) = (pool.open(), pool.idle());
-        PoolRow {
-            worker: self.index,
-            server: pool.name.to_string(),
-            limit: pool.limit(),
-            open,
-            idle,
-            leased: open.saturating_sub(idle),
-            pinned: pool.held.get(),
-            waiting: pool.waiting(),
-            waits: numbers.waits,
-            refused: numbers.refused,
-            most_open: numbers.most_open,
-            queue_limit: pool.queue_limit(),
-            most_waiting: numbers.most_waiting,
-            queue_refused: numbers.queue_refused,
-            longest_wait: numbers.longest_wait,
-            connects: numbers.connects,
-            connect_errors: numbers.connect_errors,
-        }
     }
 }
 

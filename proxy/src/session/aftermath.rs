@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::hold::runs_code;
-use super::relay::Learned;
+use super::learn::Learned;
 use super::settings::Settings;
 use crate::backend::ConnectionId;
 use crate::classify::facts::{Facts, Kind, Links};

@@ -16,7 +16,7 @@ use super::aftermath::Marks;
 use super::await_writer::{Lost, Patience, Waited};
 use super::complaint::Complaint;
 use super::hold::runs_code;
-use super::relay::Learned;
+use super::learn::Learned;
 use super::run::Work;
 use super::send::first_number;
 use super::writes::NOTHING_DONE;

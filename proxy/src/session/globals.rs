@@ -7,27 +7,24 @@
 
 use std::time::Duration;
 
-use tandem_protocol::command::put_query;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::packet::column::ColumnDefinition;
 use tandem_protocol::response::Expect;
 use tandem_protocol::wire::Reader;
 
 use super::bound::hexadecimal;
-use super::relay::{Carried, swallow};
+use super::relay::{Carried, ask};
 use super::run::{Ran, Work};
 use super::send::first_row;
 use super::{End, Session};
 use crate::backend::Connection;
 use crate::classify::globals::{self, Global};
 use crate::topology::{Role, ServerId};
+use crate::worker::UTF8MB4;
 
 /// How long the client's OK may wait for the other server.
 const WITHIN: Duration = Duration::from_secs(2);
-
-/// Behind the login on these connections.
-const UTF8MB4: u16 = 45;
 
 impl Session {
     /// Runs a statement that sets these for the whole server.
@@ -72,12 +69,12 @@ impl Session {
     async fn copy(&self, from: ServerId, to: ServerId, globals: &[Global]) -> Result<(), String> {
         let mut source = self.apart(from).await?;
         let question = globals::question(globals);
-        let reply = ask(&mut source, &question).await?;
+        let reply = answer(&mut source, &question).await?;
         let values = values(&reply, source.capabilities, globals.len());
         let values = values.ok_or("the values could not be read")?;
         let mut target = self.apart(to).await?;
         for (global, value) in globals.iter().zip(values) {
-            ask(&mut target, &global.assignment(&value)).await?;
+            answer(&mut target, &global.assignment(&value)).await?;
         }
         Ok(())
     }
@@ -91,15 +88,8 @@ impl Session {
     }
 }
 
-async fn ask(connection: &mut Connection, text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes);
-    put_query(&mut bytes, text.as_bytes(), connection.capabilities);
-    frame::end(&mut bytes, start, 0);
-    let sent = connection.stream.write_all(&bytes).await;
-    sent.map_err(|error| error.to_string())?;
-    let reply = swallow(connection, Expect::Query).await;
-    let reply = reply.map_err(|error| error.to_string())?;
+async fn answer(connection: &mut Connection, text: &str) -> Result<Vec<u8>, String> {
+    let reply = ask(connection, text, Expect::Query).await?;
     match reply.error {
         Some(error) => Err(error.to_string()),
         None => Ok(reply.bytes),
@@ -138,6 +128,8 @@ fn is_number(kind: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use tandem_protocol::wire::put_lenenc_bytes;
+
+    use tandem_protocol::frame;
 
     use super::*;
 

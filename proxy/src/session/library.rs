@@ -17,7 +17,7 @@ use crate::admin::view::PreparedRow;
 use crate::backend::prepared::StatementId;
 use crate::classify::facts::Facts;
 use crate::failover::outcome::{Token, is_marked};
-use crate::meter::Meter;
+use crate::meter::{Meter, Space};
 
 /// What a text takes beside its bytes, roughly: its place in the library, and settings that are nobody else's.
 const OVERHEAD: usize = 512;
@@ -40,26 +40,6 @@ impl Prepared {
         let token = token.filter(|_| is_marked(&self.facts));
         let comment: &[u8] = token.map_or(&[], |token| token.comment());
         [&[CommandCode::StmtPrepare as u8], comment, &*self.text].concat()
-    }
-}
-
-/// Bytes of a library's limit that are taken, until this is dropped.
-#[derive(Debug)]
-pub struct Space {
-    bytes: usize,
-    taken: Rc<Meter>,
-}
-
-impl Space {
-    pub fn resize(&mut self, bytes: usize) {
-        self.taken.change(self.bytes, bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        self.resize(0);
     }
 }
 
@@ -107,10 +87,7 @@ impl Library {
 
     /// For something that will take bytes of it.
     pub fn space(&self) -> Space {
-        Space {
-            bytes: 0,
-            taken: Rc::clone(&self.taken),
-        }
+        Space::of(&self.taken)
     }
 
     /// Finds the shared statement, or makes it.

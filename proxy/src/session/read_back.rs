@@ -13,7 +13,8 @@ use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
 
 use super::hold::runs_code;
-use super::relay::{self, Learned};
+use super::learn::Learned;
+use super::relay;
 use super::reports::Filter;
 use super::run::Work;
 use super::send::first_row;

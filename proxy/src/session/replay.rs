@@ -18,7 +18,7 @@ use self::record::{Entry, Replied, Start, Why};
 use super::await_writer::{Lost, Patience, Waited};
 use super::complaint::Complaint;
 use super::hold::runs_code;
-use super::relay::Learned;
+use super::learn::Learned;
 use super::run::Work;
 use super::{End, Session};
 use crate::classify::facts::{Facts, Kind, Pins, Purity};

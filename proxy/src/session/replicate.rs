@@ -16,8 +16,9 @@ use tandem_protocol::response::{Expect, Walker};
 use tokio::time::{Interval, interval};
 
 use super::complaint::Complaint;
+use super::learn::Learned;
 use super::registry::{Handle, Signal};
-use super::relay::{Client, Error, Learned};
+use super::relay::{Client, Error};
 use super::run::Work;
 use super::walk::{Packet, Walked, walk};
 use super::{Command, End, Session};

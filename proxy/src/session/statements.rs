@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::library::{Prepared, Space};
+use super::library::Prepared;
 use super::ruled::Asked;
 use crate::backend::prepared::StatementId;
+use crate::meter::Space;
 
 /// What a session's statement takes beside its types, roughly.
 pub(super) const OVERHEAD: usize = 96;

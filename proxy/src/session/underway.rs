@@ -6,7 +6,7 @@ use std::time::Instant;
 use tandem_protocol::command::query_attribute;
 use tandem_protocol::frame::HEADER_LEN;
 
-use super::relay::Learned;
+use super::learn::Learned;
 use super::{Command, Session};
 use crate::admin::show::precise;
 use crate::classify::Fingerprint;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::hold::runs_code;
-use super::relay::Learned;
+use super::learn::Learned;
 use crate::classify::facts::{Defines, Effect, Facts};
 use crate::topology::ledger::{Needed, Reach};
 use crate::topology::mark::Mark;

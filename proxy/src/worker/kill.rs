@@ -7,17 +7,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tandem_protocol::command::CommandCode;
-use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
 use tokio::task::AbortHandle;
 
 use super::Worker;
 use crate::admin::view::DataPath;
-use crate::backend::{Connection, Key, UserId};
+use crate::backend::{Key, UserId};
 use crate::net::address::Peer;
 use crate::session::registry::{Handle, Running, Signal};
-use crate::session::{Swallowed, first_row, swallow};
+use crate::session::{Swallowed, ask, first_row};
 use crate::topology::Flavor;
 
 /// Connections for killing that a worker has open at once; they don't count in the pool, which may be full just
@@ -66,18 +64,6 @@ fn waits_for_standby(thread: u32) -> String {
     )
 }
 
-async fn ask(connection: &mut Connection, text: &str, expect: Expect) -> Result<Swallowed, String> {
-    let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes);
-    bytes.push(CommandCode::Query as u8);
-    bytes.extend_from_slice(text.as_bytes());
-    frame::end(&mut bytes, start, 0);
-    let written = connection.stream.write_all(&bytes).await;
-    written.map_err(|error| error.to_string())?;
-    let reply = swallow(connection, expect).await;
-    reply.map_err(|error| error.to_string())
-}
-
 /// Counts connections for killing.
 #[derive(Default)]
 pub struct Gun {
@@ -114,19 +100,12 @@ impl Stopping {
             let (Some(running), Some(_)) = (handle.running(), handle.overrun()) else {
                 continue;
             };
-            let shot = handle.shoot();
-            match self.0.fire(running, handle.client.get(), What::LateQuery).await {
-                Ok(true) => {}
-                Ok(false) => handle.was_spared(shot),
-                Err(cause) => {
-                    // It may have been hit for all that.
-                    drop(shot);
-                    handle.takes_its_time();
-                    tracing::warn!(
-                        session = handle.id,
-                        "a statement that takes too long could not be stopped: {cause}; it is tried again"
-                    );
-                }
+            if let Err(cause) = self.0.fire_at_late(&handle, running).await {
+                handle.takes_its_time();
+                tracing::warn!(
+                    session = handle.id,
+                    "a statement that takes too long could not be stopped: {cause}; it is tried again"
+                );
             }
         }
     }
@@ -179,21 +158,13 @@ impl Worker {
             let mut is_told = false;
             while late.get() == Late::Fires {
                 let Some(running) = handle.running() else { return };
-                let shot = handle.shoot();
-                let fired = worker.fire(running, handle.client.get(), What::LateQuery).await;
-                match fired {
+                match worker.fire_at_late(&handle, running).await {
                     Ok(true) => return,
-                    Ok(false) => handle.was_spared(shot),
-                    Err(cause) => {
-                        drop(shot);
-                        if !std::mem::replace(&mut is_told, true) {
-                            let session = handle.id;
-                            tracing::warn!(
-                                session,
-                                "a statement that takes longer than its rule allows could not be stopped: {cause}; it is tried again"
-                            );
-                        }
-                    }
+                    Err(cause) if !std::mem::replace(&mut is_told, true) => tracing::warn!(
+                        session = handle.id,
+                        "a statement that takes longer than its rule allows could not be stopped: {cause}; it is tried again"
+                    ),
+                    Ok(false) | Err(_) => {}
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -202,6 +173,17 @@ impl Worker {
             task: task.abort_handle(),
             state,
         }
+    }
+
+    /// Has a statement that takes too long stopped; false where it is spared. After an error it may have been hit all the same.
+    async fn fire_at_late(&self, handle: &Rc<Handle>, running: Running) -> Result<bool, String> {
+        let shot = handle.shoot();
+        let fired = self.fire(running, handle.client.get(), What::LateQuery).await;
+        match fired {
+            Ok(false) => handle.was_spared(shot),
+            Ok(true) | Err(_) => drop(shot),
+        }
+        fired
     }
 
     /// Kills a session of this worker.

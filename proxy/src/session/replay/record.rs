@@ -15,7 +15,7 @@ use tandem_protocol::response::Expect;
 
 use super::digest::Sum;
 use crate::classify::facts::{Facts, Kind, Links, Pins};
-use crate::meter::Meter;
+use crate::meter::{Meter, Space};
 use crate::session::hold::runs_code;
 use crate::session::library::Prepared;
 use crate::session::settings::Settings;
@@ -240,7 +240,7 @@ impl Record {
             });
             return false;
         }
-        if !self.space.resize(held, limits.worker) {
+        if !self.space.resize_within(held, limits.worker) {
             self.give_up(Why::AllTooLong { limit: limits.worker });
             return false;
         }
@@ -291,7 +291,7 @@ impl Record {
         self.bytes.drain(..first);
         self.entries.drain(..self.entries.len() - 1);
         self.entries[0].end = self.bytes.len();
-        self.space.shrink(self.size());
+        self.space.resize(self.size());
     }
 
     /// Leaves `count` entries.
@@ -300,7 +300,7 @@ impl Record {
         self.bytes
             .truncate(self.entries.last().map_or(0, |entry| entry.end));
         self.under_way = false;
-        self.space.shrink(self.size());
+        self.space.resize(self.size());
     }
 
     fn range(&self, index: usize) -> Range<usize> {
@@ -350,36 +350,6 @@ pub struct Limits {
     pub worker: usize,
 }
 
-/// The part of a worker's bytes that a record takes, until it is dropped.
-#[derive(Debug)]
-struct Space {
-    bytes: usize,
-    taken: Rc<Meter>,
-}
-
-impl Space {
-    /// False, and nothing is changed, where all together would be more than `limit`.
-    fn resize(&mut self, bytes: usize, limit: usize) -> bool {
-        if self.taken.used() - self.bytes + bytes > limit {
-            self.taken.refuse();
-            return false;
-        }
-        self.taken.change(self.bytes, bytes);
-        self.bytes = bytes;
-        true
-    }
-
-    fn shrink(&mut self, bytes: usize) {
-        self.resize(bytes, usize::MAX);
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        self.shrink(0);
-    }
-}
-
 /// A worker's records that nobody uses now, and how many bytes those in use take.
 #[derive(Debug)]
 pub struct Shelf {
@@ -425,10 +395,7 @@ impl Shelf {
                 under_way: false,
                 why: None,
                 start,
-                space: Space {
-                    bytes: 0,
-                    taken: Rc::clone(&self.taken),
-                },
+                space: Space::of(&self.taken),
             })
         });
         record.start = start;
