@@ -9,10 +9,10 @@ use super::variables;
 
 /// `SET …`, with the verb at 0.
 pub(crate) fn set(all: &Statement<'_>) -> Findings {
-    let scope = Scope::at(all, 1);
-    let after_scope = if scope.is_some() { 2 } else { 1 };
+    let reach = Reach::at(all, 1);
+    let after_scope = if reach == Reach::Unsaid { 1 } else { 2 };
     if all.is(after_scope, "TRANSACTION") {
-        return transaction(scope);
+        return transaction(reach);
     }
     match all.keyword(1).as_str() {
         "PASSWORD" => changes_logins(Findings::because(Kind::Ddl, Purity::Writes)),
@@ -38,28 +38,14 @@ fn is_assigned(all: &Statement<'_>, at: usize) -> bool {
     all.is_mark(at, b'=') || all.kind(at) == Some(lexer::Kind::Assign)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    Global,
-    Session,
-}
-
-impl Scope {
-    fn at(all: &Statement<'_>, at: usize) -> Option<Scope> {
-        match all.keyword(at).as_str() {
-            "GLOBAL" | "PERSIST" | "PERSIST_ONLY" => Some(Scope::Global),
-            "SESSION" | "LOCAL" => Some(Scope::Session),
-            _ => None,
-        }
-    }
-}
-
 /// `SET TRANSACTION …`: without a scope it is for the next transaction only.
-fn transaction(scope: Option<Scope>) -> Findings {
-    match scope {
-        Some(Scope::Global) => changes_logins(Findings::because(Kind::Admin, Purity::Writes)),
-        Some(Scope::Session) => Findings::because(Kind::Set, Purity::SessionState),
-        None => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::NEXT_TRANSACTION),
+fn transaction(reach: Reach) -> Findings {
+    match reach {
+        Reach::Global | Reach::Persist | Reach::PersistOnly => {
+            changes_logins(Findings::because(Kind::Admin, Purity::Writes))
+        }
+        Reach::Session => Findings::because(Kind::Set, Purity::SessionState),
+        Reach::Unsaid => Findings::because(Kind::Set, Purity::SessionState).pinning(Pins::NEXT_TRANSACTION),
     }
 }
 
@@ -90,12 +76,12 @@ fn for_statement(all: &Statement<'_>) -> Findings {
 fn assignments(all: &Statement<'_>, from: usize) -> Findings {
     let mut found = Findings::new(Kind::Set);
     let mut global = false;
-    let mut scope = None;
+    let mut carried = Reach::Unsaid;
     let mut start = from;
     while start < all.len() {
         let end = end_of_assignment(all, start);
         let one = all.until(end).rest(start);
-        global |= assignment(&one, &mut scope, &mut found) == Some(Scope::Global);
+        global |= assignment(&one, &mut carried, &mut found).is_global();
         start = end + 1;
     }
     if global {
@@ -122,6 +108,23 @@ pub(crate) enum Reach {
     PersistOnly,
 }
 
+impl Reach {
+    /// What a word says of it.
+    fn at(all: &Statement<'_>, at: usize) -> Self {
+        match all.keyword(at).as_str() {
+            "GLOBAL" => Self::Global,
+            "PERSIST" => Self::Persist,
+            "PERSIST_ONLY" => Self::PersistOnly,
+            "SESSION" | "LOCAL" => Self::Session,
+            _ => Self::Unsaid,
+        }
+    }
+
+    fn is_global(self) -> bool {
+        matches!(self, Self::Global | Self::Persist | Self::PersistOnly)
+    }
+}
+
 /// A variable that a `SET` names, in small letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -143,13 +146,13 @@ pub(crate) fn targets(text: &[u8], dialect: Dialect) -> Vec<Target> {
     if !all.is(0, "SET") {
         return targets;
     }
-    let mut reach = Reach::Unsaid;
+    let mut carried = Reach::Unsaid;
     let mut start = 1;
     while start < all.len() {
         let end = end_of_assignment(&all, start);
         let one = all.until(end).rest(start);
         start = end + 1;
-        if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(&one, 1) {
+        if is_names(&one) {
             targets.extend(NAMES.map(|name| Target {
                 reach: Reach::Session,
                 name: name.to_owned(),
@@ -157,28 +160,11 @@ pub(crate) fn targets(text: &[u8], dialect: Dialect) -> Vec<Target> {
             }));
             continue;
         }
-        let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
-        let mut at = usize::from(direct);
-        let own = match one.keyword(at).as_str() {
-            "GLOBAL" => Some(Reach::Global),
-            "PERSIST" => Some(Reach::Persist),
-            "PERSIST_ONLY" => Some(Reach::PersistOnly),
-            "SESSION" | "LOCAL" => Some(Reach::Session),
-            _ => None,
-        };
-        if own.is_some() {
-            at += if direct { 2 } else { 1 };
-        }
-        if let Some(own) = own
-            && !direct
-        {
-            reach = own;
-        }
-        let carried = if direct { Reach::Unsaid } else { reach };
+        let (reach, at) = head(&one, &mut carried);
         let name = one.name(at);
         if !name.is_empty() {
             targets.push(Target {
-                reach: own.unwrap_or(carried),
+                reach,
                 name,
                 part: one.is_mark(at + 1, b'.').then(|| one.name(at + 2)),
             });
@@ -217,43 +203,56 @@ fn end_of_assignment(all: &Statement<'_>, start: usize) -> usize {
     at.min(all.len())
 }
 
-/// One assignment: what it sets goes to `found`, and its scope comes back.
+fn is_names(one: &Statement<'_>) -> bool {
+    one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(one, 1)
+}
+
+fn is_direct(one: &Statement<'_>) -> bool {
+    one.kind(0) == Some(lexer::Kind::SystemVariable)
+}
+
+/// The reach of an assignment, and where its name stands.
 ///
-/// `carried` is the scope keyword before, which goes on for the assignments after it.
-fn assignment(one: &Statement<'_>, carried: &mut Option<Scope>, found: &mut Findings) -> Option<Scope> {
-    if one.is_one_of(0, &["NAMES", "CHARACTER", "CHARSET"]) && !is_assigned(one, 1) {
+/// `carried` is that of the keyword before, which goes on for the assignments after it, but for those to a direct `@@name`.
+fn head(one: &Statement<'_>, carried: &mut Reach) -> (Reach, usize) {
+    let direct = is_direct(one);
+    let at = usize::from(direct);
+    match (Reach::at(one, at), direct) {
+        (Reach::Unsaid, true) => (Reach::Unsaid, at),
+        (Reach::Unsaid, false) => (*carried, at),
+        (own, true) => (own, at + 2),
+        (own, false) => {
+            *carried = own;
+            (own, at + 1)
+        }
+    }
+}
+
+/// One assignment: what it sets goes to `found`, and its reach comes back. For `carried` see [`head`].
+fn assignment(one: &Statement<'_>, carried: &mut Reach, found: &mut Findings) -> Reach {
+    if is_names(one) {
         body_of(one, 1, found);
-        return None;
+        return Reach::Unsaid;
     }
     if one.kind(0) == Some(lexer::Kind::UserVariable) {
         found.pins |= Pins::USER_VARIABLE;
         found.blame(Purity::UserVariable);
         body_of(one, 1, found);
-        return None;
+        return Reach::Unsaid;
     }
-    let direct = one.kind(0) == Some(lexer::Kind::SystemVariable);
-    let mut at = usize::from(direct);
-    let mut scope = Scope::at(one, at);
-    if scope.is_some() {
-        at += if direct { 2 } else { 1 };
-        if !direct {
-            *carried = scope;
-        }
-    } else if !direct {
-        scope = *carried;
-    }
+    let (reach, at) = head(one, carried);
     let name = one.name(at);
-    if scope != Some(Scope::Global) {
+    if !reach.is_global() {
         found.pins |= variables::setting(&name);
     }
-    if direct && scope.is_none() {
+    if is_direct(one) && reach == Reach::Unsaid {
         match variables::is_transaction_characteristic(&name) {
             true => found.pins |= Pins::NEXT_TRANSACTION,
             false => found.unreported.push(name.into_boxed_str()),
         }
     }
     body_of(one, at + 1, found);
-    scope
+    reach
 }
 
 fn body_of(one: &Statement<'_>, at: usize, found: &mut Findings) {
