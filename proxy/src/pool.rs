@@ -88,6 +88,16 @@ struct Waiter {
     grant: oneshot::Sender<Grant>,
 }
 
+/// Who does not wait any more leaves the queue: its time is up, or its client has gone.
+struct PlaceInQueue<'a>(&'a Pool);
+
+impl Drop for PlaceInQueue<'_> {
+    fn drop(&mut self) {
+        let waiting = &mut self.0.state.borrow_mut().waiting;
+        waiting.retain(|waiter| !waiter.grant.is_closed());
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// In the order of their release, the longest idle first.
@@ -212,22 +222,29 @@ impl Pool {
             return Ok(grant);
         }
         let receiver = self.enqueue(key)?;
+        let place = PlaceInQueue(self);
         let started = Instant::now();
         let granted = tokio::time::timeout(self.bounds.get().queue_timeout, receiver).await;
         let waited = started.elapsed();
-        let mut state = self.state.borrow_mut();
-        state.numbers.longest_wait = state.numbers.longest_wait.max(waited);
+        {
+            let numbers = &mut self.state.borrow_mut().numbers;
+            numbers.longest_wait = numbers.longest_wait.max(waited);
+            numbers.refused += u64::from(granted.is_err());
+        }
         match granted {
-            Ok(Ok(grant)) => Ok(grant),
+            Ok(Ok(grant)) => {
+                // Who gave it has taken the place away.
+                std::mem::forget(place);
+                Ok(grant)
+            }
             Ok(Err(_)) => Err(Error::Stopping),
             Err(_) => {
-                state.numbers.refused += 1;
-                state.waiting.retain(|waiter| !waiter.grant.is_closed());
+                drop(place);
                 Err(Error::Timeout {
                     server: self.name.to_string(),
                     waited: waited.as_millis(),
                     limit: self.limit(),
-                    waiting: state.waiting.len(),
+                    waiting: self.waiting(),
                 })
             }
         }

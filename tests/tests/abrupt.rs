@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::APP;
+use tandem_protocol::response::Expect;
 use tandem_tests::raw::{Raw, command};
-use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, wait_until};
 use tokio::sync::OnceCell;
 
 const SCHEMA: &str = "test_abrupt";
-const WITHIN: Duration = Duration::from_secs(20);
-
 /// What is released by an end must not need a timeout.
 const PROMPTLY: Duration = Duration::from_secs(5);
 
@@ -310,4 +309,50 @@ async fn reply(raw: &mut Raw) -> String {
         packets.push(raw.packet().await.expect("a packet").1);
     }
     String::from_utf8_lossy(&packets[3][1..]).into_owned()
+}
+
+/// The place in a pool's queue of a client that has gone is the next one's, and its statement never runs.
+#[tokio::test]
+async fn who_has_gone_does_not_wait_for_a_connection() {
+    let cluster = start(|config| {
+        config.listener.workers = 1;
+        config.pool.max_connections = 2;
+        config.pool.queue_limit = 1;
+        config.pool.queue_timeout = Duration::from_mins(10);
+    })
+    .await;
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        let mut raw = Raw::log_in(cluster.address(), SCHEMA).await;
+        raw.run("SET @held = 1").await;
+        holders.push(raw);
+    }
+    let waiting = || async {
+        let sum = "SELECT SUM(waiting) FROM pools";
+        let waiting: Option<u64> = cluster.admin().await.query_first(sum).await.expect(sum);
+        waiting.expect("a row")
+    };
+    for killed in [false, true] {
+        let mut gone = Raw::log_in(cluster.address(), SCHEMA).await;
+        gone.command(3, b"INSERT INTO t VALUES (98, 1)").await;
+        wait_until("it waits in the queue", WITHIN, || async { waiting().await == 1 }).await;
+        if killed {
+            let id = gone.id;
+            let mut admin = cluster.admin().await;
+            admin.query_drop(format!("KILL {id}")).await.expect("killed");
+        } else {
+            gone.abort();
+        }
+        wait_until("nobody waits", PROMPTLY, || async { waiting().await == 0 }).await;
+    }
+    // The queue has room for the next one, who gets what is given back.
+    let mut next = Raw::log_in(cluster.address(), SCHEMA).await;
+    next.command(3, b"SELECT COUNT(*) FROM t WHERE id = 98 FOR UPDATE")
+        .await;
+    wait_until("the next one waits", WITHIN, || async { waiting().await == 1 }).await;
+    drop(holders);
+    let reply = next.reply(Expect::Query).await;
+    let (_, row) = &reply[reply.len() - 2];
+    assert_eq!(row, b"\x010", "the statement of who has gone has run");
+    cluster.stop().await;
 }

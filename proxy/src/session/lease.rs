@@ -7,10 +7,10 @@ use std::time::Instant;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::packet::err::ServerError;
 
-use super::Session;
 use super::complaint::Complaint;
 use super::hold::{self, READS};
 use super::insert_id::{self, Place};
+use super::{End, Session};
 use crate::backend::{Connection, Key, connect};
 use crate::classify::facts::{Facts, Kind};
 use crate::monitor::Trouble;
@@ -20,6 +20,27 @@ use crate::topology::ServerId;
 
 /// ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 const TOO_MANY: &[u16] = &[1040, 1203, 1226];
+
+/// Why there is no connection for a statement.
+#[derive(Debug)]
+pub(super) enum NoLease {
+    /// What the client is told, unless the statement can go elsewhere.
+    Refused(Complaint),
+    /// Nobody waits for it any more.
+    Over(End),
+}
+
+impl From<Complaint> for NoLease {
+    fn from(complaint: Complaint) -> Self {
+        Self::Refused(complaint)
+    }
+}
+
+impl From<End> for NoLease {
+    fn from(end: End) -> Self {
+        Self::Over(end)
+    }
+}
 
 impl Session {
     pub(super) fn key(&self, pool: &Pool) -> Key {
@@ -31,15 +52,19 @@ impl Session {
         }
     }
 
-    /// A connection of this session's own choice: one that holds what it asks for, or any that fits.
-    pub(super) async fn lease_from(&mut self, server: ServerId, facts: &Facts) -> Result<Lease, Complaint> {
+    /// A connection of this session's own choice: one that holds what it asks for, or any that fits. While it waits in the
+    /// pool's queue the client is watched: the place of who has gone is the next one's.
+    pub(super) async fn lease_from(&mut self, server: ServerId, facts: &Facts) -> Result<Lease, NoLease> {
         if let Some(lease) = self.wanted_back(facts) {
             return Ok(lease);
         }
         let pool = Rc::clone(&self.worker.pools[server.0]);
         let last = self.last.get(server.0).copied().flatten();
         let key = self.key(&pool);
-        let grant = pool.acquire(key, last, &self.settings).await;
+        let settings = Rc::clone(&self.settings);
+        let grant = self
+            .while_client_is_there(pool.acquire(key, last, &settings))
+            .await?;
         let permit = match grant.map_err(|error| self.no_connection(&pool, &error))? {
             Grant::Permit(permit) => permit,
             Grant::Lease(lease) => {
@@ -55,7 +80,8 @@ impl Session {
             let server = pool.name.to_string();
             self.no_connection(&pool, &pool::Error::Connect { server, error })
         })?;
-        permit.fill(Box::new(connection)).ok_or_else(Complaint::stopping)
+        let lease = permit.fill(Box::new(connection));
+        Ok(lease.ok_or_else(Complaint::stopping)?)
     }
 
     async fn open(&self, pool: &Pool, key: Key) -> Result<Connection, connect::Error> {

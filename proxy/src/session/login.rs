@@ -15,6 +15,7 @@ use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::doubt;
 use super::hold::Ties;
+use super::lease::NoLease;
 use super::named::Names;
 use super::prove::{Claim, Proved, Refused, prove, read_packet};
 use super::reading::Reading;
@@ -373,7 +374,13 @@ impl Session {
             return Ok(());
         };
         let facts = Rc::clone(&self.worker.known_facts.use_schema);
-        let mut lease = self.lease_from(active, &facts).await?;
+        let mut lease = self
+            .lease_from(active, &facts)
+            .await
+            .map_err(|failed| match failed {
+                NoLease::Refused(complaint) => complaint,
+                NoLease::Over(_) => Complaint::interrupted(),
+            })?;
         let connection = lease.connection_mut();
         let capabilities = self.client.capabilities;
         let failed = |failed: FailedSync| match failed {

@@ -1,6 +1,7 @@
 //! One statement's way to a server: decide, lease, have the [`exchange`](super::exchange), and what becomes of it if that fails.
 
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tandem_protocol::response::Expect;
@@ -12,6 +13,7 @@ use super::complaint::Complaint;
 use super::doubt::{self, Resolved, Unanswered};
 use super::hold;
 use super::learn::Learned;
+use super::lease::NoLease;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, INTERRUPTED, Seen};
@@ -396,11 +398,14 @@ impl Session {
         }
     }
 
-    pub(super) async fn while_client_is_there(&mut self, event: impl Future<Output = ()>) -> Result<(), End> {
+    pub(super) async fn while_client_is_there<T>(
+        &mut self,
+        event: impl Future<Output = T>,
+    ) -> Result<T, End> {
         let mut event = std::pin::pin!(event);
         let ended = std::future::poll_fn(|cx| {
-            if event.as_mut().poll(cx).is_ready() {
-                return std::task::Poll::Ready(Ok(()));
+            if let Poll::Ready(output) = event.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
             }
             relay::poll_over(&self.handle, &mut self.client, cx).map(Err)
         });
@@ -477,7 +482,11 @@ impl Session {
             None => self
                 .lease_from(decision.server, &work.facts)
                 .await
-                .map_err(|complaint| {
+                .map_err(|failed| {
+                    let complaint = match failed {
+                        NoLease::Refused(complaint) => complaint,
+                        NoLease::Over(end) => return Failed::End(end),
+                    };
                     let lacks_active = decision.target == Target::Active && complaint.is_gone();
                     if lacks_active && self.may_wait() {
                         Failed::Unsent(complaint)

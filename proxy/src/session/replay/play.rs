@@ -15,6 +15,7 @@ use crate::session::complaint::Complaint;
 use crate::session::hold::runs_code;
 use crate::session::insert_id::{self, InsertId};
 use crate::session::learn::Learned;
+use crate::session::lease::NoLease;
 use crate::session::registry::Bound;
 use crate::session::registry::Running;
 use crate::session::relay::{self, Manner, carry};
@@ -96,9 +97,12 @@ impl Session {
         self.settings = Rc::clone(settings_of(0));
         let facts = Rc::clone(&self.worker.known_facts.ask_active);
         let leased = self.lease_from(active, &facts).await;
-        let mut lease = leased.map_err(|complaint| match complaint.is_gone() {
-            true => Unplayed::Lost(active, complaint.to_string()),
-            false => Unplayed::Again(complaint.to_string()),
+        let mut lease = leased.map_err(|failed| match failed {
+            NoLease::Refused(complaint) if complaint.is_gone() => {
+                Unplayed::Lost(active, complaint.to_string())
+            }
+            NoLease::Refused(complaint) => Unplayed::Again(complaint.to_string()),
+            NoLease::Over(end) => Unplayed::End(end),
         })?;
         let connection = lease.connection_mut();
         // That one may be lost as well, or somebody may kill what is played.
