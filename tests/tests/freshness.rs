@@ -8,7 +8,7 @@ use tandem::demo::pair::{APP, MONITOR};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw};
-use tandem_tests::{Cluster, Flavor, Proxy, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, WITHIN, wait_until};
 use tokio::sync::{Mutex, OnceCell};
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
@@ -330,13 +330,7 @@ async fn what_a_statement_writes_another_session_reads_at_once_however_it_is_rea
     let mut standby = cluster.direct(cluster.b()).await;
     for (writes, read, others_are_shared) in WRITES.iter().chain(draws) {
         wait_until("the definitions are known", INTERVAL / 3, || async {
-            let rows: Vec<(String, String)> = cluster
-                .admin()
-                .await
-                .query("EXPLAIN ROUTE SELECT 1")
-                .await
-                .expect("a route");
-            rows.contains(&("definitions".to_owned(), "known".to_owned()))
+            route_has("SELECT 1", "definitions", "known").await
         })
         .await;
         wait_until("the standby takes reads", INTERVAL / 3, || async {
@@ -401,27 +395,7 @@ const CODE: &[&str] = &[
 #[tokio::test]
 async fn what_a_procedure_defines_is_known_when_names_are_looked_at_again() {
     let _applier = APPLIER.lock().await;
-    let cluster = cluster().await;
-    let schema = "test_code";
-    cluster.create_database(schema).await;
-    for server in cluster.pair().servers() {
-        let mut direct = cluster.direct(server).await;
-        direct
-            .query_drop("SET SESSION sql_log_bin = 0")
-            .await
-            .expect("set");
-        let grant = format!("GRANT SELECT ON {schema}.* TO {}@'%'", MONITOR.user);
-        direct.query_drop(grant).await.expect("a grant");
-    }
-    let mut writer = cluster.client_in(schema).await;
-    for text in CODE {
-        writer
-            .query_drop(*text)
-            .await
-            .unwrap_or_else(|e| panic!("{text}: {e}"));
-    }
-    let flavor = cluster.b().engine().flavor();
-    let mut standby = cluster.direct(cluster.b()).await;
+    let mut writer = code_in("test_code", CODE).await;
     for (code, read, write) in [
         (
             "CALL move_on()",
@@ -439,40 +413,119 @@ async fn what_a_procedure_defines_is_known_when_names_are_looked_at_again() {
             .query_drop(code)
             .await
             .unwrap_or_else(|e| panic!("{code}: {e}"));
-        let text = format!(
-            "EXPLAIN ROUTE {}",
-            read.replace("FROM ", &format!("FROM {schema}."))
-        );
-        wait_until(
-            "the standby has it, and the names are known",
-            INTERVAL / 3,
-            || async {
-                let mut admin = cluster.admin().await;
-                let rows: Vec<(String, String)> = admin.query(&text).await.expect("a route");
-                let has = |name: &str, value: &str| rows.contains(&(name.to_owned(), value.to_owned()));
-                has("reason", "balanced") && has("definitions", "known")
-            },
-        )
-        .await;
-        standby
-            .query_drop(applier(flavor, "STOP"))
-            .await
-            .expect("stopped");
-        let mut reader = cluster.client_in(schema).await;
-        let before: Option<i32> = reader.query_first(read).await.expect("a read");
-        writer
-            .query_drop(write)
-            .await
-            .unwrap_or_else(|e| panic!("{write}: {e}"));
-        for _ in 0..12 {
-            let after: Option<i32> = reader.query_first(read).await.expect("a read");
-            assert_eq!(after, before.map(|n| n + 1), "{read} after {code} and {write}");
-        }
-        standby
-            .query_drop(applier(flavor, "START"))
-            .await
-            .expect("started");
+        adds_one_for_readers(&mut writer, "test_code", read, write).await;
     }
+}
+
+/// A foreign key by a procedure that waits for a reader of the table.
+const LATE: &[&str] = &[
+    "CREATE TABLE one (id INT PRIMARY KEY, n INT)",
+    "CREATE TABLE late (id INT PRIMARY KEY, n INT, KEY (n))",
+    "INSERT INTO one VALUES (1, 0)",
+    "INSERT INTO late VALUES (1, 1)",
+    "CREATE PROCEDURE bind() BEGIN \
+     SET @text = 'ALTER TABLE late ADD FOREIGN KEY (n) REFERENCES one (id) ON UPDATE CASCADE'; \
+     PREPARE p FROM @text; EXECUTE p; DEALLOCATE PREPARE p; END",
+];
+
+/// The servers count a change of definitions before they make it. Definitions that are read in between are not the last word.
+#[tokio::test]
+async fn what_a_procedure_defines_while_names_are_looked_at_is_known_when_it_ends() {
+    let _applier = APPLIER.lock().await;
+    let cluster = cluster().await;
+    let schema = "test_late";
+    let mut writer = code_in(schema, LATE).await;
+    let mut holder = cluster.direct(cluster.a()).await;
+    for statement in ["BEGIN", "SELECT * FROM test_late.late"] {
+        holder.query_drop(statement).await.expect(statement);
+    }
+    let called = tokio::spawn(async move {
+        writer.query_drop("CALL bind()").await.expect("called");
+        writer
+    });
+    wait_until("the procedure waits for the table", WITHIN, || async {
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata%'";
+        let mut direct = cluster.direct(cluster.a()).await;
+        direct.query_first(waiting).await.expect("a count") == Some(1)
+    })
+    .await;
+    wait_until("the names are looked at", INTERVAL / 3, || async {
+        route_has(&format!("SELECT n FROM {schema}.late"), "definitions", "known").await
+    })
+    .await;
+    holder.query_drop("COMMIT").await.expect("the table is free");
+    let mut writer = called.await.expect("a task");
+    let (read, write) = ("SELECT n FROM late", "UPDATE one SET id = id + 1");
+    adds_one_for_readers(&mut writer, schema, read, write).await;
+}
+
+/// A session in a schema with these definitions, in which the monitor may read.
+async fn code_in(schema: &str, definitions: &[&str]) -> Conn {
+    let cluster = cluster().await;
+    cluster.create_database(schema).await;
+    for server in cluster.pair().servers() {
+        let mut direct = cluster.direct(server).await;
+        direct
+            .query_drop("SET SESSION sql_log_bin = 0")
+            .await
+            .expect("set");
+        let grant = format!("GRANT SELECT ON {schema}.* TO {}@'%'", MONITOR.user);
+        direct.query_drop(grant).await.expect("a grant");
+    }
+    let mut writer = cluster.client_in(schema).await;
+    for text in definitions {
+        writer
+            .query_drop(*text)
+            .await
+            .unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+    writer
+}
+
+/// Once Tandem knows the definitions and would ask the standby, which then stops applying, a write that adds one to what a read
+/// shows is seen by another session.
+async fn adds_one_for_readers(writer: &mut Conn, schema: &str, read: &str, write: &str) {
+    let cluster = cluster().await;
+    let flavor = cluster.b().engine().flavor();
+    let question = read.replace("FROM ", &format!("FROM {schema}."));
+    wait_until(
+        "the standby has it, and the names are known",
+        INTERVAL / 3,
+        || async {
+            route_has(&question, "reason", "balanced").await
+                && route_has(&question, "definitions", "known").await
+        },
+    )
+    .await;
+    let mut standby = cluster.direct(cluster.b()).await;
+    standby
+        .query_drop(applier(flavor, "STOP"))
+        .await
+        .expect("stopped");
+    let mut reader = cluster.client_in(schema).await;
+    let before: Option<i32> = reader.query_first(read).await.expect("a read");
+    writer
+        .query_drop(write)
+        .await
+        .unwrap_or_else(|e| panic!("{write}: {e}"));
+    for _ in 0..12 {
+        let after: Option<i32> = reader.query_first(read).await.expect("a read");
+        assert_eq!(after, before.map(|n| n + 1), "{read} after {write}");
+    }
+    standby
+        .query_drop(applier(flavor, "START"))
+        .await
+        .expect("started");
+}
+
+/// Whether `EXPLAIN ROUTE` says this of a question.
+async fn route_has(question: &str, property: &str, value: &str) -> bool {
+    let mut admin = cluster().await.admin().await;
+    let rows: Vec<(String, String)> = admin
+        .query(format!("EXPLAIN ROUTE {question}"))
+        .await
+        .expect("a route");
+    rows.contains(&(property.to_owned(), value.to_owned()))
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 //!
 //! What code has done (`CALL`, `EXECUTE`) is not in its text, and reading all that after each call would be too much: the
 //! server counts its statements by their kinds, those within procedures too (measured on MariaDB 10.11 and MySQL 9.7), and is
-//! asked only whether these counts have changed. So it is every second, for what came past Tandem.
+//! asked only whether these counts have changed. So it is every second, for what came past Tandem. It counts a change before it
+//! makes it: what runs while changed counts are read has the catalog read again when it has ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -106,6 +107,8 @@ pub(super) struct Reader {
     looked_at: Option<Instant>,
     /// From before the catalog was read.
     counts: Option<Counts>,
+    /// What was counted may not be in the catalog: it must be read again.
+    again: bool,
     /// Readings that failed since one did not.
     failures: u32,
     said: bool,
@@ -122,6 +125,7 @@ impl Reader {
             read_at: None,
             looked_at: None,
             counts: None,
+            again: false,
             failures: 0,
             said: false,
         }
@@ -137,7 +141,7 @@ impl Reader {
                 tokio::select! {
                     () = self.keep(active, mark, version) => {}
                     // The next one's definitions are waited for, and the last one may never answer.
-                    () = moved(&shared, &signals, active) => self.conn = None,
+                    () = moved(&shared, &signals, active) => (self.conn, self.counts) = (None, None),
                 }
             }
             tokio::select! {
@@ -185,7 +189,7 @@ impl Reader {
             Ok(Err(_)) | Err(_) => None,
         };
         self.looked_at = Some(Instant::now());
-        if counts.is_some() && counts == self.counts {
+        if counts.is_some() && counts == self.counts && !self.again {
             mark.set_checked(code);
         } else {
             self.read_at = None;
@@ -195,7 +199,8 @@ impl Reader {
 
     async fn read(&mut self, active: ServerId, mark: &Mark, version: &Version) -> Result<(), Unknown> {
         // Before the rows: what changes while they are read is a reason to read them again.
-        let (definitions, code) = (mark.ledger().definitions(), mark.ledger().code());
+        let ledger = mark.ledger();
+        let (definitions, code, ended) = (ledger.definitions(), ledger.code(), ledger.code_ended());
         let (counts, rows) = match tokio::time::timeout(PATIENCE, self.ask(active, version)).await {
             Ok(asked) => asked?,
             Err(_) => return Err(Unknown::Failed(format!("no answer within {PATIENCE:?}"))),
@@ -208,6 +213,8 @@ impl Reader {
         }
         mark.set_catalog(catalog);
         mark.set_checked(code);
+        let is_counted_anew = self.counts.as_ref() != Some(&counts);
+        self.again = is_counted_anew && ledger.recount() != ended;
         self.counts = Some(counts);
         self.read_at = Some(Instant::now());
         self.failures = 0;

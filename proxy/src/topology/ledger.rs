@@ -48,6 +48,10 @@ pub struct Ledger {
     definitions: AtomicU64,
     /// Changes before and after code that may change them.
     code: AtomicU64,
+    /// Code of that kind that has ended.
+    code_ended: AtomicU64,
+    /// See [`Ledger::recount`].
+    recounted: AtomicU64,
     /// See [`Writing::leave`].
     is_left: AtomicBool,
     debts: Mutex<Vec<Debt>>,
@@ -90,6 +94,8 @@ impl Default for Ledger {
             writing: AtomicU32::new(0),
             definitions: AtomicU64::new(1),
             code: AtomicU64::new(0),
+            code_ended: AtomicU64::new(0),
+            recounted: AtomicU64::new(0),
             is_left: AtomicBool::new(false),
             debts: Mutex::default(),
         }
@@ -175,6 +181,28 @@ impl Ledger {
         self.code.load(Ordering::Acquire)
     }
 
+    /// How much code has ended that may have changed definitions.
+    pub fn code_ended(&self) -> u64 {
+        self.code_ended.load(Ordering::SeqCst)
+    }
+
+    /// Definitions were read after the server had counted changes of them. It counts a change before it makes it, so code that
+    /// runs now may yet make one that was counted and not read: when it ends, definitions have changed. Returns
+    /// [`Self::code_ended`]: what had not ended when the reading began, and has now, is such code too.
+    pub fn recount(&self) -> u64 {
+        // In this order, and the other way round where code ends: one of the two sees the other.
+        self.recounted.store(self.code(), Ordering::SeqCst);
+        self.code_ended()
+    }
+
+    fn end_code(&self, begun: u64) {
+        self.code_ended.fetch_add(1, Ordering::SeqCst);
+        self.code.fetch_add(1, Ordering::AcqRel);
+        if begun <= self.recounted.load(Ordering::SeqCst) {
+            self.definitions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// Changes with either of the two, which only grow.
     pub fn version(&self) -> u64 {
         self.definitions().wrapping_add(self.code())
@@ -210,14 +238,6 @@ impl Ledger {
     /// How many writes have an unknown outcome.
     pub fn debts(&self) -> usize {
         self.lock().len()
-    }
-
-    fn change_definitions(&self, how: Defines) {
-        match how {
-            Defines::Nothing => {}
-            Defines::Perhaps => drop(self.code.fetch_add(1, Ordering::AcqRel)),
-            Defines::Surely => drop(self.definitions.fetch_add(1, Ordering::AcqRel)),
-        }
     }
 
     fn finish(&self, debt: &Debt, number: u64) {
@@ -292,6 +312,8 @@ pub struct Writing {
     /// [`Ledger::version`] when the tables were worked out.
     version: u64,
     defines: Defines,
+    /// [`Ledger::code`] when code of this session began to run.
+    code: u64,
 }
 
 impl Writing {
@@ -331,7 +353,11 @@ impl Writing {
         // After that: who works out a reach under the new version sees that something is under way.
         if defines > self.defines {
             self.defines = defines;
-            ledger.change_definitions(defines);
+            match defines {
+                Defines::Nothing => {}
+                Defines::Perhaps => self.code = ledger.code.fetch_add(1, Ordering::AcqRel) + 1,
+                Defines::Surely => drop(ledger.definitions.fetch_add(1, Ordering::AcqRel)),
+            }
         }
     }
 
@@ -425,7 +451,11 @@ impl Writing {
     }
 
     fn end_definitions(&mut self, ledger: &Ledger) {
-        ledger.change_definitions(std::mem::take(&mut self.defines));
+        match std::mem::take(&mut self.defines) {
+            Defines::Nothing => {}
+            Defines::Perhaps => ledger.end_code(self.code),
+            Defines::Surely => drop(ledger.definitions.fetch_add(1, Ordering::AcqRel)),
+        }
     }
 }
 

@@ -261,3 +261,33 @@ fn numbers_that_were_given_out_by_hand_are_no_later_commits() {
     mark.commit_up_to(&set("1-6:1000"), later, None, later);
     assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(6));
 }
+
+/// A server counts a change of definitions before it makes it: code that runs while changed counts are read may have made one
+/// that the rows do not show.
+#[test]
+fn code_that_runs_while_definitions_are_read_anew_changes_them_when_it_ends() {
+    let mark = mark();
+    let ledger = mark.ledger();
+    let code = || {
+        let mut writing = Writing::default();
+        writing.begin(&mark, &Reach::Everything, ledger.version(), Defines::Perhaps);
+        writing
+    };
+    let (before, mut during) = (ledger.definitions(), code());
+    let ended = ledger.code_ended();
+    assert_eq!(
+        ledger.recount(),
+        ended,
+        "nothing has ended since the reading began"
+    );
+    let mut after = code();
+    after.end();
+    assert_eq!(ledger.definitions(), before, "what began later is counted later");
+    during.end();
+    assert_ne!(ledger.definitions(), before);
+
+    let mut during = code();
+    let ended = ledger.code_ended();
+    during.end();
+    assert_ne!(ledger.recount(), ended, "the reading was too early for this one");
+}
