@@ -46,6 +46,12 @@ pub(crate) use analyse::unreadable;
 pub use cache::Classifier;
 pub use normalise::normalise;
 
+/// Whether a word stands anywhere in a text, in letters of either size: in a comment, a string or another word too.
+pub(crate) fn says(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|part| part.eq_ignore_ascii_case(word))
+}
+
 /// How the text must be read: the server's dialect and the session's settings that change lexing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Dialect {

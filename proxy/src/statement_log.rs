@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use crate::classify::says;
+
 /// Lines that may wait to be written, and their bytes.
 const WAITING: usize = 8192;
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
@@ -138,11 +140,7 @@ impl StatementLog {
 /// Whether a statement's own text may be logged at all: what may hold a password may not. The words stand before the password, so
 /// where a text is cut before them, the password is cut off too.
 pub fn may_be_told(text: &[u8]) -> bool {
-    let holds = |word: &[u8]| {
-        text.windows(word.len())
-            .any(|part| part.eq_ignore_ascii_case(word))
-    };
-    !holds(b"password") && !holds(b"identified")
+    !says(text, b"password") && !says(text, b"identified")
 }
 
 enum Sink {

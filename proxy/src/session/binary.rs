@@ -20,7 +20,6 @@ use super::run::{Ran, Work};
 use super::statements::Statement;
 use super::{Command, End, Session};
 use crate::classify::facts::{Kind, Pins};
-use crate::classify::globals;
 use crate::classify::kill;
 use crate::failover::outcome::is_marked;
 use crate::topology::Flavor;
@@ -224,13 +223,7 @@ impl Session {
         work.owned = owned;
         // What was uploaded for it is gone with the statement.
         work.may_prepare_again = !long_data && command.tail.is_none();
-        let globals = match &work.prepared {
-            Some(prepared) if prepared.facts.kind == Kind::Admin => {
-                let dialect = Reading::new(&prepared.settings, &self.worker.topology.load()).dialect;
-                globals::set_by(&prepared.text, dialect)
-            }
-            _ => Vec::new(),
-        };
+        let globals = self.globals_set_by(&work);
         let ran = match globals.is_empty() {
             true => self.run_by_rule(work).await?,
             false => Box::pin(self.run_on_all(work, &globals)).await?,

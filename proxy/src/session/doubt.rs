@@ -23,6 +23,7 @@ use super::writes::NOTHING_DONE;
 use super::{End, Session};
 use crate::backend::{Connection, ConnectionId};
 use crate::classify::facts::{Effect, Facts, Kind, Links, Pins, TableName};
+use crate::classify::says;
 use crate::failover::outcome::dump::{self, Question, Thread};
 use crate::failover::outcome::{Doubt, Proof, Subject, Token, Verdict, judge};
 use crate::route::Written;
@@ -216,7 +217,7 @@ impl Session {
         };
         tracing::info!(session = self.handle.id, server = %unanswered.name, "a statement without an answer: {verdict:?}");
         match verdict {
-            Verdict::Committed { gtid, .. } if self.says(work, b"returning") => {
+            Verdict::Committed { gtid, .. } if says(self.text_of(work), b"returning") => {
                 self.note_commit(gtid);
                 refused(told(
                     "the statement took effect; the rows that it returns are lost",
@@ -472,15 +473,8 @@ impl Session {
 
     /// Whether a COMMIT begins a transaction, or ends the connection.
     fn chains(&self, work: &Work) -> bool {
-        self.says(work, b"chain")
-            || self.says(work, b"release")
-            || self.settings.variable(b"completion_type").is_some()
-    }
-
-    /// Whether a word stands anywhere in the statement's text.
-    fn says(&self, work: &Work, word: &[u8]) -> bool {
-        let mut parts = self.text_of(work).windows(word.len());
-        parts.any(|part| part.eq_ignore_ascii_case(word))
+        let text = self.text_of(work);
+        says(text, b"chain") || says(text, b"release") || self.settings.variable(b"completion_type").is_some()
     }
 }
 

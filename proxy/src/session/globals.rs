@@ -14,11 +14,13 @@ use tandem_protocol::response::Expect;
 use tandem_protocol::wire::Reader;
 
 use super::bound::hexadecimal;
+use super::reading::Reading;
 use super::relay::{Carried, ask};
 use super::run::{Ran, Work};
 use super::send::first_row;
 use super::{End, Session};
 use crate::backend::Connection;
+use crate::classify::facts::Kind;
 use crate::classify::globals::{self, Global};
 use crate::topology::{Role, ServerId};
 use crate::worker::UTF8MB4;
@@ -27,6 +29,18 @@ use crate::worker::UTF8MB4;
 const WITHIN: Duration = Duration::from_secs(2);
 
 impl Session {
+    /// What a statement sets for the whole server.
+    pub(super) fn globals_set_by(&mut self, work: &Work) -> Vec<Global> {
+        if work.facts.kind != Kind::Admin {
+            return Vec::new();
+        }
+        let dialect = match &work.prepared {
+            Some(prepared) => Reading::new(&prepared.settings, &self.worker.topology.load()).dialect,
+            None => self.reading().dialect,
+        };
+        globals::set_by(self.text_of(work), dialect)
+    }
+
     /// Runs a statement that sets these for the whole server.
     pub(super) async fn run_on_all(&mut self, mut work: Work, globals: &[Global]) -> Result<Ran, End> {
         work.keep = true;

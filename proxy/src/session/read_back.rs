@@ -23,7 +23,7 @@ use super::{End, Session};
 use crate::backend::Connection;
 use crate::backend::sync::Trackers;
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
-use crate::classify::set;
+use crate::classify::{says, set};
 use crate::topology::Flavor;
 use crate::topology::reports::{self, Gtids, Reports};
 
@@ -277,11 +277,6 @@ fn collation_of_names(text: &[u8], variables: &[Variable]) -> Option<Collation> 
 fn is_plain_set_names(text: &[u8]) -> bool {
     let is_short = text.len() <= REMEMBERED_LEN;
     is_short && says(text, NAMES) && !says(text, b"DEFAULT") && !text.contains(&b'@') && !text.contains(&b',')
-}
-
-fn says(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|part| part.eq_ignore_ascii_case(word))
 }
 
 fn unknown(name: &str) -> Variable {

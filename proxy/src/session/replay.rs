@@ -22,6 +22,7 @@ use super::learn::Learned;
 use super::run::Work;
 use super::{End, Session};
 use crate::classify::facts::{Facts, Kind, Pins, Purity};
+use crate::classify::says;
 use crate::route::Written;
 
 impl Session {
@@ -148,7 +149,7 @@ impl Session {
         match facts.kind {
             Kind::Begin => self.ties.in_transaction(),
             Kind::Commit | Kind::Ddl | Kind::Lock | Kind::Admin | Kind::Xa | Kind::Control => true,
-            Kind::Set => names_autocommit(self.text_of(work)),
+            Kind::Set => says(self.text_of(work), b"autocommit"),
             kind => runs_code(kind) && facts.purity != Purity::Pure,
         }
     }
@@ -252,12 +253,6 @@ impl Session {
             self.worker.shelf.put(record);
         }
     }
-}
-
-fn names_autocommit(text: &[u8]) -> bool {
-    const NAME: &[u8] = b"autocommit";
-    text.windows(NAME.len())
-        .any(|word| word.eq_ignore_ascii_case(NAME))
 }
 
 /// Microseconds since 1970.

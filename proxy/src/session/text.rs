@@ -11,7 +11,6 @@ use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
-use crate::classify::globals;
 use crate::config::Level;
 use crate::statistics::trace::Step;
 
@@ -79,15 +78,11 @@ impl Session {
         work.owned = owned;
         work.level = self.asked_level(command).or(work.level);
         work.ruled = ruled;
-        if work.facts.kind == Kind::Admin {
-            let dialect = self.reading().dialect;
-            let text = &self.client.inbox.bytes()[command.text_at..command.head];
-            let globals = globals::set_by(text, dialect);
-            if !globals.is_empty() {
-                return Box::pin(self.run_on_all(work, &globals)).await.map(drop);
-            }
+        let globals = self.globals_set_by(&work);
+        match globals.is_empty() {
+            true => self.run_by_rule(work).await.map(drop),
+            false => Box::pin(self.run_on_all(work, &globals)).await.map(drop),
         }
-        self.run_by_rule(work).await.map(drop)
     }
 
     /// Why a statement is refused that would end a server or part the pair. One server alone is no pair: whether it

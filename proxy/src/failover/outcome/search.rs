@@ -6,6 +6,7 @@ use tandem_protocol::wire::Reader;
 use super::event::{Change, Event, Rows, Table};
 use super::row::Columns;
 use super::{Doubt, Subject};
+use crate::classify::says;
 use crate::topology::gtid::Gtid;
 
 /// Tables of one transaction that are kept apart; of one that changes more, no rows are counted.
@@ -143,7 +144,7 @@ impl<'d> Search<'d> {
         if self.doubt.token.begins(text) {
             self.ours = true;
             self.tally.may_be_several = may_be_several(text);
-            self.tally.on_duplicate = has(text, b"duplicate");
+            self.tally.on_duplicate = says(text, b"duplicate");
         }
         self.worded = true;
         // Table numbers are of one statement.
@@ -163,7 +164,7 @@ impl<'d> Search<'d> {
             }
             _ => self.sealed |= text.starts_with(b"XA "),
         }
-        self.found.triggers |= has(text, b"trigger");
+        self.found.triggers |= says(text, b"trigger");
         // The servers write some definitions anew, without their comments.
         let of_thread =
             matches!(self.doubt.subject, Subject::Definition { thread: Some(ours) } if ours == thread);
@@ -256,10 +257,5 @@ fn may_be_several(text: &[u8]) -> bool {
     lists
         || [&b"select"[..], b"table", b"load"]
             .iter()
-            .any(|word| has(text, word))
-}
-
-fn has(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|part| part.eq_ignore_ascii_case(word))
+            .any(|word| says(text, word))
 }
