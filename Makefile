@@ -5,8 +5,6 @@ CARGO ?= cargo
 INSTALL := .ci/install
 # Where cargo puts what it builds.
 TARGET := $${CARGO_TARGET_DIR:-target}
-# Selecting a package and not the workspace would compile all dependencies again, with other features.
-ON_SERVERS := $(CARGO) test --workspace $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 
 .PHONY: help demo test soak bench bench-pure drivers mtr fuzz build cluster-test study packages packages-test
 
@@ -34,8 +32,8 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	.ci/server-root mysql-9.7
-	$(CARGO) test --workspace
-	TANDEM_SERVER=mysql-9.7 $(ON_SERVERS)
+	$(CARGO) test --workspace --doc
+	tests/run.py --server mariadb --server mysql-9.7
 	$(CARGO) run --quiet --bin tandem -- demo --once
 	$(MAKE) cluster-test
 
@@ -43,7 +41,7 @@ soak:
 	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
 	.ci/server-root mariadb-11.8
 	.ci/server-root mysql-9.7
-	TANDEM_SERVER=mariadb-11.8 $(ON_SERVERS)
+	tests/run.py --server mariadb-11.8
 	TANDEM_DIFFERENTIAL_SEEDS=150 $(CARGO) test --workspace --test differential
 	TANDEM_FAULT_ROUNDS=20 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1
 	TANDEM_FAULT_ROUNDS=20 TANDEM_SERVER=mysql-9.7 $(CARGO) test --workspace --test failover -- --nocapture --test-threads=1

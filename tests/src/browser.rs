@@ -13,8 +13,7 @@ use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// For one answer; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::WITHIN;
 
 /// A browser with one page. Dropping it ends it.
 pub struct Browser {
@@ -185,9 +184,9 @@ impl Browser {
         let mut bytes = message.to_string().into_bytes();
         bytes.push(0);
         locked(&self.to).write_all(&bytes).expect("the browser listens");
-        let answered = tokio::time::timeout(PATIENCE, answered).await;
+        let answered = tokio::time::timeout(WITHIN, answered).await;
         let answer = answered
-            .unwrap_or_else(|_| panic!("chromium does not answer {method} within {PATIENCE:?}; is it installed (.ci/install browser)?"))
+            .unwrap_or_else(|_| panic!("chromium does not answer {method} within {WITHIN:?}; is it installed (.ci/install browser)?"))
             .expect("an answer");
         assert_eq!(answer["error"], Value::Null, "{method}");
         answer["result"].clone()

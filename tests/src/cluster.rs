@@ -11,8 +11,8 @@ use tandem::demo::pair::{APP, Options, Pair, Server, client};
 use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER, config_text, story};
 use tokio::sync::oneshot;
 
-use crate::Counts;
 use crate::process::{Footprint, Process};
+use crate::{Counts, WITHIN};
 
 /// What a test wants of its cluster.
 pub struct Setup {
@@ -164,7 +164,7 @@ impl Cluster {
     pub async fn wait_nothing_leased(&self) {
         use mysql_async::prelude::Queryable;
         let mut admin = self.admin().await;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + WITHIN;
         loop {
             let rows: Vec<Row> = admin.query("SHOW POOLS").await.expect("pools");
             let number = |row: &Row, name: &str| row.get::<u64, _>(name).expect("a number");

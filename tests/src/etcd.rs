@@ -9,9 +9,7 @@ use std::time::Duration;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 
 use crate::authority::{self, Authority};
-use crate::wait_until;
-
-const WITHIN: Duration = Duration::from_secs(20);
+use crate::{WITHIN, wait_until};
 
 /// Who may do everything in an etcd by TLS, which asks for it.
 pub const ROOT: (&str, &str) = ("root", "a password of etcd");

@@ -64,6 +64,9 @@ pub fn engine() -> Engine {
     Engine::Unpacked { root, flavor }
 }
 
+/// For what must come: long enough for a machine that is busy with other tests, too.
+pub const WITHIN: Duration = Duration::from_secs(60);
+
 /// The steps that `TRACE SESSION` tells of a statement that goes well, in their order.
 pub const STEPS: [&str; 8] = [
     "classify",

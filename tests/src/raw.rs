@@ -1,7 +1,6 @@
 //! A client made of bytes: for what no driver would send.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tandem::demo::pair::{APP, Account};
 use tandem_protocol::auth::{native, rsa, sha2};
@@ -16,6 +15,8 @@ use tandem_protocol::response::{Control, Expect, Step, Walker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::WITHIN;
+
 /// What it negotiates if nothing more is asked for.
 pub const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::SECURE_CONNECTION)
@@ -23,9 +24,6 @@ pub const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::CONNECT_WITH_DB)
     .union(Capabilities::TRANSACTIONS)
     .union(Capabilities::LONG_PASSWORD);
-
-/// No answer takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A socket that speaks packets.
 pub struct Raw {
@@ -157,7 +155,7 @@ impl Raw {
 
     /// The next packet, with its number; `None` when the other side has closed.
     pub async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
-        tokio::time::timeout(PATIENCE, self.read())
+        tokio::time::timeout(WITHIN, self.read())
             .await
             .expect("an answer or an end, and no silence")
     }

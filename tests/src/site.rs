@@ -5,9 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use crate::{external, wait_until};
+use crate::{WITHIN, external, wait_until};
 
 /// An application that PHP serves; ends when dropped.
 pub struct Site {
@@ -45,7 +44,7 @@ impl Site {
             .spawn()
             .expect("PHP's own server");
         let site = Self { address, server, log };
-        wait_until("PHP serves", Duration::from_secs(10), || async {
+        wait_until("PHP serves", WITHIN, || async {
             tokio::net::TcpStream::connect(address).await.is_ok()
         })
         .await;

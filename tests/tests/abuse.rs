@@ -10,12 +10,11 @@ use tandem_protocol::frame::{self, HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::err::ErrPacket;
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw, command};
-use tandem_tests::{Cluster, Setup, engine, memory_mib, numbers, wait_until};
+use tandem_tests::{Cluster, Setup, WITHIN, engine, memory_mib, numbers, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Mutex, OnceCell};
 
 const SCHEMA: &str = "test_abuse";
-const WITHIN: Duration = Duration::from_secs(20);
 const MIB: usize = 1024 * 1024;
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();

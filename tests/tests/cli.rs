@@ -4,14 +4,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use serde_json::Value;
 use tandem::demo::config_text;
-use tandem_tests::{Cluster, Setup, config_without_servers, roles, wait_until};
+use tandem_tests::{Cluster, Setup, WITHIN, config_without_servers, roles, wait_until};
 use tempfile::TempDir;
-
-const WITHIN: Duration = Duration::from_secs(40);
 
 /// Runs `tandem` with these arguments and nothing in its environment.
 fn tandem(arguments: &[&str]) -> Output {

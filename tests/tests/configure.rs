@@ -10,11 +10,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
 use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER};
 use tandem_tests::pair::{Pair, client};
-use tandem_tests::{Cluster, Setup, roles, wait_until};
+use tandem_tests::{Cluster, Setup, WITHIN, roles, wait_until};
 
 const EXAMPLE: &str = include_str!("../../tandem.example.toml");
-const WITHIN: Duration = Duration::from_secs(10);
-
 /// A pair with Tandem as a process of its own, which has a file.
 struct Stand {
     cluster: Cluster,

@@ -11,9 +11,7 @@ use tandem_tests::etcd::Etcd;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::Pair;
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Proxy, Setup, roles, rounds, wait_until};
-
-const WITHIN: Duration = Duration::from_secs(30);
+use tandem_tests::{Cluster, Proxy, Setup, WITHIN, roles, rounds, wait_until};
 
 /// Of etcd's lease: as short as an etcd on a busy machine keeps it.
 const LEASE: &str = "3s";

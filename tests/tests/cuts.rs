@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Setup, replicate_by, roles};
-
-const WITHIN: Duration = Duration::from_secs(40);
+use tandem_tests::{Cluster, Setup, WITHIN, replicate_by, roles};
 
 /// A pair whose ways can be cut.
 struct Ways {

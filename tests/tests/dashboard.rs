@@ -5,14 +5,11 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use tandem_tests::browser::{Browser, Window};
 use tandem_tests::ledger::{self, Load, Manner};
-use tandem_tests::{Cluster, Setup, roles, wait_until};
-
-const WITHIN: Duration = Duration::from_secs(60);
+use tandem_tests::{Cluster, Setup, WITHIN, roles, wait_until};
 
 const DESK: Window = Window {
     width: 1280,

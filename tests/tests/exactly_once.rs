@@ -10,9 +10,7 @@ use tandem::demo::pair::APP;
 use tandem::net::address::Endpoint;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::relay::Relay;
-use tandem_tests::{Cluster, Flavor, Setup, roles};
-
-const WITHIN: Duration = Duration::from_secs(30);
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, roles};
 
 /// The relay before each server of each cluster, in the order in which they were started: `Setup::change` can't give them.
 static RELAYS: Mutex<Vec<Arc<Relay>>> = Mutex::new(Vec::new());

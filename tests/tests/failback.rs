@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
-use tandem_tests::{Cluster, Setup, roles};
+use tandem_tests::{Cluster, Setup, WITHIN, roles};
 
-const WITHIN: Duration = Duration::from_secs(40);
 const FAILBACK_AFTER: Duration = Duration::from_secs(3);
 const SLOW_START: Duration = Duration::from_secs(4);
 

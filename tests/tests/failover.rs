@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Flavor, Proxy, Setup, roles, rounds, wait_until};
-
-const WITHIN: Duration = Duration::from_secs(30);
+use tandem_tests::{Cluster, Flavor, Proxy, Setup, WITHIN, roles, rounds, wait_until};
 
 async fn cluster() -> Cluster {
     let setup = Setup::with_failover();

@@ -4,7 +4,7 @@
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
 use tandem_tests::pair::Pair;
-use tandem_tests::{Cluster, Flavor, Setup, overtime, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, overtime, wait_until};
 
 use std::time::{Duration, Instant};
 
@@ -207,14 +207,17 @@ async fn a_statement_that_takes_too_long_is_stopped() {
     let (code, message) = refusal(conn.query_drop(slow).await.expect_err("stopped"));
     assert_eq!(code, overtime(), "{message}");
     conn.query_drop("COMMIT").await.expect("the transaction goes on");
-    let kept: Option<(u64, u64)> = conn
-        .query_first("SELECT @kept, (SELECT COUNT(*) FROM t)")
-        .await
-        .expect("the session goes on");
+    let kept: Option<(u64, u64)> = loop {
+        match conn.query_first("SELECT @kept, (SELECT COUNT(*) FROM t)").await {
+            Ok(kept) => break kept,
+            // Even this may take longer, on a machine that is busy.
+            Err(error) => assert!(began.elapsed() < WITHIN, "the session goes on: {error}"),
+        }
+    };
     assert_eq!(kept, Some((5, 1)));
     let (most, _, highest, stopped) = limit(&mut admin, "limits.statement_timeout").await;
     assert!(
-        (most, stopped) == (400, 3) && highest >= 400,
+        most == 400 && stopped >= 3 && highest >= 400,
         "{highest} {stopped}"
     );
     // What takes its time without a server's work is none of it.

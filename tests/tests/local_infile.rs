@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::{APP, Account};
@@ -11,13 +11,12 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{self, Header};
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::{CAPABILITIES, Raw, command};
-use tandem_tests::{Cluster, Flavor, Setup, external, memory_mib, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, external, memory_mib, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
 const SCHEMA: &str = "test_infile";
-const WITHIN: Duration = Duration::from_secs(20);
 /// The account that may not, where all others may.
 const OTHER: Account = Account {
     user: "other",

@@ -19,7 +19,7 @@ use tandem_protocol::frame::{self, HEADER_LEN};
 use tandem_tests::mutation::Dice;
 use tandem_tests::raw::{Raw, command};
 use tandem_tests::relay::{Relay, Replies};
-use tandem_tests::{Cluster, Footprint, Setup, wait_until};
+use tandem_tests::{Cluster, Footprint, Setup, WITHIN, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -35,7 +35,6 @@ const NEXT: u64 = 20_000;
 const QUIET: Duration = Duration::from_millis(500);
 /// How long Tandem waits for the rest of a command.
 const PATIENCE: Duration = Duration::from_secs(2);
-const WITHIN: Duration = Duration::from_secs(30);
 /// What may be allocated more than behind the first of them, however many come: caches that were not yet full, and what
 /// the connections in the pools know (1.7 MB after 61,000 sessions). Of a million sessions that is two bytes each.
 const GROWTH_BYTES: usize = 2 << 20;

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::APP;
-use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, wait_until};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-const WITHIN: Duration = Duration::from_secs(20);
 
 async fn cluster() -> Cluster {
     let cluster = Cluster::start(Setup::default()).await;

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::packets::{self, Direction, Packets};
 use tandem_tests::pair::{Pair, Server};
-use tandem_tests::{Cluster, Setup, replicate_by, roles, rounds};
-
-const WITHIN: Duration = Duration::from_secs(60);
+use tandem_tests::{Cluster, Setup, WITHIN, replicate_by, roles, rounds};
 
 /// Longer than whatever has to be decided takes.
 const LASTS: Duration = Duration::from_secs(8);

@@ -1,15 +1,11 @@
 //! A server that comes back other than it went: without replication, under other numbers, after so long that what it lacks is
 //! gone.
 
-use std::time::Duration;
-
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem::topology::Flavor;
 use tandem_tests::pair::Server;
-use tandem_tests::{Cluster, Setup, roles, wait_until};
-
-const WITHIN: Duration = Duration::from_secs(40);
+use tandem_tests::{Cluster, Setup, WITHIN, roles, wait_until};
 
 async fn cluster() -> Cluster {
     let cluster = Cluster::start(Setup::with_failover()).await;

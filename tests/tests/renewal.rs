@@ -6,9 +6,8 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tandem::demo::pair::APP;
-use tandem_tests::{Cluster, Flavor, Setup, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, wait_until};
 
-const WITHIN: Duration = Duration::from_secs(20);
 const SCHEMA: &str = "test_renewal";
 
 async fn cluster() -> Cluster {

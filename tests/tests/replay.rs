@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, TxOpts, Value};
-use tandem_tests::{Cluster, Flavor, Setup, roles};
-
-const WITHIN: Duration = Duration::from_secs(30);
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, roles};
 
 const TABLES: [&str; 6] = [
     "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, who VARCHAR(20), v INT, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)",

@@ -6,13 +6,11 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tandem::demo::pair::{Options, Pair, REPLICATION};
-use tandem_tests::{Cluster, Flavor, Setup, external, wait_until};
+use tandem_tests::{Cluster, Flavor, Setup, WITHIN, external, wait_until};
 use tokio::process::Command;
 use tokio::sync::{Mutex, OnceCell};
 
 const SCHEMA: &str = "test_replication";
-const WITHIN: Duration = Duration::from_secs(60);
-
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 /// One of the tests makes the other server the active one.

@@ -7,9 +7,7 @@ use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::Pair;
 use tandem_tests::roles::{self, Settled};
-use tandem_tests::{Cluster, Setup, rounds, wait_until};
-
-const WITHIN: Duration = Duration::from_secs(40);
+use tandem_tests::{Cluster, Setup, WITHIN, rounds, wait_until};
 
 /// After this time without an active master its successor will not come either: what the killed Tandem had not begun, a new one
 /// does not begin.

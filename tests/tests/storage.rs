@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::{Pair, Server};
-use tandem_tests::{Cluster, Setup, roles};
-
-const WITHIN: Duration = Duration::from_secs(40);
+use tandem_tests::{Cluster, Setup, WITHIN, roles};
 
 /// What a server's data need and some room beside it, in MiB.
 const DISK: u32 = 700;

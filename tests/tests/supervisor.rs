@@ -5,10 +5,9 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tandem_tests::config_without_servers;
+use tandem_tests::{WITHIN, config_without_servers};
 use tempfile::TempDir;
 
-const WITHIN: Duration = Duration::from_secs(30);
 /// Of the watchdog: Tandem has to be heard so often.
 const LIMIT: Duration = Duration::from_millis(900);
 

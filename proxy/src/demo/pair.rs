@@ -315,5 +315,5 @@ pub fn failover_grants(flavor: Flavor) -> [&'static str; 2] {
     [roles, "GRANT CREATE, INSERT, DELETE ON tandem.*"]
 }
 
-const REPLICATION_TIMEOUT: Duration = Duration::from_secs(30);
+const REPLICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);

@@ -387,6 +387,6 @@ fn tail(text: &str) -> String {
 }
 
 const PORT_ATTEMPTS: usize = 5;
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
