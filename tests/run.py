@@ -46,7 +46,8 @@ def main():
         binaries = [binary for binary in binaries if binary.name in options.names]
     binaries.sort(key=lambda binary: FIRST.index(binary.name) if binary.name in FIRST else len(FIRST))
     begun = time.monotonic()
-    results = run_all(binaries, options)
+    with tempfile.TemporaryDirectory(prefix="tandem-templates-") as templates:
+        results = run_all(binaries, options, templates)
     failed = [binary for binary, _, passed in results if not passed]
     slowest = sorted(results, key=lambda result: -result[1])[:8]
     print("slowest: " + ", ".join(f"{label(binary)} {took:.0f} s" for binary, took, _ in slowest))
@@ -77,7 +78,7 @@ def label(binary):
     return f"{binary.name} on {binary.server}" if binary.server else binary.name
 
 
-def run_all(binaries, options):
+def run_all(binaries, options, templates):
     """(binary, seconds, whether it passed) of each, in the order in which they ended."""
     waiting, results, lock = collections.deque(binaries), [], threading.Lock()
 
@@ -88,7 +89,7 @@ def run_all(binaries, options):
                     return
                 binary = waiting.popleft()
             begun = time.monotonic()
-            code, output = run(binary, options.within)
+            code, output = run(binary, options.within, templates)
             took = time.monotonic() - begun
             with lock:
                 results.append((binary, took, code == 0))
@@ -102,13 +103,13 @@ def run_all(binaries, options):
     return results
 
 
-def run(binary, within):
+def run(binary, within, templates):
     """Its exit code, `None` when it took too long, and what it printed."""
     # Tandem would take TANDEM_SERVER for a key of its configuration: only who needs it gets it.
     environment = {name: value for name, value in os.environ.items() if name != "TANDEM_SERVER"}
     environment.update({"CARGO_MANIFEST_DIR": binary.folder, "RUST_BACKTRACE": "0"})
     if binary.server:
-        environment["TANDEM_SERVER"] = binary.server
+        environment.update({"TANDEM_SERVER": binary.server, "TANDEM_TEMPLATES": templates})
     # A file and not a pipe: servers that outlive a binary for a moment may hold it open.
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(

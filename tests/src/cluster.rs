@@ -28,10 +28,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             pair: Options {
-                engine: crate::engine(),
-                durable: false,
                 databases: vec!["shop".into(), "test\\_%".into()],
-                ..Options::default()
+                ..crate::options()
             },
             toml: String::new(),
             change: |_| {},

@@ -33,7 +33,7 @@ mod warnings;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -62,6 +62,19 @@ pub fn engine() -> Engine {
     let folder = std::env::var_os("TANDEM_SERVERS").unwrap_or_else(|| "/var/cache/tandem".into());
     let root = Path::new(&folder).join(name);
     Engine::Unpacked { root, flavor }
+}
+
+/// Servers of that kind which sync nothing; `tests/run.py` has a new data directory kept for them.
+pub fn options() -> pair::Options {
+    let name = std::env::var("TANDEM_SERVER").unwrap_or_default();
+    let name = if name.is_empty() { "mariadb" } else { &name };
+    let folder = std::env::var_os("TANDEM_TEMPLATES").map(PathBuf::from);
+    pair::Options {
+        engine: engine(),
+        durable: false,
+        template: folder.map(|folder| folder.join(name)),
+        ..pair::Options::default()
+    }
 }
 
 /// For what must come: long enough for a machine that is busy with other tests, too.

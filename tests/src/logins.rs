@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder};
-use tandem::demo::pair::{self, Options, Pair};
+use tandem::demo::pair::{self, Pair};
 use tokio::sync::OnceCell;
 
 use crate::Flavor;
@@ -15,12 +15,7 @@ static PAIR: OnceCell<Pair> = OnceCell::const_new();
 
 pub async fn pair() -> &'static Pair {
     let start = || async {
-        let options = Options {
-            engine: crate::engine(),
-            durable: false,
-            ..Options::default()
-        };
-        let pair = Pair::start(&options).await.expect("a pair");
+        let pair = Pair::start(&crate::options()).await.expect("a pair");
         let (table, plugins) = match flavor() {
             Flavor::MySql => ("mysql.user", &[][..]),
             Flavor::MariaDb if server_version(&pair).await.starts_with("10.") => {

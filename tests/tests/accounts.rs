@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use tandem::demo::pair::{Account, Options, Pair};
+use tandem::demo::pair::{Account, Pair};
 use tandem_tests::authority::Authority;
 use tandem_tests::external::{Output, run};
 use tandem_tests::logins::{by_php, code, flavor, log_in, on_both, pair, server_version, who};
@@ -165,12 +165,7 @@ async fn hosts_of_accounts_mean_what_they_mean_to_the_server() {
 #[tokio::test]
 async fn anonymous_accounts_let_in_whom_they_let_in_on_the_server() {
     // Of its own: such an account is in the way of all others.
-    let options = Options {
-        engine: tandem_tests::engine(),
-        durable: false,
-        ..Options::default()
-    };
-    let pair = Pair::start(&options).await.expect("a pair");
+    let pair = Pair::start(&tandem_tests::options()).await.expect("a pair");
     let table = match flavor() {
         Flavor::MySql => "mysql.user",
         Flavor::MariaDb => "mysql.global_priv",

@@ -19,7 +19,7 @@ const SCHEMA: &str = "test_fresh";
 static APPLIER: Mutex<()> = Mutex::const_new(());
 
 /// Far longer than any of these tests: what is known within it is known without a probe.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(180);
 
 async fn cluster() -> &'static Cluster {
     let start = || async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tandem::demo::pair::{Options, Pair, REPLICATION};
+use tandem::demo::pair::{Pair, REPLICATION};
 use tandem_tests::{Cluster, Flavor, Setup, WITHIN, external, wait_until};
 use tokio::process::Command;
 use tokio::sync::{Mutex, OnceCell};
@@ -167,13 +167,7 @@ async fn a_third_server_replicates_from_the_active_master() {
     let cluster = cluster().await;
     let flavor = cluster.a().engine().flavor();
     // Another pair lends one of its servers.
-    let lender = Pair::start(&Options {
-        engine: tandem_tests::engine(),
-        durable: false,
-        ..Options::default()
-    })
-    .await
-    .expect("another pair");
+    let lender = Pair::start(&tandem_tests::options()).await.expect("another pair");
     let mut third = cluster.direct(lender.a()).await;
     for statement in follow(flavor, cluster.address()) {
         run(&mut third, &statement).await;

@@ -25,10 +25,8 @@ async fn pair() -> &'static Pair {
             Flavor::MySql => Vec::new(),
         };
         let options = Options {
-            engine,
-            durable: false,
             extra: trust,
-            ..Options::default()
+            ..tandem_tests::options()
         };
         Pair::start(&options).await.expect("a pair")
     };

@@ -27,14 +27,12 @@ async fn ground() -> &'static Ground {
         let authority = Authority::new("the authority of the tests");
         let Identity { certificate, key } = authority.sign("server", &["db.example"]);
         let options = Options {
-            engine: tandem_tests::engine(),
-            durable: false,
             extra: vec![
                 format!("ssl_ca={}", authority.file().display()),
                 format!("ssl_cert={}", certificate.display()),
                 format!("ssl_key={}", key.display()),
             ],
-            ..Options::default()
+            ..tandem_tests::options()
         };
         let pair = Pair::start(&options).await.expect("a pair");
         Ground { pair, authority }
@@ -327,14 +325,12 @@ async fn a_server_with_another_name_or_authority_is_not_spoken_to() {
 async fn a_server_with_an_older_tls_than_wanted_is_not_spoken_to() {
     let Identity { certificate, key } = ground().await.authority.sign("older", &["db.example"]);
     let options = Options {
-        engine: tandem_tests::engine(),
-        durable: false,
         extra: vec![
             format!("ssl_cert={}", certificate.display()),
             format!("ssl_key={}", key.display()),
             "tls_version=TLSv1.2".to_owned(),
         ],
-        ..Options::default()
+        ..tandem_tests::options()
     };
     let pair = Pair::start(&options).await.expect("a pair");
     let over = async |version: &str| {

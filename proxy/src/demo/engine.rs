@@ -72,7 +72,11 @@ impl Engine {
                 std::fs::create_dir_all(data).map_err(Error::io("make a folder"))?;
                 match flavor {
                     Flavor::MySql => {
-                        server.args(["--initialize-insecure", "--innodb-flush-method=nosync"]);
+                        server.args([
+                            "--initialize-insecure",
+                            "--innodb-flush-method=nosync",
+                            MYSQL_LOG_SIZE,
+                        ]);
                         Ok((server, String::new()))
                     }
                     Flavor::MariaDb => {
@@ -142,5 +146,6 @@ fn mariadb_tables(root: &Path) -> Result<String, Error> {
 /// A program and Debian's package that holds it.
 const MARIADBD: (&str, &str) = ("mariadbd", "mariadb-server");
 const INSTALL_DB: (&str, &str) = ("mariadb-install-db", "mariadb-server");
-/// For `mariadb-install-db` and the option file alike: a small one is quick to make and to copy.
+/// For making a data directory and the option file alike: a small one is quick to make and to copy.
 pub(super) const MARIADB_LOG_SIZE: &str = "--innodb_log_file_size=16M";
+pub(super) const MYSQL_LOG_SIZE: &str = "--innodb_redo_log_capacity=32M";

@@ -1,9 +1,9 @@
 //! How the private servers are configured, as their option files say it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::engine::{Engine, MARIADB_LOG_SIZE};
+use super::engine::{Engine, MARIADB_LOG_SIZE, MYSQL_LOG_SIZE};
 use crate::topology::Flavor;
 
 /// How the pair's servers are configured.
@@ -25,6 +25,8 @@ pub struct Options {
     pub databases: Vec<String>,
     /// More lines for the servers' option file; they win over those above them.
     pub extra: Vec<String>,
+    /// A new data directory of this engine, which is copied; if it is not there yet, it is made. Without one each pair makes its own.
+    pub template: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -38,6 +40,7 @@ impl Default for Options {
             semi_sync_timeout: Duration::from_secs(2),
             databases: vec!["shop".into()],
             extra: Vec::new(),
+            template: None,
         }
     }
 }
@@ -126,6 +129,7 @@ userstat=1
 
 /// Character set and collation stay the server's own: most applications meet them.
 fn mysql_options(options: &Options) -> String {
+    let log_size = MYSQL_LOG_SIZE.trim_start_matches("--");
     let timeout = options.semi_sync_timeout.as_millis();
     let role = if options.failover {
         "skip_replica_start=ON\n"
@@ -144,7 +148,7 @@ plugin_load_add=semisync_replica.so
 loose_rpl_semi_sync_source_enabled=1
 loose_rpl_semi_sync_replica_enabled=1
 loose_rpl_semi_sync_source_timeout={timeout}
-innodb_redo_log_capacity=32M
+{log_size}
 {role}# Counts statements by account.
 performance_schema=ON
 performance_schema_instrument='%=OFF'

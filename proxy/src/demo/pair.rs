@@ -62,12 +62,22 @@ impl Pair {
             .map_err(Error::io("make a temporary folder"))?;
         let watchdog = Watchdog::start(directory.path()).map_err(Error::io("start the watchdog"))?;
         let [first, second] = ["a", "b"].map(|name| directory.path().join(name));
-        install(&options.engine, &first.join("data")).await?;
+        let copy = |from: &Path, to: &Path| {
+            copy_folder(from, to).map_err(Error::io("copy the data directory"))?;
+            // MySQL's name for itself, which no two servers may share; it makes itself another.
+            let _ = fs::remove_file(to.join("auto.cnf"));
+            Ok::<(), Error>(())
+        };
+        let [data, second_data] = [&first, &second].map(|server| server.join("data"));
+        match &options.template {
+            Some(template) => {
+                provide(&options.engine, template).await?;
+                copy(template, &data)?;
+            }
+            None => install(&options.engine, &data).await?,
+        }
         // One second is saved by copying instead of installing twice.
-        copy_folder(&first.join("data"), &second.join("data"))
-            .map_err(Error::io("copy the data directory"))?;
-        // MySQL's name for itself, which no two servers may share; it makes itself another.
-        let _ = fs::remove_file(second.join("data/auto.cnf"));
+        copy(&data, &second_data)?;
         let (a, b) = tokio::try_join!(prepare("a", 1, first, options), prepare("b", 2, second, options))?;
         let pair = Self {
             servers: [a, b],
@@ -275,6 +285,22 @@ async fn linked(server: &Server) -> Result<bool, Error> {
     let acknowledged: Option<(String, String)> =
         conn.query_first(clients).await.map_err(server.sql(failed))?;
     Ok(runs(receiver) && runs(applier) && acknowledged.is_some_and(|(_, clients)| clients != "0"))
+}
+
+/// Has a template made, unless somebody has. Of several who do so at once one is the first, and all have its.
+async fn provide(engine: &Engine, template: &Path) -> Result<(), Error> {
+    if template.exists() {
+        return Ok(());
+    }
+    let parent = template.parent().unwrap_or(template);
+    let folder = tempfile::tempdir_in(parent).map_err(Error::io("make a temporary folder"))?;
+    let data = folder.path().join("data");
+    install(engine, &data).await?;
+    let moved = fs::rename(&data, template);
+    moved.or_else(|error| match template.exists() {
+        true => Ok(()),
+        false => Err(Error::io("keep the data directory")(error)),
+    })
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
