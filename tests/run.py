@@ -36,8 +36,8 @@ def main():
     options = parser.parse_args()
     built = build()
     binaries = []
-    for name, path, folder in built:
-        servers = (options.server or ["mariadb"]) if needs_servers(path, folder) else [None]
+    for name, path, folder, is_black_box in built:
+        servers = (options.server or ["mariadb"]) if is_black_box else [None]
         binaries += [Binary(name, path, folder, server) for server in servers]
     unknown = set(options.names) - {binary.name for binary in binaries}
     if unknown:
@@ -57,7 +57,7 @@ def main():
 
 
 def build():
-    """(name, path, folder of its package) of each test binary."""
+    """(name, path, folder of its package, whether it needs servers) of each test binary."""
     cargo = os.environ.get("CARGO", "cargo")
     command = [cargo, "test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
@@ -65,13 +65,10 @@ def build():
     for line in output.splitlines():
         message = json.loads(line)
         if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
-            built.append((message["target"]["name"], message["executable"], os.path.dirname(message["manifest_path"])))
+            target, folder = message["target"], os.path.dirname(message["manifest_path"])
+            is_black_box = os.path.basename(folder) == "tests" and target["kind"] == ["test"]
+            built.append((target["name"], message["executable"], folder, is_black_box))
     return built
-
-
-def needs_servers(path, folder):
-    """Only the black-box tests of the package `tests` do."""
-    return os.path.basename(folder) == "tests" and not os.path.basename(path).startswith("tandem_tests-")
 
 
 def label(binary):
