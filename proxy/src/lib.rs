@@ -14,6 +14,7 @@ pub mod configurator;
 pub mod dashboard;
 pub mod demo;
 pub mod directory;
+mod disk;
 pub mod failover;
 #[doc(hidden)]
 pub mod fuzzing;

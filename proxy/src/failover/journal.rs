@@ -2,15 +2,19 @@
 //! as a whole and synced to disk before what it says takes effect.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use toml_edit::{DocumentMut, value};
 
 use super::hands::Acknowledged;
+use crate::disk;
 use crate::topology::ServerId;
 use crate::topology::gtid::Gtid;
+
+/// Nothing in it is secret: as the umask has it.
+const MODE: u32 = 0o666;
 
 /// What stands in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,14 +126,7 @@ impl Journal {
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        // The name too must be on the disk.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        disk::replace(&self.path, text, MODE)
     }
 }
 
