@@ -17,6 +17,8 @@ use crate::config::{Auth, Config};
 use crate::configurator::{Configurator, Holders};
 use crate::directory;
 use crate::failover::{self, Deciding};
+use crate::firewall::file;
+use crate::firewall::keeper::Keeper;
 use crate::history::sampler;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, Subjects};
@@ -59,6 +61,8 @@ pub enum Error {
     Tls(#[from] tls::Error),
     #[error(transparent)]
     Failover(#[from] failover::Error),
+    #[error(transparent)]
+    Firewall(#[from] file::Error),
     #[error(transparent)]
     RsaKey(#[from] rsa_key::Error),
     #[error("cannot send spans (tracing.endpoint): {0}")]
@@ -109,6 +113,7 @@ impl App {
         let config = Arc::new(live.config().clone());
         let (publish, newer) = watch::channel(Arc::clone(&config));
         let tls = Tls::new(&config)?;
+        let firewall = Keeper::open(&config)?;
         let rsa_key = RsaKey::new(config.listener.rsa_key.as_deref())?;
         let bind = |key, address| move |error| Error::Bind { key, address, error };
         let address = config.listener.address;
@@ -179,6 +184,7 @@ impl App {
             spans: spans.clone(),
             tls: tls.clone(),
             topology: Arc::clone(&topology),
+            firewall: (firewall.secret(), firewall.sheets().await),
             signals: monitor.signals(),
             workers: count,
             epoch: Arc::default(),
@@ -196,11 +202,14 @@ impl App {
             accounts: Arc::clone(&parts.accounts),
             failed_logins: Arc::clone(&parts.failed_logins),
             quotas: Arc::clone(&quotas),
+            firewall: Arc::clone(&firewall),
             workers: Arc::clone(&data),
         };
+        firewall.watch(Arc::clone(&data));
         let configurator = Configurator::new(live, publish, holders);
 
         let mut tasks = Vec::new();
+        tasks.push(tokio::spawn(until(stopped.clone(), firewall.run())));
         let watching = Arc::clone(&configurator).watch();
         tasks.push(tokio::spawn(until(stopped.clone(), watching)));
         let certificates = tls.clients.clone();
@@ -307,6 +316,8 @@ impl App {
         if let Some(deciding) = &self.deciding {
             deciding.stop();
         }
+        // The workers can't be asked any more when they have ended.
+        self.configurator.firewall().stop().await;
         for worker in self.workers.iter() {
             worker.drain(drain);
         }

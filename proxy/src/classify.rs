@@ -11,6 +11,7 @@ mod fingerprint;
 mod functions;
 pub mod globals;
 pub mod hint;
+pub mod identity;
 pub mod kill;
 mod leaves;
 pub(crate) mod lexer;

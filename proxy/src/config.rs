@@ -134,6 +134,7 @@ pub struct Config {
     pub limits: Limits,
     pub statistics: Statistics,
     pub statement_log: StatementLog,
+    pub firewall: Firewall,
     pub tracing: Tracing,
     pub servers: Vec<Server>,
     pub users: Vec<User>,
@@ -171,6 +172,19 @@ impl Config {
     pub fn level(&self, user: Option<&User>) -> Level {
         user.and_then(|user| user.consistency)
             .unwrap_or(self.consistency.level)
+    }
+
+    /// What is done about statements of this account that it has not been seen to send; `user` is none for an account that only the
+    /// servers know.
+    pub fn firewall_mode(&self, user: Option<&User>) -> FirewallMode {
+        user.and_then(|user| user.firewall).unwrap_or(self.firewall.mode)
+    }
+
+    /// Whether that is anything for any account.
+    pub fn has_firewall(&self) -> bool {
+        let own = self.users.iter().filter_map(|user| user.firewall);
+        own.chain([self.firewall.mode])
+            .any(|mode| mode != FirewallMode::Off)
     }
 
     /// Whether a server may ask clients of this account for a file.
@@ -664,6 +678,43 @@ pub struct StatementLog {
     pub literals: bool,
 }
 
+/// `[firewall]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firewall {
+    /// For accounts that have none of their own.
+    pub mode: FirewallMode,
+    /// What was learnt.
+    pub file: PathBuf,
+    /// Most statements that are learnt for one account.
+    pub digests: usize,
+    /// The most that the file may take.
+    pub bytes: usize,
+    /// Most statements that are listed as new.
+    pub listed: usize,
+}
+
+/// What is done about statements that an account has not been seen to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirewallMode {
+    Off,
+    /// They are let through from now on.
+    Learn,
+    Warn,
+    Refuse,
+}
+
+impl FirewallMode {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Learn => "learn",
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 /// Which statements are logged, however fast they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audit {
@@ -705,6 +756,8 @@ pub struct User {
     pub statement_timeout: Option<Duration>,
     /// Overrides `limits.transaction_timeout`; zero is no limit.
     pub transaction_timeout: Option<Duration>,
+    /// Overrides `firewall.mode`.
+    pub firewall: Option<FirewallMode>,
 }
 
 /// `[[network]]`: where clients come from, and what they may have together.

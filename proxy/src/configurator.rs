@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::live::{Assignment, Difference, Live, Next, Row};
 use crate::config::{Change, Config, Problems};
+use crate::firewall::keeper::Keeper;
 use crate::log;
 use crate::quota::{self, Quotas};
 use crate::worker::accounts::Accounts;
@@ -44,6 +45,7 @@ pub struct Holders {
     pub accounts: Arc<Accounts>,
     pub failed_logins: Arc<FailedLogins>,
     pub quotas: Arc<Quotas>,
+    pub firewall: Arc<Keeper>,
     pub workers: Arc<Workers>,
 }
 
@@ -95,7 +97,14 @@ impl Configurator {
 
     /// What is limited over all workers, and how much of it is used; there are so many clients now.
     pub fn quotas(&self, clients: usize) -> Vec<quota::Row> {
-        self.holders.quotas.rows(clients)
+        let mut rows = self.holders.quotas.rows(clients);
+        rows.extend(self.holders.firewall.limits());
+        rows
+    }
+
+    /// What the firewall knows.
+    pub fn firewall(&self) -> &Keeper {
+        &self.holders.firewall
     }
 
     /// Every key, and where its value comes from.
@@ -172,6 +181,7 @@ impl Configurator {
         logins.bound(listener.failed_logins, listener.failed_logins_window);
         self.holders.accounts.renew(&config.users);
         self.holders.quotas.renew(&config);
+        self.holders.firewall.renew(&config);
         if !self.holders.workers.adopt(&config).await {
             tracing::error!("a worker is busy and takes the new configuration later");
         }

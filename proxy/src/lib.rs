@@ -16,6 +16,7 @@ pub mod demo;
 pub mod directory;
 mod disk;
 pub mod failover;
+pub mod firewall;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod history;

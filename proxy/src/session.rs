@@ -16,6 +16,7 @@ mod complaint;
 mod doubt;
 mod exchange;
 mod globals;
+mod guarded;
 pub mod hold;
 pub mod insert_id;
 mod kill;
@@ -80,6 +81,7 @@ use crate::worker::accounts::Account;
 use aftermath::Aftermath;
 use complaint::{Complaint, takes_clients_codes};
 use doubt::Trail;
+use guarded::Guarded;
 use hold::Ties;
 use insert_id::InsertId;
 use named::Names;
@@ -211,6 +213,8 @@ pub(crate) struct Session {
     failed_changes: u8,
     /// Which rules its statements may meet.
     membership: Membership,
+    /// By what the firewall knows them.
+    guarded: Guarded,
 }
 
 /// Serves one accepted client to its end. Every end is logged with its cause.

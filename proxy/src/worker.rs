@@ -32,10 +32,13 @@ use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::identity::Identified;
 use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::classify::{Classifier, Fingerprint, unreadable};
 use crate::config::Config;
+use crate::firewall::Sheets;
+use crate::firewall::guard::Guard;
 use crate::meter::Meter;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
@@ -101,6 +104,8 @@ pub struct Parts {
     pub quotas: Arc<Quotas>,
     pub tls: Tls,
     pub topology: topology::Shared,
+    /// What the firewall knows, and the secret by which it does.
+    pub firewall: (u64, Arc<Sheets>),
     pub signals: Signals,
     pub workers: usize,
     /// See [`Key::epoch`].
@@ -137,6 +142,7 @@ pub struct Worker {
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
     pub codec: Rc<Codec>,
+    pub firewall: Guard,
     /// By server.
     pub pools: Vec<Rc<Pool>>,
     pub classifier: RefCell<Classifier>,
@@ -216,6 +222,7 @@ impl Worker {
             quotas,
             tls,
             topology,
+            firewall: (secret, sheets),
             signals,
             workers,
             epoch,
@@ -232,6 +239,7 @@ impl Worker {
             index,
             codec: Codec::new(Rc::clone(&slab)),
             slab,
+            firewall: Guard::new(secret, sheets, config.has_firewall()),
             said_uncompressed: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
@@ -300,6 +308,7 @@ impl Worker {
         let mut classifier = self.classifier.borrow_mut();
         classifier.keep_at_most(config.limits.statement_cache);
         self.digests.borrow_mut().keep_at_most(config.statistics.digests);
+        self.firewall.switch(config.has_firewall());
         let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
         self.library.bound(prepared);
         self.shelf.bound(record_limits(config, self.index, self.workers));
@@ -723,6 +732,7 @@ impl KnownFacts {
                 hints: Hints::default(),
                 tally: named(statement),
                 matched: Matched::default(),
+                parts: Identified::default(),
             })
         };
         let none = Pins::empty();

@@ -4,6 +4,7 @@
 //! PyMySQL `SET AUTOCOMMIT = 0`, mysql_async `SELECT @@max_allowed_packet,@@wait_timeout`, and so on.
 
 mod config;
+mod firewall;
 mod short;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use super::dialect;
 use super::tables::Source;
 use super::view::Question;
 use crate::config::live::Assignment;
+use crate::firewall::keeper::Which;
 use crate::net::address::Peer;
 use crate::statistics::trace;
 
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     /// The query for keys and their new values.
     Update(String),
     SaveConfig,
+    FirewallAccept(Which),
+    FirewallForget(Which),
     ConfigDiff,
     ResetStatistics,
     Trace {
@@ -116,6 +120,11 @@ pub(crate) enum Refusal {
         "UPDATE is written UPDATE config SET value = <value> WHERE <condition>; no other table can be changed"
     )]
     NoUpdate,
+    #[error(
+        "FIREWALL is written FIREWALL ACCEPT <digest> [FOR <account>] [IN <schema>], or FORGET in the place of ACCEPT, with the digest as \
+         SHOW FIREWALL has it; or ALL in its place, where FOR names an account"
+    )]
+    NoFirewall,
     #[error("KILL needs the id of a session, as SHOW SESSIONS has it")]
     NoSessionId,
     #[error("TRACE is written TRACE SESSION <id> [LIMIT <statements>], with the id as SHOW SESSIONS has it")]
@@ -123,7 +132,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 28] = [
+pub(crate) const COMMANDS: [(&str, &str); 31] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -172,6 +181,18 @@ pub(crate) const COMMANDS: [(&str, &str); 28] = [
     (
         "SHOW RULES",
         "The rules in their order, and how many statements each has decided on",
+    ),
+    (
+        "SHOW FIREWALL",
+        "The statements that accounts may send, and others that were warned of or refused",
+    ),
+    (
+        "FIREWALL ACCEPT <digest> | ALL [FOR <account>] [IN <schema>]",
+        "Let statements through that SHOW FIREWALL lists as new; ALL leaves out those that run what their text does not show",
+    ),
+    (
+        "FIREWALL FORGET <digest> | ALL [FOR <account>] [IN <schema>]",
+        "Forget statements, so that they are new when they come again",
     ),
     ("SHOW COMMANDS", "This list"),
     (
@@ -259,6 +280,7 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
         "RESUME" if ended(rest) => Some(Command::Resume),
         "SET" if let Some(set) = config::set(rest) => return set,
         "UPDATE" => return config::update(rest),
+        "FIREWALL" => return firewall::firewall(rest),
         "SAVE" if expect(rest, "CONFIG").is_some_and(ended) => Some(Command::SaveConfig),
         "RELOAD" if ended(expect(rest, "CONFIG").unwrap_or(rest)) => Some(Command::Reload),
         "TRACE" => return traced(rest),

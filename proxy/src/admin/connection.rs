@@ -261,6 +261,14 @@ impl Handler {
             Command::Set(assignments) => return self.set(assignments).await,
             Command::Update(query) => return self.update(query).await,
             Command::SaveConfig => return self.save().await,
+            Command::FirewallAccept(which) => {
+                let accepted = self.shared.configurator.firewall().accept(&which).await;
+                return counted("accepted", accepted);
+            }
+            Command::FirewallForget(which) => {
+                let forgotten = self.shared.configurator.firewall().forget(&which).await;
+                return counted("forgotten", forgotten);
+            }
             Command::ConfigDiff => return self.differences().await,
             Command::Kill(session) => return self.kill(session).await,
             Command::Warnings => show::warnings(),
@@ -374,6 +382,10 @@ impl Handler {
                     let clients = views.iter().map(|view| view.sessions.len()).sum();
                     show::limits(views, &configurator.quotas(clients))
                 })
+            }
+            Source::Firewall => {
+                let entries = within(self.shared.configurator.firewall().entries()).await?;
+                return Ok(show::firewall::firewall(&entries));
             }
             Source::Counters => Box::new(show::counters),
             Source::Users => {
@@ -559,6 +571,15 @@ impl Handler {
                 show::SCHEMA
             ),
         )
+    }
+}
+
+/// What was done to statements that the firewall knows or lists.
+fn counted(done: &str, count: Result<usize, String>) -> Reply {
+    match count {
+        Ok(1) => Reply::Table(show::done(format!("1 statement {done}"))),
+        Ok(count) => Reply::Table(show::done(format!("{count} statements {done}"))),
+        Err(why) => Reply::Error(ErrorKind::ER_UNKNOWN_ERROR, why),
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) fn needed(command: &Command) -> Option<Right> {
         | Command::Set(_)
         | Command::Update(_)
         | Command::SaveConfig
+        | Command::FirewallAccept(_)
+        | Command::FirewallForget(_)
         | Command::ResetStatistics => Some(Right::Act),
         Command::Table(Source::Commands)
         | Command::Warnings

@@ -2,6 +2,7 @@
 
 pub(super) mod config;
 pub(super) mod connections;
+pub(super) mod firewall;
 pub(super) mod metrics;
 pub(super) mod prepared;
 pub(super) mod traces;

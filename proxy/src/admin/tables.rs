@@ -25,6 +25,7 @@ pub(super) enum Source {
     Digests,
     Reads,
     Rules,
+    Firewall,
     Failover,
     Events,
     Audit,
@@ -54,7 +55,7 @@ impl Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 18] = [
+pub(super) const TABLES: [Definition; 19] = [
     Definition {
         name: "audit",
         meaning: "What was done on this port, and who tried to log in without success",
@@ -102,6 +103,12 @@ pub(super) const TABLES: [Definition; 18] = [
         meaning: "Whether the standby could take over now, and if not, why",
         source: Source::Failover,
         columns: &show::PROPERTIES,
+    },
+    Definition {
+        name: "firewall",
+        meaning: "The statements that accounts may send, and others that were seen",
+        source: Source::Firewall,
+        columns: &show::firewall::FIREWALL,
     },
     Definition {
         name: "limits",

@@ -13,6 +13,7 @@ use super::*;
 use crate::config;
 use crate::config::live::Live;
 use crate::configurator::Holders;
+use crate::firewall::keeper::Keeper;
 use crate::quota::Quotas;
 use crate::statistics::digest::Counted;
 use crate::topology::gtid::Position;
@@ -141,6 +142,7 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let config = config::parse(CONFIG).expect("a configuration");
     let (publish, _) = watch::channel(Arc::new(config.clone()));
     let holders = Holders {
+        firewall: Keeper::open(&config).expect("no file"),
         accounts: Arc::new(Accounts::new(&[], None)),
         failed_logins: Arc::new(FailedLogins::new(0, Duration::from_secs(60))),
         quotas: Arc::new(Quotas::new(&Arc::new(config.clone()))),

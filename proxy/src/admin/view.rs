@@ -301,6 +301,10 @@ counters! {
     compressed_server_sent_bytes,
     /// The same bytes uncompressed
     compressed_server_sent_plain_bytes,
+    /// Statements that the firewall does not know and let through with a warning
+    firewall_warned,
+    /// Statements that the firewall does not know and refused
+    firewall_refused,
     /// Statements that clients prepared
     prepared,
     /// Statements prepared again on another connection

@@ -2,6 +2,7 @@
 
 use super::facts::{Defines, Facts, Kind, Links, Pins, Purity, TableName, Tables};
 use super::hint::Hints;
+use super::identity::Identified;
 use super::lexer::{self, Lexer, Token};
 use super::matched::Matched;
 use super::statement::{Findings, Statement};
@@ -59,6 +60,7 @@ pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
         hints: lexer.hints(),
         tally: Tally::default(),
         matched: Matched::default(),
+        parts: Identified::default(),
     }
 }
 
@@ -78,11 +80,12 @@ pub(crate) fn unreadable() -> Facts {
         hints: Hints::default(),
         tally: Tally::default(),
         matched: Matched::default(),
+        parts: Identified::default(),
     }
 }
 
 /// The packet's statements, without the empty ones.
-fn split<'a>(all: &Statement<'a>) -> Vec<Statement<'a>> {
+pub(super) fn split<'a>(all: &Statement<'a>) -> Vec<Statement<'a>> {
     let mut statements = Vec::new();
     let mut rest = *all;
     while rest.len() > 0 {

@@ -5,6 +5,7 @@
 use bitflags::bitflags;
 
 use super::hint::Hints;
+use super::identity::Identified;
 use super::matched::Matched;
 use super::tally::Tally;
 use crate::topology::table::Named;
@@ -340,6 +341,8 @@ pub struct Facts {
     pub tally: Tally,
     /// The rules that they may meet.
     pub matched: Matched,
+    /// What the firewall knows them by.
+    pub parts: Identified,
 }
 
 impl Facts {

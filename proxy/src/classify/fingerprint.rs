@@ -13,7 +13,7 @@ use super::{Dialect, Fingerprint};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     pub(crate) fingerprint: Fingerprint,
-    guard: u64,
+    pub(super) guard: u64,
 }
 
 /// The shape of `text`, or nothing where the text can't be read to its end.
@@ -21,7 +21,7 @@ pub(crate) struct Shape {
 /// `whole` is false where `text` is only the beginning of a longer statement.
 pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Option<Shape> {
     let mut lexer = Lexer::new(text, dialect);
-    let mut builder = Builder::new(dialect, seed, whole);
+    let mut builder = Builder::new(Some(dialect), seed, whole);
     for token in lexer.by_ref() {
         builder.token(text, &token);
     }
@@ -30,6 +30,16 @@ pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Op
     }
     builder.hints(lexer.hints());
     Some(builder.finish())
+}
+
+/// The shape of one statement of a text that was read to its end, whatever the dialect by which it was.
+pub(super) fn shape_of(text: &[u8], tokens: &[Token], hints: Hints, seed: u64) -> Shape {
+    let mut builder = Builder::new(None, seed, true);
+    for token in tokens {
+        builder.token(text, token);
+    }
+    builder.hints(hints);
+    builder.finish()
 }
 
 /// Whether a word stands for a value at this place: rows that differ in their NULLs are still one shape.
@@ -108,16 +118,22 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(dialect: Dialect, seed: u64, whole: bool) -> Self {
+    /// Facts depend on the dialect, and so does the guard. The fingerprint does not: rules and the firewall know a statement by
+    /// it, also when the servers have got another version.
+    fn new(dialect: Option<Dialect>, seed: u64, whole: bool) -> Self {
         let mut list = List::START;
-        let flags = u64::from(dialect.flavor == crate::topology::Flavor::MySql)
-            | u64::from(dialect.ansi_quotes) << 1
-            | u64::from(dialect.no_backslash_escapes) << 2
-            | u64::from(dialect.ignore_space) << 3
-            | u64::from(dialect.multibyte) << 4
-            | u64::from(whole) << 5
-            | u64::from(dialect.version) << 8;
-        list.done.mix(seed, flags);
+        list.done.mix(seed, u64::from(whole));
+        if let Some(dialect) = dialect {
+            let flags = u64::from(dialect.flavor == crate::topology::Flavor::MySql)
+                | u64::from(dialect.ansi_quotes) << 1
+                | u64::from(dialect.no_backslash_escapes) << 2
+                | u64::from(dialect.ignore_space) << 3
+                | u64::from(dialect.multibyte) << 4
+                | u64::from(dialect.version) << 8;
+            let mut guarded = list.done;
+            guarded.mix(seed, flags);
+            list.done.secret = guarded.secret;
+        }
         Self {
             seed,
             outer: [List::START; DEEPEST],

@@ -74,7 +74,7 @@ fn files() -> String {
         ),
         (
             "/var/lib/tandem",
-            "the journal of who is the active master (failover.journal)",
+            "the journal of who is the active master (failover.journal), and what the firewall has learnt (firewall.file)",
         ),
         (
             "/usr/share/doc/tandem/tandem.example.toml",

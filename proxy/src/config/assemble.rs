@@ -16,10 +16,10 @@ use super::scalar::{
     Urls,
 };
 use super::{
-    Admin, AdminUser, Algorithms, Audit, Auth, ClientTls, Config, Consistency, Coordination, Failover, Level,
-    Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor, Network, Networks, Pool, Rights,
-    Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode, StatementLog, Statistics,
-    TlsVersion, Tracing, User,
+    Admin, AdminUser, Algorithms, Audit, Auth, ClientTls, Config, Consistency, Coordination, Failover,
+    Firewall, FirewallMode, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor,
+    Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode,
+    StatementLog, Statistics, TlsVersion, Tracing, User,
 };
 use crate::net::address::Endpoint;
 use crate::route::rules::Rules;
@@ -63,6 +63,7 @@ pub(super) fn assemble(
         statistics: statistics(&mut reader.section("statistics")),
         tracing: tracing(&mut reader.section("tracing")),
         statement_log: statement_log(&mut reader.section("statement_log")),
+        firewall: firewall(&mut reader.section("firewall")),
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
         networks: reader.entries("network", network),
@@ -396,6 +397,16 @@ fn statement_log(table: &mut Table<'_>) -> StatementLog {
     }
 }
 
+fn firewall(table: &mut Table<'_>) -> Firewall {
+    Firewall {
+        mode: table.or("mode", FirewallMode::Off),
+        file: table.or("file", std::path::PathBuf::from("/var/lib/tandem/firewall")),
+        digests: table.or("digests", 10_000),
+        bytes: table.or("bytes", Size(16 * MIB)).0,
+        listed: table.or("listed", 1000),
+    }
+}
+
 fn server(table: &mut Table<'_>) -> Server {
     let address = table.required("address", "\"127.0.0.1:3306\"", Endpoint::Tcp(NO_ADDRESS));
     let host = table
@@ -425,6 +436,7 @@ fn user(table: &mut Table<'_>) -> User {
         statement_rate: table.or("statement_rate", Optional(None)).0,
         statement_timeout: table.or("statement_timeout", Optional(None)).0,
         transaction_timeout: table.or("transaction_timeout", Optional(None)).0,
+        firewall: table.or("firewall", Optional(None)).0,
     }
 }
 

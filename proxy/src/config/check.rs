@@ -262,6 +262,8 @@ impl Check<'_> {
             ),
             ("limits.statement_rate", limits.statement_rate, 0, MOST_A_SECOND),
             ("statistics.digests", config.statistics.digests, 1, 1_000_000),
+            ("firewall.digests", config.firewall.digests, 1, 1_000_000),
+            ("firewall.listed", config.firewall.listed, 1, 100_000),
         ] {
             self.range(key, value, (least, most), |count| count.to_string());
         }
@@ -306,6 +308,7 @@ impl Check<'_> {
     fn sizes(&mut self, config: &Config) {
         let limits = &config.limits;
         let (kib, mib, gib) = (1 << 10, 1 << 20, 1 << 30);
+        self.range("firewall.bytes", config.firewall.bytes, (kib, gib), show_size);
         // 1 GiB is the most that max_allowed_packet of a server can be.
         self.range(
             "limits.statement_bytes",

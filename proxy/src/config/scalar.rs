@@ -13,8 +13,8 @@ use tandem_protocol::compression::Algorithm;
 
 use super::schema::nearest;
 use super::{
-    Algorithms, Audit, Auth, Level, LogFormat, Networks, Password, Rights, ServerAlgorithm, ServerTlsMode,
-    TlsVersion,
+    Algorithms, Audit, Auth, FirewallMode, Level, LogFormat, Networks, Password, Rights, ServerAlgorithm,
+    ServerTlsMode, TlsVersion,
 };
 use crate::net::address::Endpoint;
 
@@ -634,6 +634,16 @@ impl Scalar for Audit {
             "all" => Ok(Self::All),
             _ => Err(must_be::<Self>()),
         }
+    }
+}
+
+impl Scalar for FirewallMode {
+    const EXPECTED: &'static str = "\"off\", \"learn\", \"warn\" or \"refuse\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let all = [Self::Off, Self::Learn, Self::Warn, Self::Refuse];
+        let found = all.into_iter().find(|mode| mode.name() == text);
+        found.ok_or_else(must_be::<Self>)
     }
 }
 

@@ -175,6 +175,13 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             file: None,
             literals: false,
         },
+        firewall: Firewall {
+            mode: FirewallMode::Off,
+            file: "/var/lib/tandem/firewall".into(),
+            digests: 10_000,
+            bytes: 16 << 20,
+            listed: 1000,
+        },
         servers: vec![server("a", "127.0.0.1:3306"), server("b", "127.0.0.1:3307")],
         users: vec![User {
             name: "app".to_owned(),
@@ -186,6 +193,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             statement_rate: None,
             statement_timeout: None,
             transaction_timeout: None,
+            firewall: None,
         }],
         networks: Vec::new(),
         admin_users: Vec::new(),

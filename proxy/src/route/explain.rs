@@ -5,8 +5,11 @@ use super::rules::{Shape, can_be_refused, minute_now};
 use super::{Aim, Reason, Situation, Written, decide};
 use crate::admin::view::{Explanation, Question};
 use crate::classify::facts::{Effect, Facts, Purity, TableName, Tables};
+use crate::classify::identity::parts;
 use crate::classify::{Dialect, hint, normalise};
+use crate::config::FirewallMode;
 use crate::config::rule::{self, Rule};
+use crate::firewall::Place;
 use crate::topology::ledger::Needed;
 use crate::topology::table::{NameKey, Named, TableKey};
 use crate::topology::{Flavor, Topology};
@@ -74,6 +77,9 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
         row("client", client.host());
     }
     row("kind", facts.kind.name().to_owned());
+    if let Some(verdict) = guarded(worker, question, facts, dialect) {
+        row("firewall", verdict);
+    }
     for (rule, verdict) in &tried {
         row(&format!("rule {}", rule.name), told(rule, verdict));
     }
@@ -127,6 +133,51 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
     row("definitions", definitions(&topology).to_owned());
     row("keeps its connection", ties(facts));
     Explanation { rows }
+}
+
+/// What the firewall says of it, where it looks at anybody's statements.
+fn guarded(worker: &Worker, question: &Question, facts: &Facts, dialect: Dialect) -> Option<String> {
+    if !worker.firewall.is_on() {
+        return None;
+    }
+    let Some(user) = &question.user else {
+        return Some(
+            "it is asked for an account and its schema only: EXPLAIN ROUTE FOR app IN shop …".to_owned(),
+        );
+    };
+    let config = worker.config();
+    let mode = config.firewall_mode(config.user(user));
+    if mode == FirewallMode::Off {
+        return Some(format!("off for {user}"));
+    }
+    if !can_be_refused(facts) {
+        return Some("not looked at: nothing keeps a session from ending its transaction".to_owned());
+    }
+    let place = Place::new(user, question.schema.as_deref().unwrap_or_default());
+    let found = parts(question.statement.as_bytes(), dialect, worker.firewall.secret());
+    let unknown = found.iter().find(|(part, _)| {
+        // What would be prepared by a session is not known here.
+        let identity = match part.runs_others {
+            true => part.identity.open(),
+            false => part.identity,
+        };
+        !worker.firewall.knows(&place, identity)
+    });
+    let Some((part, _)) = unknown else {
+        return Some("known, let through".to_owned());
+    };
+    let new = match part.runs_others {
+        true => "new (it runs what its text does not show, or can't be read)",
+        false => "new",
+    };
+    let done = match mode {
+        FirewallMode::Off => "let through",
+        FirewallMode::Learn if part.runs_others => "let through, and listed",
+        FirewallMode::Learn => "let through from then on",
+        FirewallMode::Warn => "let through, with a warning",
+        FirewallMode::Refuse => "the client gets error 1148, and no server is asked",
+    };
+    Some(format!("{new}: {done} ({})", mode.name()))
 }
 
 fn told(rule: &Rule, verdict: &Verdict) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::classify::facts::{Kind, Links, Pins, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::identity::Identified;
 use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::topology::gtid::{Position, Stream};
@@ -22,6 +23,7 @@ fn facts(purity: Purity) -> Facts {
         hints: Hints::default(),
         tally: Tally::default(),
         matched: Matched::default(),
+        parts: Identified::default(),
     }
 }
 

@@ -417,6 +417,7 @@ mod tests {
     use super::*;
     use crate::classify::facts::{Pins, Purity, Tables};
     use crate::classify::hint::Hints;
+    use crate::classify::identity::Identified;
     use crate::classify::matched::Matched;
     use crate::classify::tally::Tally;
     use tandem_protocol::flags::Status;
@@ -439,6 +440,7 @@ mod tests {
             hints: Hints::default(),
             tally: Tally::default(),
             matched: Matched::default(),
+            parts: Identified::default(),
         }
     }
 

@@ -59,6 +59,10 @@ impl Session {
         }
         self.handle.runs_shape(&self.worker.known_facts.prepare);
         let mut facts = self.classify(command);
+        if let Some(complaint) = self.guard_query(&facts, command) {
+            self.client.inbox.consume(command.head);
+            return self.complain(&complaint).await;
+        }
         let ruled = self.rule_of_query(&facts, command, true);
         let refusal = ruled.as_ref().and_then(|ruled| self.refusal(ruled, &facts));
         let rewritten = match refusal {
@@ -192,6 +196,13 @@ impl Session {
         owned: Option<Vec<u8>>,
         long_data: bool,
     ) -> Result<(), End> {
+        let asked = self
+            .statements
+            .get(id)
+            .and_then(|statement| statement.asked.clone());
+        if let Some(complaint) = self.guard_prepared(&prepared, asked.as_deref()) {
+            return self.refuse_binary(command, &complaint).await;
+        }
         if let Some(complaint) = self.operators_only(&prepared.facts) {
             return self.refuse_binary(command, &complaint).await;
         }
@@ -212,10 +223,6 @@ impl Session {
         if prepared.facts.pins.contains(Pins::TEXT_PREPARED) {
             self.names.lose_count();
         }
-        let asked = self
-            .statements
-            .get(id)
-            .and_then(|statement| statement.asked.clone());
         let ruled = self.rule_of_prepared(&prepared, asked.as_deref());
         let mut work = Work::new(Rc::clone(&prepared.facts), Expect::Execute, command);
         work.ruled = ruled;

@@ -10,8 +10,10 @@ use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::reply;
 
 use crate::backend::connect;
+use crate::classify::identity::Identity;
 use crate::config::TimeLimit;
 use crate::config::rule::Rate;
+use crate::firewall::Place;
 use crate::pool;
 use crate::quota::Exceeded;
 use crate::route::rules::rewrite::Unfit;
@@ -139,6 +141,24 @@ impl Complaint {
     pub(super) fn refused_by_rule(rule: &str, message: &str) -> Self {
         let message = format!("{message} (Tandem refuses the statement by its rule '{rule}')");
         Self::new(1148, "42000", message)
+    }
+
+    /// ER_NOT_ALLOWED_COMMAND, as with rules.
+    pub(super) fn refused_by_firewall(place: &Place, identity: Identity) -> Self {
+        let Place { account, schema } = place;
+        let digest = identity.digest;
+        let what = match digest == Identity::UNREADABLE.digest {
+            true => "a statement that can't be read to its end",
+            false => "a statement that it has not learnt",
+        };
+        Self::new(
+            1148,
+            "42000",
+            format!(
+                "Tandem's firewall refuses {what} of the account '{account}' in the schema '{schema}', with the digest {digest}; on the \
+                 admin port FIREWALL ACCEPT {digest} FOR '{account}' IN '{schema}' lets it through"
+            ),
+        )
     }
 
     /// ER_USER_LIMIT_REACHED

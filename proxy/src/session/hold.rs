@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::classify::facts::Tables;
     use crate::classify::hint::Hints;
+    use crate::classify::identity::Identified;
     use crate::classify::matched::Matched;
     use crate::classify::tally::Tally;
 
@@ -164,6 +165,7 @@ mod tests {
             hints: Hints::default(),
             tally: Tally::default(),
             matched: Matched::default(),
+            parts: Identified::default(),
         }
     }
 

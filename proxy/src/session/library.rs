@@ -166,6 +166,7 @@ pub(super) mod tests {
     use super::*;
     use crate::classify::facts::{Kind, Links, Pins, Purity, Tables};
     use crate::classify::hint::Hints;
+    use crate::classify::identity::Identified;
     use crate::classify::matched::Matched;
     use crate::classify::tally::Tally;
 
@@ -181,6 +182,7 @@ pub(super) mod tests {
             hints: Hints::default(),
             tally: Tally::default(),
             matched: Matched::default(),
+            parts: Identified::default(),
         })
     }
 

@@ -14,6 +14,7 @@ use super::aftermath::Aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::complaint::Complaint;
 use super::doubt;
+use super::guarded::Guarded;
 use super::hold::Ties;
 use super::lease::NoLease;
 use super::named::Names;
@@ -293,6 +294,7 @@ async fn welcome(
         last_server: None,
         failed_changes: 0,
         membership: Membership::default(),
+        guarded: Guarded::default(),
     };
     handle
         .time_limits

@@ -9,6 +9,7 @@ use tandem_protocol::response::Expect;
 use super::ruled::Ruled;
 use super::run::{Ran, Work};
 use super::{Command, End, Session};
+use crate::classify::Dialect;
 use crate::classify::facts::{Facts, Kind, Pins};
 use crate::classify::kill;
 use crate::classify::named::{self, Named};
@@ -20,6 +21,16 @@ pub(super) struct Names {
     known: FxHashMap<Box<[u8]>, Option<Inner>>,
     /// There may be others.
     incomplete: bool,
+}
+
+/// Where a statement stands that another one prepares or executes.
+pub(super) enum Stands {
+    /// In its text, or it was read when it was prepared: then without its own.
+    Here(Rc<Facts>, Option<Box<[u8]>>),
+    /// Where it can't be read.
+    Elsewhere,
+    /// There is none: the server says so.
+    Nowhere,
 }
 
 /// The statement that is behind a name, or in an `EXECUTE IMMEDIATE`.
@@ -129,6 +140,25 @@ impl Session {
             self.release_if_free();
         }
         Ok(())
+    }
+}
+
+impl Session {
+    /// What a `PREPARE` or `EXECUTE` is about.
+    pub(super) fn what_is_named(&self, text: &[u8], dialect: Dialect) -> Stands {
+        match named::parse(text, dialect) {
+            Some(Named::Prepare { text: Some(text), .. } | Named::Immediate { text: Some(text) }) => {
+                let facts = self.worker.classifier.borrow_mut().classify(&text, dialect).facts;
+                Stands::Here(facts, Some(text))
+            }
+            Some(Named::Execute { name }) => match self.names.find(&name) {
+                // Unless the firewall was off when it was prepared.
+                Some(Some(inner)) if inner.facts.parts.are_known() => Stands::Here(inner.facts, None),
+                Some(_) => Stands::Elsewhere,
+                None => Stands::Nowhere,
+            },
+            _ => Stands::Elsewhere,
+        }
     }
 }
 

@@ -34,6 +34,10 @@ impl Session {
         }
         let mut facts = self.classify(command);
         self.handle.runs_shape(&facts.tally);
+        if let Some(complaint) = self.guard_query(&facts, command) {
+            self.skip(command).await?;
+            return self.complain(&complaint).await;
+        }
         let ruled = self.rule_of_query(&facts, command, false);
         match self.rewrite(ruled.as_ref(), &facts, &mut command) {
             Ok(None) => {}

@@ -438,6 +438,7 @@ impl Account {
             statement_rate: None,
             statement_timeout: None,
             transaction_timeout: None,
+            firewall: None,
             replication: false,
         };
         Self::new(UserId(usize::MAX), &user)

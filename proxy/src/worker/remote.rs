@@ -14,6 +14,7 @@ use super::kill::{Order, Outcome};
 use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Details, Explanation, Measure, Question, WorkerView};
 use crate::config::Config;
+use crate::firewall::{Report, Sheets};
 use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
@@ -71,6 +72,13 @@ pub enum Message {
     },
     Adopt {
         config: Arc<Config>,
+        answer: oneshot::Sender<()>,
+    },
+    /// What the firewall has seen.
+    Sighted(oneshot::Sender<Report>),
+    /// What it knows from now on.
+    GoBy {
+        sheets: Arc<Sheets>,
         answer: oneshot::Sender<()>,
     },
     /// Whether it gets round to its messages.
@@ -230,6 +238,16 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
                     let _ = answer.send(());
                 }
             }
+            Message::Sighted(answer) => {
+                if let Some(report) = worker.guard(|| worker.firewall.report()) {
+                    let _ = answer.send(report);
+                }
+            }
+            Message::GoBy { sheets, answer } => {
+                if worker.guard(|| worker.firewall.go_by(sheets)).is_some() {
+                    let _ = answer.send(());
+                }
+            }
             Message::Ping(answer) => {
                 let _ = answer.send(());
             }
@@ -290,6 +308,20 @@ impl Workers {
         let asked = self.ask_all(|answer| {
             let config = Arc::clone(config);
             Message::Adopt { config, answer }
+        });
+        all(asked).await.len() == self.channels.len()
+    }
+
+    /// What the firewall has seen since the last time.
+    pub async fn sighted(&self) -> Vec<Report> {
+        all(self.ask_all(Message::Sighted)).await
+    }
+
+    /// Has the firewall know these from now on; true when all have said that they do.
+    pub async fn go_by(&self, sheets: &Arc<Sheets>) -> bool {
+        let asked = self.ask_all(|answer| {
+            let sheets = Arc::clone(sheets);
+            Message::GoBy { sheets, answer }
         });
         all(asked).await.len() == self.channels.len()
     }

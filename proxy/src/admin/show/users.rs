@@ -10,12 +10,13 @@ use crate::statistics::digest::Counts;
 
 use Shape::{Number, Text};
 
-pub(in crate::admin) const USERS: [(&str, Shape); 14] = [
+pub(in crate::admin) const USERS: [(&str, Shape); 15] = [
     ("user", Text),
     ("source", Text),
     ("consistency", Text),
     ("local_infile", Text),
     ("replication", Text),
+    ("firewall", Text),
     ("sessions", Number),
     ("in_transaction", Number),
     ("pinned", Number),
@@ -72,6 +73,7 @@ fn row(name: &str, user: &User<'_>, config: &Config) -> Vec<Cell> {
             .map(|it| yes_no(config.allows_local_infile(Some(it))))
             .into(),
         configured.map(|it| yes_no(it.replication)).into(),
+        config.firewall_mode(configured).name().into(),
         census.sessions.into(),
         census.in_transaction.into(),
         census.pinned.into(),

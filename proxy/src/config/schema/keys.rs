@@ -14,8 +14,8 @@ use crate::config::scalar::{
     ClientTlsMode, Collector, Failback, FailoverMode, Hash, LogFilter, Ratio, Scalar, Size, Urls,
 };
 use crate::config::{
-    Algorithms, Audit, Auth, DayWindow, Level, LogFormat, Networks, Rights, ServerAlgorithm, ServerTlsMode,
-    TlsVersion,
+    Algorithms, Audit, Auth, DayWindow, FirewallMode, Level, LogFormat, Networks, Rights, ServerAlgorithm,
+    ServerTlsMode, TlsVersion,
 };
 use crate::net::address::Endpoint;
 
@@ -25,6 +25,7 @@ const SWITCH: &str = <bool as Scalar>::EXPECTED;
 const SIZE: &str = <Size as Scalar>::EXPECTED;
 const DURATION: &str = <Duration as Scalar>::EXPECTED;
 const PATH: &str = <PathBuf as Scalar>::EXPECTED;
+const MODE: &str = <FirewallMode as Scalar>::EXPECTED;
 const ADDRESS: &str = <SocketAddr as Scalar>::EXPECTED;
 
 /// Where a password is, beside `password` itself.
@@ -108,6 +109,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "statement_log",
         meaning: "statements as JSON lines, without their values: who ran which shape, when, where, for how long, with what outcome",
         keys: STATEMENT_LOG,
+        repeated: false,
+    },
+    Section {
+        name: "firewall",
+        meaning: "learns what statements an account sends, and then warns of others or refuses them",
+        keys: FIREWALL,
         repeated: false,
     },
     Section {
@@ -671,6 +678,45 @@ const STATEMENT_LOG: &[Key] = &[
     ),
 ];
 
+const FIREWALL: &[Key] = &[
+    key(
+        "mode",
+        MODE,
+        "off",
+        AtOnce,
+        "\"learn\": what an account sends is let through from then on; \"warn\": what is new is let through, logged and listed; \"refuse\": it gets \
+         error 1148; for every account that has no mode of its own",
+    ),
+    key(
+        "file",
+        PATH,
+        "/var/lib/tandem/firewall",
+        Restart,
+        "where what was learnt is kept: statements without their values, and a secret by which they are known again",
+    ),
+    key(
+        "digests",
+        COUNT,
+        "10000",
+        AtOnce,
+        "statements that are learnt for one account at most; further ones stay new",
+    ),
+    key(
+        "bytes",
+        SIZE,
+        "16MiB",
+        AtOnce,
+        "what all that was learnt may take in the file",
+    ),
+    key(
+        "listed",
+        COUNT,
+        "1000",
+        AtOnce,
+        "new statements in SHOW FIREWALL at most; those that were not seen for longest are left out",
+    ),
+];
+
 const TRACING: &[Key] = &[
     not_set(
         "endpoint",
@@ -1102,6 +1148,12 @@ const USER: &[Key] = &[
         DURATION,
         AtOnce,
         "overrides limits.transaction_timeout for this account",
+    ),
+    not_set(
+        "firewall",
+        MODE,
+        AtOnce,
+        "overrides firewall.mode for this account",
     ),
 ];
 

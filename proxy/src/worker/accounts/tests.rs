@@ -15,6 +15,7 @@ fn user(name: &str, password: Password) -> User {
         statement_rate: None,
         statement_timeout: None,
         transaction_timeout: None,
+        firewall: None,
         replication: false,
     }
 }

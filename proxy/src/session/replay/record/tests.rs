@@ -1,6 +1,7 @@
 use super::*;
 use crate::classify::facts::{Purity, Tables};
 use crate::classify::hint::Hints;
+use crate::classify::identity::Identified;
 use crate::classify::matched::Matched;
 use crate::classify::tally::Tally;
 use crate::session::replay::digest::Digest;
@@ -22,6 +23,7 @@ fn facts(kind: Kind, pins: Pins) -> Rc<Facts> {
         hints: Hints::default(),
         tally: Tally::default(),
         matched: Matched::default(),
+        parts: Identified::default(),
     })
 }
 
