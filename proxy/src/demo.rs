@@ -95,6 +95,7 @@ fn config_with(pair: &Pair, listener: SocketAddr, admin: SocketAddr, monitor: &s
         format!("[failover]\nmode = \"automatic\"\njournal = {:?}\n", journal)
     });
     let [a, b] = pair.servers().each_ref().map(|server| server.address());
+    let learnt = pair.directory().join("firewall");
     format!(
         r#"[listener]
 address = "{listener}"
@@ -109,6 +110,9 @@ password = "{ADMIN_PASSWORD}"
 password = "{}"
 
 {failover}
+[firewall]
+file = {learnt:?}
+
 [[server]]
 name = "a"
 address = "{a}"
