@@ -224,11 +224,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, id: u32) {
     worker.count(|counters| counters.sessions_opened += 1);
     // Unwinding drops all that the session has: its socket, and its server connections, which are closed by that and
     // not given back. What it shares with others is changed in steps that can't panic half way.
-    let live = AssertUnwindSafe(live(&worker, &handle, accepted, id)).catch_unwind();
-    let end = live.await.unwrap_or_else(|_| {
-        worker.count(|counters| counters.panics += 1);
-        End::Panicked
-    });
+    // Awaited where it stands: in a variable of its own it would have a second place in the task.
+    let end = AssertUnwindSafe(live(&worker, &handle, accepted, id))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            worker.count(|counters| counters.panics += 1);
+            End::Panicked
+        });
     worker.count(|counters| counters.sessions_closed += 1);
     log_end(&handle, &end);
 }
