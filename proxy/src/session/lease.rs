@@ -76,7 +76,8 @@ impl Session {
                 lease.into_permit()
             }
         };
-        let connection = self.open(&pool, key).await.map_err(|error| {
+        // Seldom, and large: a sleeping session's task has no place for it.
+        let connection = Box::pin(self.open(&pool, key)).await.map_err(|error| {
             let server = pool.name.to_string();
             self.no_connection(&pool, &pool::Error::Connect { server, error })
         })?;

@@ -63,7 +63,7 @@ impl Session {
                 }
             }
             Kind::Prepare | Kind::Execute | Kind::Deallocate if command.tail.is_none() => {
-                return self.named(command, facts, ruled).await;
+                return Box::pin(self.named(command, facts, ruled)).await;
             }
             Kind::Show if facts.links.contains(Links::READS_DIAGNOSTICS) => {
                 if let Some(reply) = self.saved_warnings(command) {
