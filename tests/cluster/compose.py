@@ -1,7 +1,9 @@
 """A cluster of docker/, started by docker-compose as a user starts it, and what can be done to its containers."""
 
+import functools
 import json
 import os
+import re
 import subprocess
 import time
 import urllib.request
@@ -68,35 +70,76 @@ class Compose:
     def down(self):
         self.call("down", "--volumes", "--timeout", "3")
 
+    @functools.cache
     def services(self):
-        return self.call("config", "--services").split()
+        """All that go on running."""
+        return sorted(service for service in self.call("config", "--services").split() if not service.endswith("secrets"))
 
+    @functools.cache
     def container(self, service):
-        # All of them, also the one that was killed.
+        # Also one that was killed.
         names = run("docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={self.project}",
                     "--filter", f"label=com.docker.compose.service={service}", "--format", "{{.Names}}").split()
         assert len(names) == 1, (service, names)
         return names[0]
 
-    def docker(self, verb, service):
-        run("docker", verb, self.container(service))
+    def docker(self, verb, *services):
+        run("docker", verb, *(self.container(service) for service in services))
 
-    def inside(self, service, *command):
-        return run("docker", "exec", self.container(service), *command)
+    def inside(self, service, *command, user=None):
+        return run("docker", "exec", *(("--user", user) if user else ()), self.container(service), *command)
+
+    def unwell(self):
+        """Who does not run, or is not healthy; one question for all, since it is asked often."""
+        text = run("docker", "ps", "--filter", f"label=com.docker.compose.project={self.project}",
+                   "--format", '{{.Label "com.docker.compose.service"}} {{.Status}}')
+        status = dict(line.split(" ", 1) for line in text.splitlines())
+        # "Up 3 minutes" where nobody looks after its health, else "Up 3 minutes (healthy)"; "(Paused)".
+        return [service for service in self.services()
+                if not re.fullmatch(r"Up [^(]*(\(healthy\))?", status.get(service, ""))]
 
     def healthy(self, service):
-        text = run("docker", "inspect", "--format", "{{json .State}}", self.container(service))
-        state = json.loads(text)
-        return state["Running"] and state.get("Health", {}).get("Status") == "healthy"
+        return service not in self.unwell()
+
+    def used(self):
+        """Of each service: seconds of CPU so far, and MiB of memory without what the kernel could drop, as its control group counts them."""
+        found = {}
+        for service in self.services():
+            pid = run("docker", "inspect", "--format", "{{.State.Pid}}", self.container(service)).strip()
+            groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+            if "cpuacct" in groups:
+                cpu = int(Path("/sys/fs/cgroup/cpuacct" + groups["cpuacct"], "cpuacct.usage").read_text()) / 1e9
+                folder, total, idle = Path("/sys/fs/cgroup/memory" + groups["memory"]), "memory.usage_in_bytes", "total_inactive_file"
+            else:
+                folder, total, idle = Path("/sys/fs/cgroup" + groups[""]), "memory.current", "inactive_file"
+                cpu = int(re.search(r"usage_usec (\d+)", (folder / "cpu.stat").read_text()).group(1)) / 1e6
+            dropped = int(re.search(rf"^{idle} (\d+)", (folder / "memory.stat").read_text(), re.M).group(1))
+            found[service] = cpu, (int((folder / total).read_text()) - dropped) / 2 ** 20
+        return found
 
     def secret(self, name, service="web-1"):
         return self.inside(service, "cat", f"/run/secrets/{name}").strip()
 
-    def sql(self, service, question, before=()):
-        """The rows of an answer; `before` is what the client is run by."""
-        text = self.inside(service, *before, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
-                           "--skip-column-names", "--batch", "--execute", question)
+    def sql(self, service, question):
+        """The rows of an answer."""
+        text = self.inside(service, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
+                           "--skip-column-names", "--batch", "--execute", question, user="mysql")
         return [line.split("\t") for line in text.splitlines()]
+
+    def remake(self, database, source):
+        """Makes a database anew from a backup of the other, as docs/runbooks.md has it; returns the GTIDs that it has then. It runs, and
+        does not replicate yet."""
+        run("docker", "stop", "--time", "5", self.container(database))
+        backup = (f"docker exec --user mysql {self.container(source)} mariadb-backup --defaults-file=/etc/mysql/tandem.cnf --user=mysql "
+                  "--backup --stream=mbstream --target-dir=/tmp")
+        restore = (f"docker run --rm --interactive --network none --user mysql --volumes-from {self.container(database)} "
+                   "--entrypoint bash tandem/database -ec 'cd /var/lib/mysql; find . -mindepth 1 -delete; mbstream -x; "
+                   "mariadb-backup --prepare --target-dir=. >&2; touch made; cat xtrabackup_binlog_info'")
+        gtids = run("bash", "-o", "pipefail", "-c", f"{backup} | {restore}", timeout=120).split()[2]
+        run("docker", "start", self.container(database))
+        until(f"{database} runs", 40, lambda: self.healthy(database))
+        self.sql(database, f"RESET MASTER; SET GLOBAL gtid_binlog_state = '{gtids}'; SET GLOBAL gtid_slave_pos = '{gtids}'")
+        return gtids
 
     def logs(self, service):
         done = subprocess.run(["docker", "logs", "--tail", "40", self.container(service)], capture_output=True, text=True,

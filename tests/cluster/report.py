@@ -12,9 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"a": "one server", "b": "load balancing", "c": "Tandem", "d": "HAProxy and scripts"}
-COLORS = {"a": "#8a8a8a", "b": "#c98b1b", "c": "#1f77b4", "d": "#a23b72"}
+COLORS = {"a": "#777777", "b": "#b8790c", "c": "#1769aa", "d": "#a23b72"}
 HARMS = {"kill": "killed", "hang": "hung", "cut": "cut off"}
-PARTS = ("load balancer", "web server", "proxy", "standby database", "active database")
+PARTS = ("load balancer", "web server", "proxy", "standby database", "active database", "rack")
+# Which kind of part a container is, by its name without its number.
+TIER_OF = {"balancer": "load balancers", "web": "web servers", "single-web": "web servers", "tandem": "proxies", "haproxy": "proxies",
+           "database": "databases", "single-database": "databases", "etcd": "etcd"}
+TIERS = tuple(dict.fromkeys(TIER_OF.values()))
+TIER_COLORS = {"load balancers": "#8fb8de", "web servers": "#d9d9d9", "proxies": "#1769aa", "databases": "#e0b15c", "etcd": "#a23b72"}
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 
 
@@ -56,7 +61,7 @@ def derive(data, raw):
                 rows += [(setup, kind, len(mine), wanted, round(percentile(mine, wanted) * 1000, 1)) for wanted in PERCENTILES]
     write(data, "distribution", ("setup", "kind", "requests", "percentile", "ms"), rows)
     rows = [(one["setup"], one["phase"].split()[0], one["begun_s"], one["seconds"], one["outcome"]) for one in tries
-            if one["phase"] in ("kill active database", "hang active database") and one["kind"] in ("order", "plain order")]
+            if one["phase"].endswith(" active database") and one["kind"] in ("order", "plain order")]
     write(data, "orders", ("setup", "harm", "begun_s", "seconds", "outcome"), rows)
 
 
@@ -150,97 +155,244 @@ def timeline(rows, setup, harm, until_s):
     return plot.text()
 
 
-def table(columns, rows):
+def table(columns, rows, kind=""):
+    """A cell is text, or a pair of text and class."""
+    def cell(one):
+        text, name = one if isinstance(one, tuple) else (one, "")
+        return f'<td class="{name}">{html.escape(str(text))}' if name else f"<td>{html.escape(str(text))}"
     head = "".join(f"<th>{html.escape(str(column))}" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows)
-    return f'<div class="wide"><table><tr>{head}{body}</table></div>'
+    body = "".join("<tr>" + "".join(cell(one) for one in row) for row in rows)
+    return f'<div class="wide"><table class="{kind}"><tr>{head}{body}</table></div>'
+
+
+def bars(rows, title, unit):
+    """Stacked bars: rows are (setup, {tier: value})."""
+    width, line, left = 460, 30, 34
+    most = max((sum(parts.values()) for _, parts in rows), default=0) or 1
+    parts = [f'<text x="0" y="14" class="title">{html.escape(title)}</text>']
+    for row, (setup, values) in enumerate(rows):
+        y, x = 26 + row * line, float(left)
+        parts.append(f'<text x="0" y="{y + 15}">({setup})</text>')
+        for tier, value in values.items():
+            wide = value / most * (width - left - 90)
+            parts.append(f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="20" fill="{TIER_COLORS[tier]}"><title>{tier}: {figure(value)} {unit}'
+                         "</title></rect>")
+            x += wide
+        parts.append(f'<text x="{x + 6:.1f}" y="{y + 15}">{figure(sum(values.values()))} {unit}</text>')
+    height = 30 + line * len(rows)
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">' + "".join(parts) + "</svg>"
+
+
+class Findings:
+    """What the numbers say, each asked for by name; None where it was not measured."""
+
+    def __init__(self, data):
+        self.faults, self.load, self.parts = read(data, "faults"), read(data, "load"), read(data, "parts")
+        self.distribution, self.orders, self.phases = read(data, "distribution"), read(data, "orders"), read(data, "phases")
+        self.setups = [one for one in NAMES if any(row["setup"] == one for row in self.phases)]
+        self.by = {(row["setup"], row["part"], row["harm"]): row for row in self.faults}
+
+    def wait(self, setup, part, harm):
+        row = self.by.get((setup, part, harm))
+        return row and number(row["longest_wait_s"])
+
+    def pause(self, setup, part, harm):
+        """For how long no order succeeded."""
+        row = self.by.get((setup, part, harm))
+        return row and number(row["no_order_s"])
+
+    def failed(self, setup, part, harm):
+        row = self.by.get((setup, part, harm))
+        return row and failed(row)
+
+    def harmed(self, setup):
+        return [row for row in self.faults if row["setup"] == setup]
+
+    def parts_of(self, setup):
+        return {row["part"] for row in self.harmed(setup)}
+
+    def peak(self, setup, scenario):
+        """The most that was served in a second, without what failed."""
+        return max((number(row["requests_per_s"]) * (1 - number(row["errors"]) / max(number(row["requests"]), 1))
+                    for row in self.load if (row["setup"], row["scenario"]) == (setup, scenario)), default=None)
+
+    def median(self, setup, kind):
+        return next((number(row["ms"]) for row in self.distribution
+                     if (row["setup"], row["kind"]) == (setup, kind) and number(row["percentile"]) == 50), None)
+
+    def total(self, setup, column, phase="calm"):
+        mine = [number(row[column]) for row in self.parts if (row["setup"], row["phase"]) == (setup, phase)]
+        return sum(mine) if mine else None
+
+    def tiers(self, setup, phase, column):
+        found = dict.fromkeys(TIERS, 0.0)
+        for row in self.parts:
+            if (row["setup"], row["phase"]) == (setup, phase):
+                found[TIER_OF[row["service"].rstrip("-0123456789")]] += number(row[column])
+        return {tier: value for tier, value in found.items() if value}
 
 
 def failed(row):
     return int(row["error_pages"]) + int(row["lost_connections"]) + int(row["timeouts"])
 
 
-def harm_table(faults, setups):
+def harm_table(found):
     """Longest wait, and how many requests failed, for each harm and set-up."""
-    by = {(row["setup"], row["part"], row["harm"]): row for row in faults}
     rows = []
     for part in PARTS:
         for harm, done in HARMS.items():
             cells = []
-            for setup in setups:
-                row = by.get((setup, part, harm))
-                if row is None:
-                    mine = {one["part"] for one in faults if one["setup"] == setup}
-                    cells.append("has none" if mine and part not in mine else "not measured")
+            for setup in found.setups:
+                wait, wrong = found.wait(setup, part, harm), found.failed(setup, part, harm)
+                if wait is None:
+                    cells.append(("has none" if found.harmed(setup) and part not in found.parts_of(setup) else "not measured", "none"))
                 else:
-                    wrong = failed(row)
-                    cells.append(f"{figure(number(row['longest_wait_s']))} s; "
-                                 + ("none failed" if wrong == 0 else f"{wrong} of {row['tries']} failed"))
-            if any(cell.endswith("failed") for cell in cells):
+                    cells.append((f"{figure(wait)} s; " + ("none failed" if wrong == 0 else f"{wrong} failed"),
+                                  "good" if wait < 2 and wrong == 0 else "fair" if wait < 6 else "bad"))
+            if any(name != "none" for _, name in cells):
                 rows.append([f"{part} {done}", *cells])
-    return table(["", *(f"({one}) {NAMES[one]}" for one in setups)], rows)
+    return table(["", *(f"({one}) {NAMES[one]}" for one in found.setups)], rows, "harms")
 
 
-def conclusions(faults, load, distribution, parts, setups):
-    """The chapter on advantages and disadvantages. A sentence stands there only if the numbers say it."""
-    by = {(row["setup"], row["part"], row["harm"]): row for row in faults}
-    peak = {setup: max((float(row["requests_per_s"]) for row in load if row["setup"] == setup and row["scenario"] == "page"), default=0)
-            for setup in setups}
-    orders = {setup: max((float(row["requests_per_s"]) for row in load if row["setup"] == setup and row["scenario"] == "order"), default=0)
-              for setup in setups}
-    median = {(row["setup"], row["kind"]): float(row["ms"]) for row in distribution if float(row["percentile"]) == 50}
-    memory = {setup: sum(float(row["memory_mb"]) for row in parts if row["setup"] == setup) for setup in setups}
-    cpu = {setup: sum(float(row["cpu_percent"]) for row in parts if row["setup"] == setup) for setup in setups}
-    wrong = {setup: sum(failed(row) for row in faults if row["setup"] == setup) for setup in setups}
-    text = []
+def told(found, setup, part, harm):
+    wait, wrong = found.wait(setup, part, harm), found.failed(setup, part, harm)
+    if wait is None:
+        return "not measured"
+    return f"{figure(wait)} s, " + ("no request failed" if wrong == 0 else "1 request failed" if wrong == 1 else f"{wrong} requests failed")
 
-    def harmed(setup, part, harm):
-        row = by.get((setup, part, harm))
-        if row is None:
-            return None
-        return (f"the longest wait was {figure(number(row['longest_wait_s']))} s and "
-                + ("no request failed" if failed(row) == 0 else f"{failed(row)} of {row['tries']} requests failed"))
 
-    for setup in setups:
-        points = [f"Orders took {figure(median.get((setup, 'order'), 0))} ms and pages {figure(median.get((setup, 'reader'), 0))} ms "
-                  f"(medians in calm). Pages reached {figure(peak[setup])} and orders {figure(orders[setup])} a second."]
-        points.append(f"All parts together took {figure(memory[setup])} MB and {figure(cpu[setup])} % of a core in calm.")
-        for part in PARTS:
-            told = [f"{HARMS[harm]}: {harmed(setup, part, harm)}" for harm in HARMS if harmed(setup, part, harm)]
-            if told:
-                points.append(f"The {part} {'; '.join(told)}.")
-        lost = [(row["part"], HARMS[row["harm"]], int(row["missing"])) for row in faults if row["setup"] == setup and number(row["missing"])]
-        twice = max((int(row["doubled"]) for row in faults if row["setup"] == setup), default=0)
-        if not any(row["setup"] == setup for row in faults):
-            text.append(f"<h3>({setup}) {NAMES[setup]}: not harmed in this run</h3><ul>"
-                        + "".join(f"<li>{html.escape(point)}" for point in points) + "</ul>")
+def times(of, to):
+    return f"{figure(of / to)} times"
+
+
+def one_server(found):
+    """When it is enough."""
+    if "a" not in found.setups:
+        return []
+    points = []
+    page, order = found.peak("a", "page"), found.peak("a", "order")
+    if page and order:
+        rest = [(setup, found.peak(setup, "page"), found.peak(setup, "order")) for setup in "bcd" if setup in found.setups]
+        slower = [f"({setup}) {figure(pages)} and {figure(orders)}" for setup, pages, orders in rest if pages and orders]
+        points.append(f"On the same two cores one server delivers {figure(page)} pages or {figure(order)} orders a second"
+                      + (f"; the others, which share these cores among more parts: {', '.join(slower)}." if slower else "."))
+    memory = {setup: found.total(setup, "memory_mb") for setup in found.setups}
+    if memory["a"]:
+        points.append(f"It needs {figure(memory['a'])} MiB of memory and two programs to look after"
+                      + "".join(f"; ({setup}) {figure(memory[setup])} MiB" for setup in "bcd" if memory.get(setup)) + ".")
+    pauses = [(row["part"], HARMS[row["harm"]], number(row["no_success_s"])) for row in found.harmed("a")]
+    if pauses:
+        part, done, least = min(pauses, key=lambda one: one[2])
+        points.append(f"Whatever is harmed, nobody is served until somebody has repaired it, here after some seconds: the shortest time in which nothing "
+                      f"succeeded was {figure(least)} s ({part} {done}). Really it is as long as a person needs. One server is enough where that is bearable.")
+        lost = sum(int(number(row["missing"])) for row in found.harmed("a"))
+        points.append("Nothing that was acknowledged was lost: the one database writes every commit to its disk. What becomes of it with the disk was not measured."
+                      if not lost else f"{lost} acknowledged orders were missing afterwards.")
+    return points
+
+
+def bought(found):
+    """What each part of the redundancy buys: the same harm with it and without it."""
+    points = []
+    for name, part, before, after in (
+            ("A second web server behind nginx", "web server", "a", "b"),
+            ("A second load balancer with a virtual IP", "load balancer", "b", "c"),
+            ("A second database with Tandem", "active database", "b", "c"),
+            ("A second database with HAProxy and scripts", "active database", "b", "d"),
+            ("Two Tandems, of which each web server uses the other if its own fails", "proxy", None, "c"),
+            ("Two HAProxies in the same way", "proxy", None, "d"),
+            ("Two racks with one of everything in each, and Tandem", "rack", None, "c"),
+            ("Two racks with HAProxy and scripts", "rack", None, "d")):
+        lines = []
+        for harm, done in HARMS.items():
+            if found.wait(after, part, harm) is not None:
+                without = f" ({told(found, before, part, harm)} without it)" if before and found.wait(before, part, harm) is not None else ""
+                lines.append(f"{done}, {told(found, after, part, harm)}{without}")
+        if lines:
+            points.append(f"<b>{name}.</b> " + html.escape(f"The {part} {'; '.join(lines)}."))
+    return points
+
+
+def costs(found):
+    """What it costs, each set-up against one server."""
+    points = []
+    for setup in "bcd":
+        if setup not in found.setups or "a" not in found.setups:
             continue
-        points.append("No acknowledged order was found missing afterwards" if not lost else "Acknowledged orders were missing: " + ", ".join(
-            f"{count} after the {part} was {harm}" for part, harm, count in lost))
-        points[-1] += (", and none was there twice." if not twice else f", and {twice} of the plain orders, which nothing keeps apart, "
-                       "were there twice in the end.")
-        away = [f"the {row['part']} {HARMS[row['harm']]}" for row in faults if row["setup"] == setup and row["whole_again_s"] == ""]
-        if away:
-            points.append(f"Within a minute after its return it had not become whole by itself after: {', '.join(away)}.")
-        text.append(f"<h3>({setup}) {NAMES[setup]}: {wrong[setup]} failed requests in all</h3><ul>"
-                    + "".join(f"<li>{html.escape(point)}" for point in points) + "</ul>")
+        said = []
+        memory, plain = found.total(setup, "memory_mb"), found.total("a", "memory_mb")
+        if memory and plain:
+            said.append(f"{times(memory, plain)} the memory")
+        for phase, what in (("pages", "page"), ("orders", "order")):
+            cpu, least = found.total(setup, "cpu_ms_per_request", phase), found.total("a", "cpu_ms_per_request", phase)
+            if cpu and least:
+                said.append(f"{figure(cpu)} ms of processor for {'an' if what == 'order' else 'a'} {what} instead of {figure(least)} ms")
+        for kind, what in (("order", "an order"), ("reader", "a page"), ("commenter", "a comment")):
+            mine, least = found.median(setup, kind), found.median("a", kind)
+            if mine and least:
+                said.append(f"{what} in {figure(mine)} ms instead of {figure(least)} ms in calm")
+        idle = found.total(setup, "cpu_percent")
+        if idle:
+            said.append(f"{figure(idle)} % of a core with nine visitors instead of {figure(found.total('a', 'cpu_percent') or 0)} %")
+        if said:
+            points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape("; ".join(said)) + ".")
+    for setup in "cd":
+        proxies = {phase: found.tiers(setup, phase, "cpu_ms_per_request").get("proxies") for phase in ("pages", "orders")}
+        if all(proxies.values()):
+            points.append(f"Of that the two proxies of ({setup}) take {figure(proxies['pages'])} ms for a page and {figure(proxies['orders'])} ms for an order.")
+    return points
 
-    ranked = []
-    a, c, d = (by.get((setup, "active database", "kill")) for setup in "acd")
-    if a and c:
-        ranked.append(f"A second database with Tandem turned {figure(number(a['longest_wait_s']))} s of waiting and {failed(a)} failed requests, "
-                      f"with a dead database that somebody restarts at once, into {figure(number(c['longest_wait_s']))} s and {failed(c)}.")
-    if c and d:
-        ranked.append(f"With HAProxy and scripts in its place it was {figure(number(d['longest_wait_s']))} s and {failed(d)}.")
-    if "a" in setups and "c" in setups and peak["a"] and median.get(("a", "order")):
-        ranked.append(f"What Tandem and the rest cost on this machine, where all share two cores: {figure(memory['c'] / max(memory['a'], 1))} times the "
-                      f"memory, {figure(peak['c'] / peak['a'])} times the pages and {figure(orders['c'] / max(orders['a'], 0.01))} times the orders a second, "
-                      f"and an order took {figure(median[('c', 'order')] / median[('a', 'order')])} times as long in calm.")
-    if "a" in setups:
-        if any(row["setup"] == "a" for row in faults):
-            ranked.append("One server is enough where what the table shows for it is bearable, multiplied by how long it takes until somebody comes: "
-                          "the harm was undone here after seconds, and until then nobody was served.")
-    return "".join(f"<p>{html.escape(one)}" for one in ranked) + "".join(text)
+
+def care(found):
+    """What a person had to do, and what was lost or doubled."""
+    points = []
+    for setup in found.setups:
+        mine = found.harmed(setup)
+        if not mine:
+            continue
+        repaired = [f"{row['part']} {HARMS[row['harm']]} ({row['repair']})" for row in mine if row["repair"]]
+        lost = [(row["part"], HARMS[row["harm"]], int(number(row["missing"]))) for row in mine if number(row["missing"])]
+        twice = max((int(row["doubled"]) for row in mine), default=0)
+        wrong = sum(failed(row) for row in mine)
+        said = [f"{len(mine)} harms, {wrong} failed requests of {sum(int(row['tries']) for row in mine)}",
+                "no acknowledged order was missing afterwards" if not lost else "acknowledged orders were missing: "
+                + ", ".join(f"{count} after {part} {done}" for part, done, count in lost),
+                "none stood there twice" if not twice else f"of the plain orders, which nothing keeps apart, {twice} stood there twice",
+                "it became whole by itself each time" if not repaired else "it did not become whole by itself after " + ", ".join(repaired)]
+        points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape("; ".join(said)) + ".")
+    return points
+
+
+def short(found):
+    """The first sentences."""
+    points = []
+    for setup in found.setups:
+        mine = found.harmed(setup)
+        if mine:
+            worst = max(mine, key=lambda row: number(row["longest_wait_s"]))
+            nothing = sum(1 for row in mine if failed(row) == 0)
+            points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape(
+                f"of {len(mine)} harms visitors noticed no failure in {nothing}; the longest wait was {figure(number(worst['longest_wait_s']))} s "
+                f"({worst['part']} {HARMS[worst['harm']]}); the active database killed stopped orders for "
+                f"{figure(found.pause(setup, 'active database', 'kill') or 0)} s."
+                if found.pause(setup, "active database", "kill") is not None else
+                f"of {len(mine)} harms visitors noticed no failure in {nothing}; the longest wait was {figure(number(worst['longest_wait_s']))} s "
+                f"({worst['part']} {HARMS[worst['harm']]})."))
+    return points
+
+
+def points(items):
+    return "<ul>" + "".join(f"<li>{item}" for item in items) + "</ul>"
+
+
+def chapter(found):
+    """Advantages and disadvantages, from the measurements alone."""
+    page = ["<h3>When one server is enough</h3>", points(html.escape(one) for one in one_server(found)),
+            "<h3>What each part of the redundancy buys</h3><p>The longest that a visitor waited for what he wanted while the part was away, and how many "
+            "requests failed; with it and without it.", points(bought(found)),
+            "<h3>What it costs</h3><p>Against one server, on this machine.", points(costs(found)),
+            "<h3>What it leaves to do</h3>", points(care(found))]
+    return "".join(page)
 
 
 METHOD = """
@@ -249,77 +401,110 @@ the same settings, every commit synced to the disk. <b>(a)</b> is one web server
 <b>(c)</b> is <code>docker/cluster.yaml</code>: everything twice, two Tandems, three members of etcd. <b>(d)</b> is (c) with HAProxy in Tandem's place;
 keepalived beside each database gives one of them a virtual IP and runs scripts that set <code>read_only</code>, as they are written by hand
 (<code>tests/cluster/setups</code>).
-<p>Nine visitors come all the time: three read pages, one saves a profile in WordPress's administration, one comments, two order with a token by which the shop knows an order
-that comes twice, two order plainly. Each waits 0.15 s between two requests. What fails is tried again after 0.2 s, but for plain orders. A <i>failed</i>
-request is one that was answered with an error page, not at all, or not within 30 s. A <i>wait</i> is the time from the first try to the success.
-<p>Harm: <i>killed</i> is <code>docker kill</code>, <i>hung</i> is <code>docker pause</code>, <i>cut off</i> is its network interface taken down, as if the cable were pulled. After
-some seconds it is undone, and the next harm waits until all is whole again. Growing load is wrk, without waiting between requests: WordPress's
-front page, and plain orders. After each harm all acknowledged orders are looked for in every database.
+<p>Nine visitors come all the time: three read pages, one saves a profile in WordPress's administration, one comments, two order with a token by which the shop
+knows an order that comes twice, two order plainly. Each waits 0.15 s between two requests. What fails is tried again after 0.2 s, but for plain orders. A
+<i>failed</i> request is one that was answered with an error page, not at all, or not within 20 s; one that is tried again and fails again counts twice. A
+<i>wait</i> is the time from the first try, or from the harm if that came later, to the success.
+<p>Harm: <i>killed</i> is <code>docker kill</code>, <i>hung</i> is <code>docker pause</code>, <i>cut off</i> is the network interface taken down, as if the
+cable were pulled. The <i>rack</i> is all that stands beside the active database: a load balancer, a web server, a proxy, in (c) a member of etcd. After GONE s it is
+undone, and the next harm waits until all is whole again: all containers well, both databases replicating, in (c) the standby able to take over. What is not whole
+within 30 s is repaired as an operator would do it, by a restart, or by making the standby anew from a backup of the active database.
+<p>Growing load is wrk, without waiting between requests: WordPress's front page, and plain orders; each number of connections for a few seconds. The database
+counts the orders, too. CPU and memory are those of the containers' control groups. After each harm all acknowledged orders are looked for in every database.
+<p>The containers, the visitors and wrk had precedence over whatever else ran on the machine (control group and niceness); the load average says how much that was.
 """
 LIMITS = """
 <ul><li>All parts, the visitors and wrk share this machine's cores: two web servers can't be faster than one here, and what each part costs shows
 as throughput that the others lack. On machines of their own, reads would gain from the second web server and the second database.
 <li>The network between the parts is the machine's memory: no distance, no loss, no lack of bandwidth.
 <li>All databases share one disk, and so its syncs.
-<li>Each harm was done once in each set-up. A difference of less than a factor of two between two set-ups says nothing; the machine was not
-otherwise idle where the note above says so.
+<li>Each harm was done once in each set-up. A difference of less than a factor of two between two set-ups says nothing.
+<li>The machine was not idle otherwise where the load average was high in calm; what is in milliseconds is then longer than it need be, in all set-ups.
 <li>The scripts of (d) are one way to write them. Others are better or worse.
 <li>Harm was undone after seconds. How long a machine is really away decides how much (a) and (b) lose.</ul>
 """
 STYLE = """
-body{font:15px/1.5 sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222}h1,h2,h3{line-height:1.2}table{border-collapse:collapse;font-size:13px}
-td,th{padding:.25em .7em .25em 0;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}.wide{overflow-x:auto}svg text{font:11px sans-serif;fill:#333}
-svg .title{font-weight:bold;font-size:12px}.grid{stroke:#e4e4e4}svg{max-width:100%;height:auto}.legend span{margin-right:1.2em}.legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
-.pair{display:flex;flex-wrap:wrap;gap:8px}
+body{font:16px/1.55 sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}h1,h2,h3{line-height:1.25}h2{margin-top:2em}
+table{border-collapse:collapse;font-size:14px}td,th{padding:.3em .8em .3em 0;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
+.wide{overflow-x:auto}.harms td,.harms th{padding:.3em .8em}.harms td:first-child,.harms th:first-child{position:sticky;left:0;background:#fff}
+.good{background:#e3f1e3}.fair{background:#fbf1d5}.bad{background:#f8dcd9}.none{color:#777}
+svg text{font:11px sans-serif;fill:#333}svg .title{font-weight:bold;font-size:12px}.grid{stroke:#e4e4e4}svg{max-width:100%;height:auto}
+.legend span{margin-right:1.2em;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}.pair{display:flex;flex-wrap:wrap;gap:8px}
+details{margin:1em 0}summary{cursor:pointer}li{margin:.35em 0}
 """
 
 
-def write_report(data, raw, machine):
-    if machine is not None:
-        (data / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
+def write_report(data, raw):
     machine = json.loads((data / "machine.json").read_text())
     if (raw / "tries.csv").exists():
         derive(data, raw)
-    faults, load, parts = read(data, "faults"), read(data, "load"), read(data, "parts")
-    distribution, orders = read(data, "distribution"), read(data, "orders")
-    setups = [one for one in NAMES if any(row["setup"] == one for row in faults + load)]
-    page = [f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>What redundancy buys, and costs'
+    found = Findings(data)
+    setups = found.setups
+    gone = " or ".join(sorted({f"{run['gone_s']:.0f}" for run in machine["runs"].values()}))
+    page = ['<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>What redundancy buys, and costs'
             f'</title><style>{STYLE}</style><h1>What redundancy buys, and costs</h1>'
-            "<p>The same WordPress and shop on one server, behind a load balancer, with Tandem, and with HAProxy and scripts: measured by <code>make study</code>, "
-            "and written by it too. The data is in <code>docs/study/</code>.",
-            "<h2>In short</h2>", legend(setups), "<p>The longest that a visitor waited for what he wanted, and how many requests failed, when a part was harmed and brought back after seconds:",
-            harm_table(faults, setups),
-            "<h2>Advantages and disadvantages</h2>", conclusions(faults, load, distribution, parts, setups),
-            "<h2>The active database dies, or hangs</h2><p>Each point is an order; red ones failed.", legend(setups)]
-    for harm in ("kill", "hang"):
-        page.append('<div class="pair">' + "".join(timeline(orders, one, harm, 25) for one in setups) + "</div>")
-    page += ["<h2>In calm</h2>", legend(setups),
-             '<div class="pair">' + "".join(distribution_plot(distribution, kind, setups)
+            "<p>The same WordPress and shop on one server, behind a load balancer, with Tandem, and with HAProxy and scripts, measured and written up by "
+            "<code>make study</code>. The data is in <code>docs/study/</code>.",
+            "<h2>In short</h2>", points(short(found)), legend(setups),
+            "<p>The longest that a visitor waited for what he wanted, and how many requests failed, when a part was harmed and brought back after "
+            f"{gone} s:", harm_table(found),
+            "<h2>Advantages and disadvantages</h2>", chapter(found),
+            "<h2>The active database dies, hangs, or is cut off</h2><p>Each point is an order; red ones failed.", legend(setups)]
+    for harm in HARMS:
+        page.append('<div class="pair">' + "".join(timeline(found.orders, one, harm, 25) for one in setups) + "</div>")
+    page += ["<h2>In calm</h2><p>Nine visitors, who think for 0.15 s between two requests.", legend(setups),
+             '<div class="pair">' + "".join(distribution_plot(found.distribution, kind, setups)
                                             for kind in ("reader", "order", "commenter", "editor")) + "</div>"]
     rows = [[f"({row['setup']})", row["kind"], row["requests"]] + [
-        figure(float(one["ms"])) for one in distribution
+        figure(float(one["ms"])) for one in found.distribution
         if (one["setup"], one["kind"]) == (row["setup"], row["kind"]) and float(one["percentile"]) in (50, 90, 95, 99, 100)]
-        for row in distribution if float(row["percentile"]) == 50]
-    page += [table(("", "visitor", "requests", "median ms", "90 %", "95 %", "99 %", "longest"), rows),
-             "<h2>Growing load</h2>", legend(setups)]
-    if load:
-        page.append('<div class="pair">' + "".join(load_plot(load, scenario, column, name, setups) for scenario in ("page", "order")
+        for row in found.distribution if float(row["percentile"]) == 50]
+    page.append(details("All numbers", table(("", "visitor", "requests", "median ms", "90 %", "95 %", "99 %", "longest"), rows)))
+    page += ["<h2>Growing load</h2>", legend(setups)]
+    if found.load:
+        page.append('<div class="pair">' + "".join(load_plot(found.load, scenario, column, name, setups) for scenario in ("page", "order")
                                                    for column, name in (("requests_per_s", "a second"), ("p99_ms", "99 % within… ms"))) + "</div>")
-        page.append(table(("", "scenario", "connections", "a second", "errors", "median ms", "90 %", "99 %", "longest"), [
-            [f"({row['setup']})", *(row[name] for name in ("scenario", "connections", "requests_per_s", "errors", "p50_ms", "p90_ms", "p99_ms",
-                                                          "longest_ms"))] for row in load]))
-    page += ["<h2>Every harm</h2><p><i>Nothing for</i>: the longest time in which no request of anybody succeeded. <i>No order for</i>: the same of orders. <i>Detected</i> and <i>promoted</i>: as Tandem's events tell. <i>Whole again</i>: from the return of the part until all was as before; "
-             "empty: not within a minute, and repaired. <i>Missing</i>, <i>twice</i>: of all orders acknowledged so far.",
-             table(("", "part", "harm", "service", "requests", "error pages", "lost connections", "timeouts", "nothing for s", "longest wait s", "longest order s", "no order for s",
-                    "detected s", "promoted s", "whole again s", "orders so far", "missing", "twice", "lag after ms"),
-                   [[f"({row['setup']})", *list(row.values())[1:]] for row in faults]),
-             "<h2>What the parts need in calm</h2><p>As Docker counts it; CPU in percent of one core.",
-             table(("", "container", "CPU %", "memory MB"),
-                   [[f"({row['setup']})", row["service"], row["cpu_percent"], row["memory_mb"]] for row in parts]),
-             "<h2>How it was measured</h2>", METHOD, table(("", ""), [[name, value] for name, value in machine.items() if value != ""]),
-             "<h2>What can't be concluded from it</h2>", LIMITS, "</html>\n"]
+        page.append(details("All numbers", "<p><i>In the database</i>: by how many rows the orders grew, as the database counts them; those that were under way when "
+                            "wrk stopped are among them." + table(
+                                ("", "scenario", "connections", "requests", "a second", "errors", "in the database", "median ms", "90 %", "99 %", "longest"), [
+                                    [f"({row['setup']})", *(row[name] for name in (
+                                        "scenario", "connections", "requests", "requests_per_s", "errors", "counted", "p50_ms", "p90_ms", "p99_ms", "longest_ms"))]
+                                    for row in found.load])))
+    page += ["<h2>What the parts need</h2>", '<p class="legend">' + " ".join(
+        f'<span><i style="background:{TIER_COLORS[tier]}"></i>{tier}</span>' for tier in TIERS) + "</p>", '<div class="pair">',
+        *(bars([(setup, found.tiers(setup, phase, column)) for setup in setups], title, unit) for phase, column, title, unit in (
+            ("pages", "cpu_ms_per_request", "processor time of a page", "ms"), ("orders", "cpu_ms_per_request", "processor time of an order", "ms"),
+            ("calm", "cpu_percent", "processor in calm, of one core", "%"), ("calm", "memory_mb", "memory in calm", "MiB"))), "</div>",
+        details("All numbers", table(("", "phase", "container", "CPU % of a core", "CPU ms a request", "memory MiB"), [
+            [f"({row['setup']})", row["phase"], row["service"], row["cpu_percent"], row["cpu_ms_per_request"], row["memory_mb"]] for row in found.parts])),
+        "<h2>Every harm</h2><p><i>Nothing for</i>: the longest time in which no request of anybody succeeded. <i>No order for</i>: the same of orders. "
+        "<i>Detected</i> and <i>promoted</i>: as Tandem's events tell. <i>Whole again</i>: from the return of the part until all was as before; "
+        "empty: not within 30 s, and repaired. <i>Missing</i>, <i>twice</i>: of all orders acknowledged since the set-up's start.",
+        table(("", "part", "harm", "containers", "requests", "error pages", "lost connections", "timeouts", "nothing for s", "longest wait s", "longest order s",
+               "no order for s", "detected s", "promoted s", "whole again s", "repair", "orders so far", "missing", "twice", "lag after ms"),
+              [[f"({row['setup']})", *list(row.values())[1:]] for row in found.faults]),
+        "<h2>How it was measured</h2>", METHOD.replace("GONE", gone),
+        table(("", ""), [[name, value] for name, value in machine["machine"].items()]),
+        "<h3>The runs</h3>", table(("", "measured", "minutes", "phases", "Tandem's commit", "note"), [
+            [f"({setup}) {NAMES[setup]}", run["measured"], run["minutes"], run["phases"], run["commit"], run["note"]] for setup, run in machine["runs"].items()]),
+        wrong_phases(found),
+        details("All phases, with the machine's load average at their ends", table(("", "phase", "begun (UTC)", "seconds", "load average", "outcome"), [
+            [f"({row['setup']})", row["phase"], row["begun"], row["seconds"], row["load_average"], row["outcome"]] for row in found.phases])),
+        "<h2>What can't be concluded from it</h2>", LIMITS, "</html>\n"]
     (data.parent / "study.html").write_text("".join(page))
 
 
+def wrong_phases(found):
+    wrong = [row for row in found.phases if row["outcome"] != "ok"]
+    if not wrong:
+        return "<p>Every phase of every set-up came to its end."
+    return "<p>These phases did not come to their end as they should:" + table(("", "phase", "what was wrong"), [
+        [f"({row['setup']})", row["phase"], row["outcome"]] for row in wrong])
+
+
+def details(summary, content):
+    return f"<details><summary>{summary}</summary>{content}</details>"
+
+
 if __name__ == "__main__":
-    write_report(ROOT / "docs/study", ROOT / "target/study", None)
+    write_report(ROOT / "docs/study", ROOT / "target/study")
