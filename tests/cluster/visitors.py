@@ -85,6 +85,8 @@ class Visitors:
         # Of each visitor what he is, and what came of his last try to arrive.
         self.kinds, self.arrivals = [], []
         self.over = threading.Event()
+        # WordPress keeps the logins of an account in one value: of two at the same moment one is lost, and that browser is not logged in.
+        self.logging_in = threading.Lock()
         # What was acknowledged: tokens of orders, texts of comments.
         self.orders, self.plain_orders, self.comments = set(), set(), set()
 
@@ -141,7 +143,8 @@ class Visitors:
         """What comes before the first turn, and is not counted: tried until it works."""
         try:
             if kind in ("commenter", "editor"):
-                browser.log_in("owner", self.password)
+                with self.logging_in:
+                    browser.log_in("owner", self.password)
             if kind == "commenter":
                 # The form says which post it is for.
                 self.post = re.search(r"name='comment_post_ID' value='(\d+)'", browser.open("/hello-world/").text).group(1)
