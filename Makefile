@@ -18,7 +18,7 @@ help:
 	@echo "make bench-pure  what it costs in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
 	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
-	@echo "make study  four set-ups of the same site measured, in calm, under load and under harm: docs/study.html (an hour)"
+	@echo "make study  four set-ups of the same site measured, in calm, under load and under harm: docs/study.html (40 minutes)"
 	@echo "make build  the optimised program, target/release/tandem"
 	@echo "make packages       a .deb and an .rpm of it, in target/packages"
 	@echo "make packages-test  installs, starts, upgrades and removes both in clean containers (as root)"

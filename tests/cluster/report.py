@@ -20,6 +20,8 @@ TIER_OF = {"balancer": "load balancers", "web": "web servers", "single-web": "we
            "database": "databases", "single-database": "databases", "etcd": "etcd"}
 TIERS = tuple(dict.fromkeys(TIER_OF.values()))
 TIER_COLORS = {"load balancers": "#8fb8de", "web servers": "#d9d9d9", "proxies": "#1769aa", "databases": "#e0b15c", "etcd": "#a23b72"}
+# What a visitor may wait, in seconds, and hardly notice.
+WAIT = 2
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 
 
@@ -134,9 +136,11 @@ def distribution_plot(rows, kind, setups):
 def load_plot(rows, scenario, column, name, setups):
     mine = [row for row in rows if row["scenario"] == scenario]
     counts = sorted({int(row["connections"]) for row in mine})
-    top = max((float(row[column]) for row in mine), default=1) * 1.1
+    most = max((float(row[column]) for row in mine), default=1)
+    step = next(step for step in (10 ** power * digit for power in range(6) for digit in (1, 2, 5)) if 5 * step >= most)
+    top = step * math.ceil(most / step)
     plot = Plot(460, 240, logarithmic(counts[0], max(counts[-1], counts[0] + 1)), linear(0, top), f"{scenario}s: {name}")
-    plot.axes([(count, count) for count in counts], [(top * part / 4, figure(top * part / 4)) for part in range(5)],
+    plot.axes([(count, count) for count in counts], [(value, str(value)) for value in range(0, top + 1, step)],
               "connections at once", "")
     for setup in setups:
         points = [(int(row["connections"]), float(row[column])) for row in mine if row["setup"] == setup]
@@ -146,9 +150,9 @@ def load_plot(rows, scenario, column, name, setups):
 
 
 def timeline(rows, setup, harm, until_s):
-    plot = Plot(460, 170, linear(0, until_s), logarithmic(0.005, 40), f"({setup}) {NAMES[setup]}: orders")
+    plot = Plot(460, 170, linear(0, until_s), logarithmic(0.005, 40), f"({setup}) {NAMES[setup]}: how long an order took")
     plot.axes([(value, f"{value} s") for value in range(0, int(until_s) + 1, 5)],
-              [(0.01, "10 ms"), (0.1, "0.1 s"), (1, "1 s"), (10, "10 s")], f"sent so long after the database was {HARMS[harm]}", "took")
+              [(0.01, "10 ms"), (0.1, "0.1 s"), (1, "1 s"), (10, "10 s")], f"sent so long after the database was {HARMS[harm]}", "")
     for row in rows:
         if (row["setup"], row["harm"]) == (setup, harm) and 0 <= float(row["begun_s"]) <= until_s:
             plot.dot(float(row["begun_s"]), float(row["seconds"]), COLORS[setup] if row["outcome"] == "ok" else "#d00000")
@@ -241,14 +245,8 @@ def harm_table(found):
     rows = []
     for part in PARTS:
         for harm, done in HARMS.items():
-            cells = []
-            for setup in found.setups:
-                wait, wrong = found.wait(setup, part, harm), found.failed(setup, part, harm)
-                if wait is None:
-                    cells.append(("has none" if found.harmed(setup) and part not in found.parts_of(setup) else "not measured", "none"))
-                else:
-                    cells.append((f"{figure(wait)} s; " + ("none failed" if wrong == 0 else f"{wrong} failed"),
-                                  "good" if wait < 2 and wrong == 0 else "fair" if wait < 6 else "bad"))
+            cells = [("has none" if found.harmed(setup) and part not in found.parts_of(setup) else told(found, setup, part, harm),
+                      grade(found, setup, part, harm)) for setup in found.setups]
             if any(name != "none" for _, name in cells):
                 rows.append([f"{part} {done}", *cells])
     return table(["", *(f"({one}) {NAMES[one]}" for one in found.setups)], rows, "harms")
@@ -258,89 +256,109 @@ def told(found, setup, part, harm):
     wait, wrong = found.wait(setup, part, harm), found.failed(setup, part, harm)
     if wait is None:
         return "not measured"
-    return f"{figure(wait)} s, " + ("no request failed" if wrong == 0 else "1 request failed" if wrong == 1 else f"{wrong} requests failed")
-
-
-def times(of, to):
-    return f"{figure(of / to)} times"
+    return f"{figure(wait)} s; " + ("none failed" if wrong == 0 else f"{wrong} failed")
 
 
 def one_server(found):
     """When it is enough."""
-    if "a" not in found.setups:
+    mine = found.harmed("a")
+    if not mine:
         return []
     points = []
-    page, order = found.peak("a", "page"), found.peak("a", "order")
-    if page and order:
-        rest = [(setup, found.peak(setup, "page"), found.peak(setup, "order")) for setup in "bcd" if setup in found.setups]
-        slower = [f"({setup}) {figure(pages)} and {figure(orders)}" for setup, pages, orders in rest if pages and orders]
-        points.append(f"On the same two cores one server delivers {figure(page)} pages or {figure(order)} orders a second"
-                      + (f"; the others, which share these cores among more parts: {', '.join(slower)}." if slower else "."))
-    memory = {setup: found.total(setup, "memory_mb") for setup in found.setups}
-    if memory["a"]:
-        points.append(f"It needs {figure(memory['a'])} MiB of memory and two programs to look after"
-                      + "".join(f"; ({setup}) {figure(memory[setup])} MiB" for setup in "bcd" if memory.get(setup)) + ".")
-    pauses = [(row["part"], HARMS[row["harm"]], number(row["no_success_s"])) for row in found.harmed("a")]
-    if pauses:
-        part, done, least = min(pauses, key=lambda one: one[2])
-        points.append(f"Whatever is harmed, nobody is served until somebody has repaired it, here after some seconds: the shortest time in which nothing "
-                      f"succeeded was {figure(least)} s ({part} {done}). Really it is as long as a person needs. One server is enough where that is bearable.")
-        lost = sum(int(number(row["missing"])) for row in found.harmed("a"))
-        points.append("Nothing that was acknowledged was lost: the one database writes every commit to its disk. What becomes of it with the disk was not measured."
-                      if not lost else f"{lost} acknowledged orders were missing afterwards.")
+    least = min(mine, key=lambda row: number(row["no_success_s"]))
+    points.append(f"Whatever is harmed, nobody is served until it has been repaired, here after some seconds: the shortest time in which nothing succeeded "
+                  f"was {figure(number(least['no_success_s']))} s ({least['part']} {HARMS[least['harm']]}). Really it is as long as a person needs. One server is "
+                  "enough where that is bearable.")
+    lost = sum(int(number(row["missing"])) for row in mine)
+    points.append("Nothing that was acknowledged was lost: the database writes every commit to its disk. What becomes of it with the disk was not measured."
+                  if not lost else f"{lost} acknowledged orders were missing afterwards.")
+    # A difference of a tenth says nothing.
+    faster = [setup for setup in found.setups for scenario in ("page", "order")
+              if setup != "a" and (found.peak(setup, scenario) or 0) > 1.1 * (found.peak("a", scenario) or 0)]
+    if not faster:
+        points.append("On one machine none of the others was faster by more than a tenth, and all need more of everything: see below.")
     return points
 
 
 def bought(found):
     """What each part of the redundancy buys: the same harm with it and without it."""
-    points = []
+    rows = []
     for name, part, before, after in (
-            ("A second web server behind nginx", "web server", "a", "b"),
-            ("A second load balancer with a virtual IP", "load balancer", "b", "c"),
-            ("A second database with Tandem", "active database", "b", "c"),
-            ("A second database with HAProxy and scripts", "active database", "b", "d"),
-            ("Two Tandems, of which each web server uses the other if its own fails", "proxy", None, "c"),
-            ("Two HAProxies in the same way", "proxy", None, "d"),
-            ("Two racks with one of everything in each, and Tandem", "rack", None, "c"),
-            ("Two racks with HAProxy and scripts", "rack", None, "d")):
-        lines = []
+            ("a second web server behind nginx", "web server", "a", "b"),
+            ("a second load balancer with a virtual IP", "load balancer", "b", "c"),
+            ("a second database, with Tandem", "active database", "b", "c"),
+            ("a second database, with HAProxy and scripts", "active database", "b", "d"),
+            ("a second Tandem", "proxy", None, "c"),
+            ("a second HAProxy", "proxy", None, "d"),
+            ("two racks, with Tandem", "rack", None, "c"),
+            ("two racks, with HAProxy and scripts", "rack", None, "d")):
         for harm, done in HARMS.items():
             if found.wait(after, part, harm) is not None:
-                without = f" ({told(found, before, part, harm)} without it)" if before and found.wait(before, part, harm) is not None else ""
-                lines.append(f"{done}, {told(found, after, part, harm)}{without}")
-        if lines:
-            points.append(f"<b>{name}.</b> " + html.escape(f"The {part} {'; '.join(lines)}."))
-    return points
+                without = before and told(found, before, part, harm) or "not measured"
+                rows.append([name, f"{part} {done}", (without, grade(found, before, part, harm)),
+                             (told(found, after, part, harm), grade(found, after, part, harm))])
+                name = ""
+    return table(["", "harm", "longest wait without it", "with it"], rows, "harms")
+
+
+def grade(found, setup, part, harm):
+    """The colour of a cell."""
+    wait, wrong = found.wait(setup, part, harm), found.failed(setup, part, harm)
+    return "none" if wait is None else "good" if wait < WAIT and wrong == 0 else "fair" if wait < 3 * WAIT else "bad"
 
 
 def costs(found):
-    """What it costs, each set-up against one server."""
-    points = []
-    for setup in "bcd":
-        if setup not in found.setups or "a" not in found.setups:
-            continue
-        said = []
-        memory, plain = found.total(setup, "memory_mb"), found.total("a", "memory_mb")
-        if memory and plain:
-            said.append(f"{times(memory, plain)} the memory")
-        for phase, what in (("pages", "page"), ("orders", "order")):
-            cpu, least = found.total(setup, "cpu_ms_per_request", phase), found.total("a", "cpu_ms_per_request", phase)
-            if cpu and least:
-                said.append(f"{figure(cpu)} ms of processor for {'an' if what == 'order' else 'a'} {what} instead of {figure(least)} ms")
-        for kind, what in (("order", "an order"), ("reader", "a page"), ("commenter", "a comment")):
-            mine, least = found.median(setup, kind), found.median("a", kind)
-            if mine and least:
-                said.append(f"{what} in {figure(mine)} ms instead of {figure(least)} ms in calm")
-        idle = found.total(setup, "cpu_percent")
-        if idle:
-            said.append(f"{figure(idle)} % of a core with nine visitors instead of {figure(found.total('a', 'cpu_percent') or 0)} %")
-        if said:
-            points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape("; ".join(said)) + ".")
+    """What each set-up needs."""
+    measures = [
+        ("containers", lambda one: sum((row["setup"], row["phase"]) == (one, "calm") for row in found.parts)),
+        ("memory in calm, MiB", lambda one: found.total(one, "memory_mb")),
+        ("processor with nine visitors, % of a core", lambda one: found.total(one, "cpu_percent")),
+        ("processor for a page, ms", lambda one: found.total(one, "cpu_ms_per_request", "pages")),
+        ("processor for an order, ms", lambda one: found.total(one, "cpu_ms_per_request", "orders")),
+        ("most pages a second", lambda one: found.peak(one, "page")),
+        ("most orders a second", lambda one: found.peak(one, "order")),
+        ("a page in calm, median ms", lambda one: found.median(one, "reader")),
+        ("an order in calm, median ms", lambda one: found.median(one, "order")),
+        ("a comment in calm, median ms", lambda one: found.median(one, "commenter")),
+    ]
+    rows = [[name, *(str(value) if isinstance(value := measure(one), int) else "" if value is None else figure(value) for one in found.setups)]
+            for name, measure in measures]
+    said = []
     for setup in "cd":
         proxies = {phase: found.tiers(setup, phase, "cpu_ms_per_request").get("proxies") for phase in ("pages", "orders")}
         if all(proxies.values()):
-            points.append(f"Of that the two proxies of ({setup}) take {figure(proxies['pages'])} ms for a page and {figure(proxies['orders'])} ms for an order.")
-    return points
+            said.append(f"The two proxies of ({setup}) take {figure(proxies['pages'])} ms of processor for a page and {figure(proxies['orders'])} ms for an "
+                        f"order, which is {100 * proxies['pages'] / found.total(setup, 'cpu_ms_per_request', 'pages'):.0f} and "
+                        f"{100 * proxies['orders'] / found.total(setup, 'cpu_ms_per_request', 'orders'):.0f} % of all.")
+    order = {setup: found.median(setup, "order") for setup in "acd"}
+    page = {setup: found.median(setup, "reader") for setup in "acd"}
+    if all(order.values()) and all(page.values()):
+        said.append(f"In calm a page takes {figure(page['c'] / page['a'])} times as long as on one server with Tandem and {figure(page['d'] / page['a'])} times with "
+                    f"HAProxy; an order, which a second database has before it is acknowledged, {figure(order['c'] / order['a'])} and "
+                    f"{figure(order['d'] / order['a'])} times.")
+    return table(["", *(f"({one}) {NAMES[one]}" for one in found.setups)], rows, "harms") + points(html.escape(one) for one in said)
+
+
+def beside(found):
+    """Tandem and what is in its place in (d), harm by harm."""
+    better = {"c": [], "d": []}
+    alike = 0
+    for part in PARTS:
+        for harm, done in HARMS.items():
+            waits = {setup: found.wait(setup, part, harm) for setup in "cd"}
+            if None in waits.values():
+                continue
+            quicker = min(waits, key=waits.get)
+            # Less than a factor of two says nothing.
+            if max(waits.values()) > 2 * waits[quicker]:
+                better[quicker].append(f"{part} {done} ({told(found, 'c', part, harm)} and {told(found, 'd', part, harm)})")
+            else:
+                alike += 1
+    said = [f"Less than half as long a wait with {name}: {', '.join(better[setup]) or 'after no harm'}."
+            for setup, name in (("c", "Tandem"), ("d", "HAProxy and scripts"))]
+    if alike:
+        said.append(f"The other {alike} harms were less than a factor of two apart, which says nothing.")
+    return points(html.escape(one) for one in said)
 
 
 def care(found):
@@ -358,7 +376,7 @@ def care(found):
                 "no acknowledged order was missing afterwards" if not lost else "acknowledged orders were missing: "
                 + ", ".join(f"{count} after {part} {done}" for part, done, count in lost),
                 "none stood there twice" if not twice else f"of the plain orders, which nothing keeps apart, {twice} stood there twice",
-                "it became whole by itself each time" if not repaired else "it did not become whole by itself after " + ", ".join(repaired)]
+                "once the part was back it became whole by itself each time" if not repaired else "it did not become whole by itself after " + ", ".join(repaired)]
         points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape("; ".join(said)) + ".")
     return points
 
@@ -368,16 +386,15 @@ def short(found):
     points = []
     for setup in found.setups:
         mine = found.harmed(setup)
-        if mine:
-            worst = max(mine, key=lambda row: number(row["longest_wait_s"]))
-            nothing = sum(1 for row in mine if failed(row) == 0)
-            points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape(
-                f"of {len(mine)} harms visitors noticed no failure in {nothing}; the longest wait was {figure(number(worst['longest_wait_s']))} s "
-                f"({worst['part']} {HARMS[worst['harm']]}); the active database killed stopped orders for "
-                f"{figure(found.pause(setup, 'active database', 'kill') or 0)} s."
-                if found.pause(setup, "active database", "kill") is not None else
-                f"of {len(mine)} harms visitors noticed no failure in {nothing}; the longest wait was {figure(number(worst['longest_wait_s']))} s "
-                f"({worst['part']} {HARMS[worst['harm']]})."))
+        if not mine:
+            continue
+        unnoticed = sum(grade(found, setup, row["part"], row["harm"]) == "good" for row in mine)
+        worst = max(mine, key=lambda row: number(row["longest_wait_s"]))
+        killed = found.pause(setup, "active database", "kill")
+        points.append(f"<b>({setup}) {NAMES[setup]}</b>: " + html.escape(
+            f"in {unnoticed} of {len(mine)} harms no request failed and nobody waited for {WAIT} s. "
+            + (f"The active database killed stopped orders for {figure(killed)} s. " if killed is not None else "")
+            + f"The longest wait was {figure(number(worst['longest_wait_s']))} s, with the {worst['part']} {HARMS[worst['harm']]}."))
     return points
 
 
@@ -389,8 +406,11 @@ def chapter(found):
     """Advantages and disadvantages, from the measurements alone."""
     page = ["<h3>When one server is enough</h3>", points(html.escape(one) for one in one_server(found)),
             "<h3>What each part of the redundancy buys</h3><p>The longest that a visitor waited for what he wanted while the part was away, and how many "
-            "requests failed; with it and without it.", points(bought(found)),
-            "<h3>What it costs</h3><p>Against one server, on this machine.", points(costs(found)),
+            "requests failed; with it and without it.", bought(found),
+            "<h3>What it costs</h3><p>On this machine, which all parts share. Processor time is that of all parts, divided by the requests; what runs without any "
+            "request, such as those who watch each other, is in it.", costs(found),
+            *(("<h3>Tandem beside HAProxy and scripts</h3><p>The longest wait, and how many requests failed, with Tandem and with HAProxy and scripts.",
+               beside(found)) if set("cd") <= set(found.setups) else ()),
             "<h3>What it leaves to do</h3>", points(care(found))]
     return "".join(page)
 
@@ -420,6 +440,8 @@ as throughput that the others lack. On machines of their own, reads would gain f
 <li>All databases share one disk, and so its syncs.
 <li>Each harm was done once in each set-up. A difference of less than a factor of two between two set-ups says nothing.
 <li>The machine was not idle otherwise where the load average was high in calm; what is in milliseconds is then longer than it need be, in all set-ups.
+<li>Nine visitors, who wait until they are answered: where a part hangs, all nine may be caught by it before it is left out, and then nobody is served for
+as long as they wait. A tenth would have been.
 <li>The scripts of (d) are one way to write them. Others are better or worse.
 <li>Harm was undone after seconds. How long a machine is really away decides how much (a) and (b) lose.</ul>
 """
@@ -480,11 +502,11 @@ def write_report(data, raw):
         "<h2>Every harm</h2><p><i>Nothing for</i>: the longest time in which no request of anybody succeeded. <i>No order for</i>: the same of orders. "
         "<i>Detected</i> and <i>promoted</i>: as Tandem's events tell. <i>Whole again</i>: from the return of the part until all was as before; "
         "empty: not within 30 s, and repaired. <i>Missing</i>, <i>twice</i>: of all orders acknowledged since the set-up's start.",
-        table(("", "part", "harm", "containers", "requests", "error pages", "lost connections", "timeouts", "nothing for s", "longest wait s", "longest order s",
+        details("All numbers", table(("", "part", "harm", "containers", "requests", "error pages", "lost connections", "timeouts", "nothing for s", "longest wait s", "longest order s",
                "no order for s", "detected s", "promoted s", "whole again s", "repair", "orders so far", "missing", "twice", "lag after ms"),
-              [[f"({row['setup']})", *list(row.values())[1:]] for row in found.faults]),
+              [[f"({row['setup']})", *list(row.values())[1:]] for row in found.faults])),
         "<h2>How it was measured</h2>", METHOD.replace("GONE", gone),
-        table(("", ""), [[name, value] for name, value in machine["machine"].items()]),
+        table(("", ""), [*([name, value] for name, value in machine["machine"].items()), ["load average", load_average(found)]]),
         "<h3>The runs</h3>", table(("", "measured", "minutes", "phases", "Tandem's commit", "note"), [
             [f"({setup}) {NAMES[setup]}", run["measured"], run["minutes"], run["phases"], run["commit"], run["note"]] for setup, run in machine["runs"].items()]),
         wrong_phases(found),
@@ -492,6 +514,11 @@ def write_report(data, raw):
             [f"({row['setup']})", row["phase"], row["begun"], row["seconds"], row["load_average"], row["outcome"]] for row in found.phases])),
         "<h2>What can't be concluded from it</h2>", LIMITS, "</html>\n"]
     (data.parent / "study.html").write_text("".join(page))
+
+
+def load_average(found):
+    seen = sorted(number(row["load_average"]) for row in found.phases)
+    return f"{figure(seen[0])} to {figure(seen[-1])} at the ends of the phases, half of them above {figure(seen[len(seen) // 2])}"
 
 
 def wrong_phases(found):
