@@ -331,6 +331,7 @@ impl Session {
     ) -> Result<Decision, Complaint> {
         let facts = &work.facts;
         let mut situation = self.situation(hold::asks(facts));
+        situation.schema = self.naming_schema(work.prepared.as_deref());
         situation.held_in = held_in;
         if let Some(level) = work.level {
             situation.level = level;
@@ -517,7 +518,8 @@ impl Session {
         let mut forwarded = false;
         let mut learned = Learned::default();
         if !work.silent {
-            self.begin_write(&work.facts);
+            let schema = self.naming_schema(work.prepared.as_deref());
+            self.begin_write(&work.facts, schema);
             self.note_sent(connection, &work.facts);
         }
         let result = self

@@ -7,12 +7,14 @@ use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
 use super::complaint::Complaint;
+use super::library::Prepared;
 use super::reading::Reading;
 use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
 use crate::config::Level;
 use crate::statistics::trace::Step;
+use crate::topology::table::NameKey;
 
 /// The query attribute by which a client says how new what a statement reads has to be.
 const LEVEL_ATTRIBUTE: &[u8] = b"tandem_consistency";
@@ -127,6 +129,19 @@ impl Session {
             self.reading = Reading::new(&self.settings, &self.worker.topology.load());
         }
         &self.reading
+    }
+
+    /// The schema in which a statement's names are read: a prepared one's is that of its PREPARE.
+    pub(super) fn naming_schema(&mut self, prepared: Option<&Prepared>) -> Option<NameKey> {
+        match prepared {
+            Some(prepared)
+                if !Rc::ptr_eq(&prepared.settings, &self.settings)
+                    && prepared.settings.schema != self.settings.schema =>
+            {
+                prepared.settings.schema.as_deref().and_then(NameKey::new)
+            }
+            _ => self.reading().schema,
+        }
     }
 
     /// `COM_INIT_DB`: a `USE` whose verdict is the server's.

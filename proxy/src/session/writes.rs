@@ -9,7 +9,7 @@ use super::learn::Learned;
 use crate::classify::facts::{Defines, Effect, Facts};
 use crate::topology::ledger::{Needed, Reach};
 use crate::topology::mark::Mark;
-use crate::topology::table::TableKey;
+use crate::topology::table::{NameKey, TableKey};
 
 /// Errors of statements that were refused before they could change anything: access denied (1044, 1045, 1142, 1143),
 /// unknown database, table or column (1049, 1146, 1054), syntax (1064), and a server or transaction that is read-only
@@ -17,8 +17,8 @@ use crate::topology::table::TableKey;
 pub(super) const NOTHING_DONE: &[u16] = &[1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1290, 1792, 1836];
 
 impl Session {
-    /// Counts what a statement may write, before it is sent.
-    pub(super) fn begin_write(&mut self, facts: &Facts) {
+    /// Counts what a statement may write, before it is sent. `schema` is that in which its names are read.
+    pub(super) fn begin_write(&mut self, facts: &Facts, schema: Option<NameKey>) {
         let effect = facts.effect();
         let defines = facts.tables.defines;
         if effect == Effect::Nothing && self.writing.is_empty() && defines == Defines::Nothing {
@@ -27,7 +27,7 @@ impl Session {
         let mut topology = self.worker.topology.load();
         // Without one there is no active master, and what is sent goes nowhere.
         while let Some(mark) = &topology.mark {
-            self.count_write(facts, mark);
+            self.count_write(facts, schema, mark);
             // Looked at again: whoever puts another mark in its place looks into this one after that.
             let now = self.worker.topology.load();
             let stays = |now: &Arc<Mark>| Arc::ptr_eq(now, mark);
@@ -38,8 +38,7 @@ impl Session {
         }
     }
 
-    fn count_write(&mut self, facts: &Facts, mark: &Arc<Mark>) {
-        let schema = self.reading().schema;
+    fn count_write(&mut self, facts: &Facts, schema: Option<NameKey>, mark: &Arc<Mark>) {
         let effect = facts.effect();
         let defines = facts.tables.defines;
         let version = mark.ledger().version();

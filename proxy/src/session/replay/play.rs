@@ -188,7 +188,8 @@ impl Session {
         before: &[Option<String>],
     ) -> Result<Learned, Failed> {
         let facts = &entry.facts;
-        self.begin_write(facts);
+        let schema = self.naming_schema(entry.prepared.as_deref());
+        self.begin_write(facts, schema);
         let mut preamble = self.bring_state(connection, facts).await?;
         let mut work = Work::new(
             Rc::clone(facts),
