@@ -132,6 +132,7 @@ pub struct Config {
     pub log: Log,
     pub pool: Pool,
     pub limits: Limits,
+    pub cache: Cache,
     pub statistics: Statistics,
     pub statement_log: StatementLog,
     pub firewall: Firewall,
@@ -630,6 +631,15 @@ pub struct Limits {
     pub transaction_timeout: Duration,
     /// Most bytes that all sessions hold before new ones are refused, divided among the workers; 0 is no limit.
     pub session_memory: usize,
+}
+
+/// `[cache]`: replies that rules keep (`cache = "10s"`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Most bytes that they take, divided among the workers.
+    pub bytes: usize,
+    /// A reply that is larger is not kept.
+    pub reply_bytes: usize,
 }
 
 /// How long what a session does may take.

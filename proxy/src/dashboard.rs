@@ -16,7 +16,7 @@ use crate::failover::controller::Status;
 use crate::failover::coordination::Membership;
 use crate::failover::events::Event;
 use crate::history::{Change, History, Pause, Sample};
-use crate::statistics::digest::Counted;
+use crate::statistics::digest::{Counted, Place};
 use crate::topology::{Role, Server, Topology};
 use verdict::Verdict;
 
@@ -406,7 +406,7 @@ fn statement(shape: &Counted) -> Statement {
         average_ms: precise(recent.average()),
         p95_ms: precise(recent.quantile(0.95)),
         longest_ms: precise(recent.longest),
-        standby_percent: 100 * shape.on_standby() / shape.routed().max(1),
+        standby_percent: 100 * shape.at(Place::Standby) / shape.routed().max(1),
         reasons: show::reasons(shape.routes.iter()),
     }
 }

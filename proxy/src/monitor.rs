@@ -133,9 +133,8 @@ pub fn start(
         let follower = Follower::new(id, server, config, topology.clone(), signals.clone());
         tasks.spawn(follower.run());
     }
-    if config.servers.len() > 1 {
-        tasks.spawn(definitions::Reader::new(config, topology.clone(), signals.clone()).run());
-    }
+    let reader = definitions::Reader::new(config, newer.clone(), topology.clone(), signals.clone());
+    tasks.spawn(reader.run());
     if config.consistency.track_external {
         tasks.spawn(external::Watcher::new(config, topology.clone(), signals.clone()).run());
     }

@@ -22,6 +22,8 @@ pub enum Reason {
     Balanced,
     /// A pure read, and a rule says where.
     Rule,
+    /// A pure read whose reply was kept, as a rule wants it: no server was asked.
+    Cache,
     /// A pure read, and no standby takes reads now.
     NoStandby,
     /// A pure read, but the standby has not applied this session's last write yet.
@@ -59,9 +61,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Balanced,
         Self::Rule,
+        Self::Cache,
         Self::NoStandby,
         Self::OwnWrite,
         Self::WriteInFlight,
@@ -88,8 +91,8 @@ impl Reason {
     ];
 
     /// The names in the order of the reasons, for counters.
-    pub const NAMES: [&str; 25] = {
-        let mut names = [""; 25];
+    pub const NAMES: [&str; 26] = {
+        let mut names = [""; 26];
         let mut index = 0;
         while index < names.len() {
             names[index] = Self::ALL[index].name();
@@ -103,6 +106,7 @@ impl Reason {
         match self {
             Self::Balanced => "balanced",
             Self::Rule => "rule",
+            Self::Cache => "cache",
             Self::NoStandby => "no_standby",
             Self::OwnWrite => "own_write_not_applied",
             Self::WriteInFlight => "write_in_flight",

@@ -10,6 +10,7 @@ mod await_writer;
 mod binary;
 mod bound;
 mod bring;
+mod cached;
 mod change_user;
 mod commands;
 mod complaint;

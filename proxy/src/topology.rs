@@ -10,6 +10,7 @@ pub mod gtid;
 pub mod ledger;
 pub mod mark;
 pub mod reports;
+pub mod stamp;
 pub mod table;
 
 use std::sync::Arc;

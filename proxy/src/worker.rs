@@ -30,6 +30,7 @@ use crate::admin::view::{Counters, Reasons};
 use crate::backend::connect::{self, Target};
 use crate::backend::sync::{Plan, Trackers};
 use crate::backend::{Connection, ConnectionId, Key};
+use crate::cache::{self, Cache};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity, Tables};
 use crate::classify::hint::Hints;
 use crate::classify::identity::Identified;
@@ -154,6 +155,8 @@ pub struct Worker {
     /// By server.
     pub latencies: RefCell<Vec<Latency>>,
     pub library: Library,
+    /// Replies that rules have kept.
+    pub cache: RefCell<Cache>,
     /// For the transactions that are open.
     pub shelf: Shelf,
     /// How long things take that have a limit.
@@ -253,6 +256,7 @@ impl Worker {
             latencies: RefCell::new(vec![Latency::default(); config.servers.len()]),
             digests: RefCell::new(Digests::new(config.statistics.digests, Instant::now())),
             library: Library::new(share::of(config.limits.prepared_bytes, index, workers)),
+            cache: RefCell::new(Cache::new(cache_bounds(&config, index, workers))),
             shelf: Shelf::new(record_limits(&config, index, workers)),
             times: Times::default(),
             memory: Meter::default(),
@@ -312,6 +316,12 @@ impl Worker {
         let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
         self.library.bound(prepared);
         self.shelf.bound(record_limits(config, self.index, self.workers));
+        let mut cache = self.cache.borrow_mut();
+        if config.rules.generation() != self.config.borrow().rules.generation() {
+            // What is kept is so by the places of the rules that were.
+            cache.clear();
+        }
+        cache.bound(cache_bounds(config, self.index, self.workers));
         if self.spans.is_some() {
             *self.draw.borrow_mut() = draw(config, self.index);
         }
@@ -700,6 +710,14 @@ fn bounds(config: &Config, index: usize, workers: usize) -> pool::Bounds {
 
 fn draw(config: &Config, index: usize) -> Draw {
     Draw::new(config.tracing.sample_ratio, RandomState::new().hash_one(index))
+}
+
+fn cache_bounds(config: &Config, index: usize, workers: usize) -> cache::Bounds {
+    let bytes = share::of(config.cache.bytes, index, workers);
+    cache::Bounds {
+        bytes,
+        reply: config.cache.reply_bytes.min(bytes),
+    }
 }
 
 fn record_limits(config: &Config, index: usize, workers: usize) -> Limits {

@@ -46,6 +46,15 @@ async fn no_read_is_older_than_anybody_was_told_where_the_standby_is_far_away() 
     run.assert_right(Rule::Strict);
 }
 
+/// The same where a rule keeps replies: `tests/cache.rs` has it read more of them, of what is written less.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_read_is_older_than_anybody_was_told_where_replies_are_kept() {
+    let _turn = TURN.lock().await;
+    let rule = "[[rule]]\nname = \"all\"\ncache = \"1h\"\n";
+    let run = run_by(rule, "strict", Hindrance::Brakes).await;
+    run.assert_right(Rule::Strict);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_level_session_no_read_is_older_than_the_session_was_told() {
     let _turn = TURN.lock().await;
@@ -177,6 +186,11 @@ struct Run {
 }
 
 async fn run(level: &str, hindrance: Hindrance) -> Run {
+    run_by("", level, hindrance).await
+}
+
+/// With these rules.
+async fn run_by(rules: &str, level: &str, hindrance: Hindrance) -> Run {
     let seed = number("TANDEM_SEED").unwrap_or(1);
     let seconds = number("TANDEM_CONSISTENCY_SECONDS").unwrap_or(SECONDS);
     let mut options = Setup::default().pair;
@@ -187,7 +201,7 @@ async fn run(level: &str, hindrance: Hindrance) -> Run {
         Hindrance::Brakes => pair.b().address(),
         Hindrance::Distance => move_away(&pair, seed).await,
     };
-    let toml = format!("[consistency]\nlevel = \"{level}\"\n");
+    let toml = format!("[consistency]\nlevel = \"{level}\"\n{rules}");
     let cluster = Cluster::over(pair, &toml, |config| {
         // What one worker is told must be known to the other.
         config.listener.workers = 2;

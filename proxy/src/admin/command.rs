@@ -45,6 +45,7 @@ pub(crate) enum Command {
     FirewallForget(Which),
     ConfigDiff,
     ResetStatistics,
+    EmptyCache,
     Trace {
         session: u32,
         statements: u32,
@@ -132,7 +133,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 31] = [
+pub(crate) const COMMANDS: [(&str, &str); 32] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -177,6 +178,10 @@ pub(crate) const COMMANDS: [(&str, &str); 31] = [
     (
         "RESET STATS",
         "Has the numbers of SHOW DIGESTS, READS and USERS and the longest waits of SHOW POOLS begin anew, and forgets SHOW TRACES; counters go on",
+    ),
+    (
+        "EMPTY CACHE",
+        "Gives up all replies that rules have kept (cache = \"10s\"); SHOW COUNTERS LIKE 'cache%' has what became of them",
     ),
     (
         "SHOW RULES",
@@ -288,6 +293,7 @@ pub(crate) fn parse(text: &str) -> Result<Command, Refusal> {
             Some(rest) if ended(rest) => Some(Command::ResetStatistics),
             _ => None,
         },
+        "EMPTY" if expect(rest, "CACHE").is_some_and(ended) => Some(Command::EmptyCache),
         "HELP" => Some(Command::Table(Source::Commands)),
         "SELECT" => Some(match select(rest) {
             Some(items) => Command::Select(items, dialect::for_sqlite(text).into_owned()),

@@ -254,6 +254,7 @@ impl Handler {
             Command::Open(name) => return self.order_for(&name, failover::Command::Open).await,
             Command::Trace { session, statements } => return self.trace(session, statements).await,
             Command::ResetStatistics => return self.reset_statistics().await,
+            Command::EmptyCache => return self.empty_cache().await,
             Command::Pause => return self.order(failover::Command::Pause).await,
             Command::Resume => return self.order(failover::Command::Resume).await,
             Command::ExplainRoute(question) => return self.explain(question).await,
@@ -524,6 +525,13 @@ impl Handler {
     async fn reset_statistics(&self) -> Reply {
         match within(self.shared.data.reset_statistics()).await {
             Ok(()) => Reply::Ok,
+            Err(late) => late,
+        }
+    }
+
+    async fn empty_cache(&self) -> Reply {
+        match within(self.shared.data.empty_cache()).await {
+            Ok(count) => Reply::Table(show::done(format!("{count} replies were given up"))),
             Err(late) => late,
         }
     }

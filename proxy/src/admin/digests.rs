@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 
 use super::show::{real_milliseconds, reasons};
 use super::table::{Cell, Shape, Table};
-use crate::statistics::digest::Counted;
+use crate::statistics::digest::{Counted, Place};
 
 use Shape::{Number, Real, Text};
 
-pub(super) const DIGESTS: [(&str, Shape); 28] = [
+pub(super) const DIGESTS: [(&str, Shape); 29] = [
     ("digest", Text),
     ("count", Number),
     ("errors", Number),
@@ -32,6 +32,7 @@ pub(super) const DIGESTS: [(&str, Shape); 28] = [
     ("bytes_out", Number),
     ("on_active", Number),
     ("on_standby", Number),
+    ("from_cache", Number),
     ("reasons", Text),
     ("retries", Number),
     ("holds", Number),
@@ -72,8 +73,9 @@ fn row(shape: &Counted) -> Vec<Cell> {
         counts.affected.into(),
         counts.bytes_in.into(),
         counts.bytes_out.into(),
-        (shape.routed() - shape.on_standby()).into(),
-        shape.on_standby().into(),
+        shape.at(Place::Active).into(),
+        shape.at(Place::Standby).into(),
+        shape.at(Place::Cache).into(),
         reasons(shape.routes.iter()).into(),
         counts.retries.into(),
         counts.holds.into(),

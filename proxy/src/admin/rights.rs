@@ -44,7 +44,8 @@ pub(super) fn needed(command: &Command) -> Option<Right> {
         | Command::SaveConfig
         | Command::FirewallAccept(_)
         | Command::FirewallForget(_)
-        | Command::ResetStatistics => Some(Right::Act),
+        | Command::ResetStatistics
+        | Command::EmptyCache => Some(Right::Act),
         Command::Table(Source::Commands)
         | Command::Warnings
         | Command::Grants

@@ -26,7 +26,7 @@ use crate::failover::events::Event;
 use crate::quota;
 use crate::route::Reason;
 use crate::route::rules::book::RulesView;
-use crate::statistics::digest::{Counted, Route};
+use crate::statistics::digest::{Counted, Place, Route};
 use crate::topology::{Flavor, Role, Server, Topology, Version};
 
 use Shape::{Number, Text};
@@ -109,7 +109,7 @@ pub(super) const READS: [(&str, Shape); 5] = [
     ("on_active", Text),
     ("statement", Text),
 ];
-pub(super) const RULES: [(&str, Shape); 11] = [
+pub(super) const RULES: [(&str, Shape); 13] = [
     ("place", Number),
     ("rule", Text),
     ("enabled", Text),
@@ -121,6 +121,8 @@ pub(super) const RULES: [(&str, Shape); 11] = [
     ("limited", Number),
     ("broken_off", Number),
     ("rewritten", Number),
+    ("cached", Number),
+    ("not_cached", Number),
 ];
 pub(super) const PROPERTIES: [(&str, Shape); 2] = [("property", Text), ("value", Text)];
 pub(super) const EVENTS: [(&str, Shape); 5] = [
@@ -357,8 +359,8 @@ fn reads_row(shape: &Counted) -> Vec<Cell> {
     vec![
         shape.fingerprint.to_string().into(),
         shape.routed().into(),
-        (100 * shape.on_standby() / shape.routed().max(1)).into(),
-        reasons(shape.routes.iter().filter(|route| !route.on_standby)).into(),
+        (100 * shape.at(Place::Standby) / shape.routed().max(1)).into(),
+        reasons(shape.routes.iter().filter(|route| route.place == Place::Active)).into(),
         shape.statement.to_string().into(),
     ]
 }

@@ -78,6 +78,10 @@ impl DataPath for Fake {
         Box::pin(async {})
     }
 
+    fn empty_cache(&self) -> Answer<usize> {
+        Box::pin(async { 0 })
+    }
+
     fn explain(&self, question: Question) -> Answer<Explanation> {
         let rows = vec![("statement".to_owned(), question.statement)];
         Box::pin(async move { Explanation { rows } })

@@ -319,6 +319,18 @@ counters! {
     statement_cache_hits,
     /// Statement shapes that had to be analysed
     statement_cache_misses,
+    /// Statements answered from the cache, as a rule wants it
+    cache_hits,
+    /// Statements that were looked for in the cache in vain
+    cache_misses,
+    /// Replies that were put into it
+    cache_kept,
+    /// Replies given up since something that they were read from was written, or may have been
+    cache_invalidated,
+    /// Replies given up since they were older than their rule allows
+    cache_expired,
+    /// Replies given up for the room they took (cache.bytes)
+    cache_evicted,
     /// Statements sent again to another connection or server
     retries,
     /// Statements whose answer was lost with a server, and was made from the other's binary log
@@ -447,6 +459,9 @@ pub trait DataPath: Send + Sync + 'static {
 
     /// Has the numbers of all shapes begin anew.
     fn reset_statistics(&self) -> Answer<()>;
+
+    /// Gives up all replies that are kept; how many they were.
+    fn empty_cache(&self) -> Answer<usize>;
 
     /// How a new session's statement would be routed; nothing is run.
     fn explain(&self, question: Question) -> Answer<Explanation>;

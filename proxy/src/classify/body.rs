@@ -14,7 +14,10 @@ pub(crate) fn scan(part: &Statement<'_>, found: &mut Findings) {
                 found.blame(Purity::UserVariable);
                 found.pins |= Pins::USER_VARIABLE;
             }
-            Some(Kind::SystemVariable) => system_variable(part, at, found),
+            Some(Kind::SystemVariable) => {
+                found.links |= Links::FLEETING;
+                system_variable(part, at, found);
+            }
             Some(Kind::Word | Kind::Quoted) => name(part, at, found),
             _ => {}
         }
@@ -57,6 +60,8 @@ fn keyword(part: &Statement<'_>, at: usize, found: &mut Findings) {
             found.links |= Links::CALLS_UNKNOWN;
         }
         "SQL_CALC_FOUND_ROWS" => found.links |= Links::LEAVES_FOUND_ROWS,
+        "SQL_NO_CACHE" => found.links |= Links::FLEETING,
+        word if functions::is_fleeting_word(word) => found.links |= Links::FLEETING,
         // None of these has a place in a query, except after FOR and as the functions INSERT() and REPLACE().
         "UPDATE" if !part.is_one_of(at.wrapping_sub(1), &["FOR"]) => found.blame(Purity::Writes),
         "DELETE" | "INSERT" | "REPLACE" | "DROP" | "ALTER" | "CREATE" | "GRANT" | "CALL" => {
@@ -79,7 +84,10 @@ fn schema(name: &str, found: &mut Findings) {
 
 fn call(part: &Statement<'_>, at: usize, found: &mut Findings) {
     match called(part, at) {
+        // A column's default may be such a call.
+        Call::Keyword if part.is(at, "DEFAULT") => found.links |= Links::FLEETING,
         Call::Pure | Call::Keyword => {}
+        Call::Fleeting => found.links |= Links::FLEETING,
         Call::TakesLock => {
             found.blame(Purity::UserLock);
             found.pins |= Pins::USER_LOCK;

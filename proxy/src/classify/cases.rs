@@ -123,7 +123,8 @@ const TOLD_ELSEWHERE: Links = Links::HOLDS_QUERY
     .union(Links::UNSURE_FOUND_ROWS)
     .union(Links::SKIPS_ROWS)
     .union(Links::KEEPS_WARNINGS)
-    .union(Links::READS_CONNECTION_ID);
+    .union(Links::READS_CONNECTION_ID)
+    .union(Links::FLEETING);
 
 /// The reason, then pins, then what is unpinned, then links.
 fn describe_why(facts: &Facts) -> String {
@@ -139,6 +140,38 @@ fn describe_why(facts: &Facts) -> String {
         why += &format!(" ~{name}");
     }
     why
+}
+
+/// What may be answered as it was a moment ago, and what may not.
+#[test]
+fn what_changes_by_itself_is_told_from_what_does_not() {
+    for (text, is_fleeting) in [
+        (
+            "SELECT a, DATABASE(), UPPER(b) FROM t WHERE c > '2020-01-01' LIMIT 5",
+            false,
+        ),
+        ("SELECT now, rand, `user`, t.current_date FROM t", false),
+        ("SELECT a FROM t WHERE b > NOW()", true),
+        ("SELECT a FROM t WHERE b > now( )", true),
+        ("SELECT a FROM t WHERE b > CURRENT_TIMESTAMP", true),
+        (
+            "SELECT a FROM t WHERE b IN (SELECT c FROM u WHERE d < UTC_DATE)",
+            true,
+        ),
+        ("SELECT a FROM t /*!50000 ORDER BY RAND() */", true),
+        ("SELECT a, USER() FROM t", true),
+        ("SELECT a, CURRENT_USER FROM t", true),
+        ("SELECT a, @@sql_mode FROM t", true),
+        ("SELECT a, DEFAULT(b) FROM t", true),
+        ("SELECT SQL_NO_CACHE a FROM t", true),
+        ("SELECT a, SLEEP(1) FROM t", true),
+        ("SELECT a, {fn CURDATE()} FROM t", true),
+        ("SELECT sysdate FROM t", true),
+    ] {
+        let facts = analyse(text.as_bytes(), Dialect::MARIADB);
+        assert_eq!(facts.purity, Purity::Pure, "{text}");
+        assert_eq!(facts.links.contains(Links::FLEETING), is_fleeting, "{text}");
+    }
 }
 
 #[test]

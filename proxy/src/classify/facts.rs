@@ -245,6 +245,9 @@ bitflags! {
         const READS_CONNECTION_ID = 1 << 13;
         /// `SET GLOBAL`, `ALTER DATABASE`: who connects after it finds other values. Accounts are as they were.
         const CHANGES_DEFAULTS = 1 << 14;
+        /// Asked again, it may say something else though no table has changed: it calls `NOW()`, `RAND()`, `USER()` or the like,
+        /// reads a variable, or asks not to be cached.
+        const FLEETING = 1 << 15;
     }
 }
 

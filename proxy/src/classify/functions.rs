@@ -12,6 +12,8 @@ use crate::topology::Flavor;
 pub(crate) enum Call {
     /// Its answer is worth the same on any server that is fresh.
     Pure,
+    /// So it is, but not a moment later, or to somebody else.
+    Fleeting,
     /// Not a call at all: a keyword or a type before a parenthesis.
     Keyword,
     /// Takes a user-level lock, which stays with the connection.
@@ -35,7 +37,10 @@ pub(crate) fn look_up(name: &str, dialect: Dialect) -> Call {
         return Call::Keyword;
     }
     if is_pure(name, dialect) {
-        return Call::Pure;
+        return match FLEETING.binary_search(&name) {
+            Ok(_) => Call::Fleeting,
+            Err(_) => Call::Pure,
+        };
     }
     match name {
         "GET_LOCK"
@@ -77,6 +82,25 @@ fn is_pure(name: &str, dialect: Dialect) -> bool {
         }
 }
 
+/// Whether a word without a parenthesis is the call of a function whose answer is [`Call::Fleeting`]. `SYSDATE` is that under
+/// `sql_mode=ORACLE`.
+pub(crate) fn is_fleeting_word(word: &str) -> bool {
+    matches!(
+        word,
+        "CURRENT_DATE"
+            | "CURRENT_ROLE"
+            | "CURRENT_TIME"
+            | "CURRENT_TIMESTAMP"
+            | "CURRENT_USER"
+            | "LOCALTIME"
+            | "LOCALTIMESTAMP"
+            | "SYSDATE"
+            | "UTC_DATE"
+            | "UTC_TIME"
+            | "UTC_TIMESTAMP"
+    )
+}
+
 /// Whether white space before the parenthesis makes it a call of a stored function, unless `IGNORE_SPACE` is on.
 ///
 /// MariaDB `sql/lex.h`, `sql_functions[]`; MySQL `sql/lex.h`, `SYM_FN`.
@@ -116,6 +140,16 @@ const SERVER_LOCAL: &[&str] = &[
     "BINLOG_GTID_POS", "CONNECTION_ID", "DES_DECRYPT", "DES_ENCRYPT", "LOAD_FILE", "MASTER_GTID_WAIT",
     "MASTER_POS_WAIT", "PS_CURRENT_THREAD_ID", "PS_THREAD_ID", "SOURCE_POS_WAIT", "UUID_SHORT",
     "WAIT_FOR_EXECUTED_GTID_SET", "WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS",
+];
+
+/// Of the pure ones, those whose answer does not follow from tables, schema and settings: by the clock, by chance, by who asks, and
+/// those that one calls for the time they take. `CONVERT_TZ` reads tables that no statement names.
+#[rustfmt::skip]
+const FLEETING: &[&str] = &[
+    "BENCHMARK", "CONVERT_TZ", "CURDATE", "CURRENT_DATE", "CURRENT_ROLE", "CURRENT_TIME", "CURRENT_TIMESTAMP",
+    "CURRENT_USER", "CURTIME", "ENCRYPT", "ICU_VERSION", "LOCALTIME", "LOCALTIMESTAMP", "NOW", "RAND", "RANDOM_BYTES",
+    "SESSION_USER", "SLEEP", "SYSDATE", "SYSTEM_USER", "SYS_GUID", "UNIX_TIMESTAMP", "USER", "UTC_DATE", "UTC_TIME",
+    "UTC_TIMESTAMP", "UUID", "UUID_V4", "UUID_V7", "VERSION",
 ];
 
 /// Built into both.
@@ -218,7 +252,15 @@ mod tests {
 
     #[test]
     fn lists_are_sorted_for_the_binary_search() {
-        for list in [KEYWORDS, PURE, PURE_MARIADB, PURE_MYSQL, SERVER_LOCAL, NO_SPACE] {
+        for list in [
+            KEYWORDS,
+            PURE,
+            PURE_MARIADB,
+            PURE_MYSQL,
+            SERVER_LOCAL,
+            NO_SPACE,
+            FLEETING,
+        ] {
             for pair in list.windows(2) {
                 assert!(pair[0] < pair[1], "{} before {}", pair[0], pair[1]);
             }

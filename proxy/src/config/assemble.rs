@@ -16,7 +16,7 @@ use super::scalar::{
     Urls,
 };
 use super::{
-    Admin, AdminUser, Algorithms, Audit, Auth, ClientTls, Config, Consistency, Coordination, Failover,
+    Admin, AdminUser, Algorithms, Audit, Auth, Cache, ClientTls, Config, Consistency, Coordination, Failover,
     Firewall, FirewallMode, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor,
     Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode,
     StatementLog, Statistics, TlsVersion, Tracing, User,
@@ -60,6 +60,7 @@ pub(super) fn assemble(
         log: log(&mut reader.section("log")),
         pool: pool(&mut reader.section("pool")),
         limits: limits(&mut reader.section("limits")),
+        cache: cache(&mut reader.section("cache")),
         statistics: statistics(&mut reader.section("statistics")),
         tracing: tracing(&mut reader.section("tracing")),
         statement_log: statement_log(&mut reader.section("statement_log")),
@@ -370,6 +371,13 @@ fn limits(table: &mut Table<'_>) -> Limits {
         session_memory: table.or("session_memory", Size(2 * GIB)).0,
         user_statement_rate: table.or("user_statement_rate", 0),
         statement_rate: table.or("statement_rate", 0),
+    }
+}
+
+fn cache(table: &mut Table<'_>) -> Cache {
+    Cache {
+        bytes: table.or("bytes", Size(64 * MIB)).0,
+        reply_bytes: table.or("reply_bytes", Size(256 * KIB)).0,
     }
 }
 

@@ -340,6 +340,19 @@ impl Check<'_> {
             (0, 1024 * gib),
             show_size,
         );
+        self.range(
+            "cache.bytes",
+            config.cache.bytes,
+            (64 * kib, 1024 * gib),
+            show_size,
+        );
+        // Within one packet, and less than it takes to hold up a worker by copying.
+        self.range(
+            "cache.reply_bytes",
+            config.cache.reply_bytes,
+            (kib, 8 * mib),
+            show_size,
+        );
         let least = config.listener.workers.max(1) * mib;
         if (1..least).contains(&limits.session_memory) {
             let fault = Fault::Contradiction(format!(

@@ -52,6 +52,8 @@ pub struct Actions {
     pub consistency: Option<Level>,
     /// In the place of `consistency.read_wait`.
     pub wait: Option<Duration>,
+    /// Its reply is kept for so long for others who ask the same, see [`crate::cache`].
+    pub cache: Option<Duration>,
     pub refuse: Option<String>,
     /// How long a server may take over it.
     pub timeout: Option<Duration>,
@@ -535,6 +537,7 @@ impl Actions {
                 self.consistency.map(|level| format!("{:?}", level.name())),
             ),
             ("wait", self.wait.map(duration)),
+            ("cache", self.cache.map(duration)),
             (
                 "refuse",
                 self.refuse.as_ref().map(|message| format!("{message:?}")),

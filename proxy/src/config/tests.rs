@@ -160,6 +160,10 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             transaction_timeout: Duration::ZERO,
             session_memory: 2 << 30,
         },
+        cache: Cache {
+            bytes: 64 << 20,
+            reply_bytes: 256 << 10,
+        },
         statistics: Statistics {
             enabled: true,
             digests: 2000,

@@ -152,6 +152,10 @@ impl DataPath for Fake {
         Box::pin(async {})
     }
 
+    fn empty_cache(&self) -> Answer<usize> {
+        Box::pin(async { 0 })
+    }
+
     fn explain(&self, _: Question) -> Answer<Explanation> {
         Box::pin(async { Explanation::default() })
     }

@@ -2,7 +2,7 @@
 //!
 //! It is read when Tandem starts and when the active master changes, after each statement through Tandem that changes
 //! definitions, and every `monitor.definitions_interval`. Until that is done, reads and writes count for all tables. Where
-//! there is one server only nobody asks, and it is never read: that would open its tables.
+//! there is one server only, nobody but rules with `cache` asks, and without these it is never read: that would open its tables.
 //!
 //! What code has done (`CALL`, `EXECUTE`) is not in its text, and reading all that after each call would be too much: the
 //! server counts its statements by their kinds, those within procedures too (measured on MariaDB 10.11 and MySQL 9.7), and is
@@ -10,15 +10,18 @@
 //! makes it: what runs while changed counts are read has the catalog read again when it has ended.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Error};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Signals;
 use super::door::Door;
+use crate::classify::facts::{Facts, Links};
 use crate::classify::{self, Dialect};
 use crate::config::Config;
 use crate::topology::catalog::{Catalog, Definitions};
@@ -100,6 +103,7 @@ pub(super) struct Reader {
     /// By server.
     doors: Vec<Door>,
     interval: Duration,
+    newer: watch::Receiver<Arc<Config>>,
     topology: Shared,
     signals: Signals,
     conn: Option<(ServerId, Conn)>,
@@ -115,10 +119,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &Config, topology: Shared, signals: Signals) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        newer: watch::Receiver<Arc<Config>>,
+        topology: Shared,
+        signals: Signals,
+    ) -> Self {
         Self {
             doors: Door::of_all(config),
             interval: config.monitor.definitions_interval,
+            newer,
             topology,
             signals,
             conn: None,
@@ -137,6 +147,7 @@ impl Reader {
             let topology = shared.load_full();
             if let (Some(mark), Some(active), Some(version)) =
                 (&topology.mark, topology.active, topology.version())
+                && self.is_wanted()
             {
                 tokio::select! {
                     () = self.keep(active, mark, version) => {}
@@ -169,6 +180,16 @@ impl Reader {
         if let Some(rest) = rest {
             tokio::time::sleep(rest).await;
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.doors.len() > 1
+            || self
+                .newer
+                .borrow()
+                .rules
+                .iter()
+                .any(|rule| rule.actions.cache.is_some())
     }
 
     fn is_due(&self, mark: &Mark) -> bool {
@@ -307,11 +328,21 @@ async fn answers(conn: &mut Conn) -> Result<Answers, Error> {
 /// Pure: rows to keys. Names without a key are left out, since every write that names one counts for all tables.
 fn definitions(answers: &Answers, version: &Version) -> Definitions {
     let pair = |(schema, table): &(String, String)| TableKey::of(schema, table);
-    let views = answers.views.iter().filter_map(|(schema, view, text)| {
+    let (mut views, mut fleeting) = (Vec::new(), Vec::new());
+    for (schema, view, text) in &answers.views {
+        let Some(key) = TableKey::of(schema, view) else {
+            continue;
+        };
         let text = text.as_deref().filter(|text| !text.is_empty());
-        let tables = text.and_then(|text| tables_of(text, version));
-        Some((TableKey::of(schema, view)?, tables))
-    });
+        let facts = text.map(|text| facts_of(text, version));
+        if facts
+            .as_ref()
+            .is_some_and(|facts| facts.links.contains(Links::FLEETING))
+        {
+            fleeting.push(key);
+        }
+        views.push((key, facts.and_then(|facts| tables_of(&facts))));
+    }
     let cascades = answers
         .cascades
         .iter()
@@ -319,17 +350,21 @@ fn definitions(answers: &Answers, version: &Version) -> Definitions {
             Some((TableKey::of(parent_schema, parent)?, TableKey::of(schema, child)?))
         });
     Definitions {
-        views: views.collect(),
+        views,
         triggers: answers.triggers.iter().filter_map(pair).collect(),
         cascades: cascades.collect(),
         elsewhere: answers.elsewhere.iter().filter_map(pair).collect(),
+        fleeting,
     }
 }
 
-/// The tables that a view's text reads. Servers keep it with every name in backticks and every table in its schema.
-fn tables_of(text: &str, version: &Version) -> Option<Vec<TableKey>> {
+fn facts_of(view: &str, version: &Version) -> Facts {
     let dialect = Dialect::plain(version.flavor, version.number);
-    let facts = classify::analyse(text.as_bytes(), dialect);
+    classify::analyse(view.as_bytes(), dialect)
+}
+
+/// The tables that a view reads. Servers keep its text with every name in backticks and every table in its schema.
+fn tables_of(facts: &Facts) -> Option<Vec<TableKey>> {
     let named = facts.tables.known_reads()?;
     named.iter().map(|table| table.within(None)).collect()
 }

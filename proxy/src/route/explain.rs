@@ -4,6 +4,7 @@ use super::rules::trial::{Asked, Verdict, trials};
 use super::rules::{Shape, can_be_refused, minute_now};
 use super::{Aim, Reason, Situation, Written, decide};
 use crate::admin::view::{Explanation, Question};
+use crate::cache::fit;
 use crate::classify::facts::{Effect, Facts, Purity, TableName, Tables};
 use crate::classify::identity::parts;
 use crate::classify::{Dialect, hint, normalise};
@@ -89,6 +90,10 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
     }
     let decided = decide(facts, &fresh, &topology, |active, _| active);
     if let Some(actions) = actions {
+        if let Some(lifetime) = actions.cache {
+            let told = fit::explain(facts, fresh.schema, &topology);
+            row("answered from the cache", format!("for {lifetime:?}, {told}"));
+        }
         if actions.refuse.is_some() {
             let refused = match can_be_refused(facts) {
                 true => "the client gets error 1148, and no server is asked",

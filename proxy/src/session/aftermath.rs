@@ -202,6 +202,14 @@ impl Aftermath {
         self.marks.row_count = self.serial;
     }
 
+    /// Tandem has answered a query by rows that it had kept.
+    pub fn answered_from_cache(&mut self, found_rows: u64) {
+        self.answered(false);
+        self.found(found_rows, None);
+        self.calculated = false;
+        self.warned(Some(Counts::NONE), None);
+    }
+
     /// Tandem has refused a statement.
     pub fn complained(&mut self) {
         self.answered(false);
@@ -317,6 +325,14 @@ impl Aftermath {
             self.warned_on = None;
             self.saved = Some(saved);
         }
+    }
+}
+
+/// `FOUND_ROWS()` after a reply, where that tells it for sure.
+pub(crate) fn sure_found_rows(facts: &Facts, learned: &Learned, flavor: Flavor) -> Option<u64> {
+    match found(facts, learned, flavor, 0) {
+        Found::Is(rows) => Some(rows),
+        Found::Stays | Found::Set(_) | Found::Maybe(_) => None,
     }
 }
 
@@ -516,6 +532,20 @@ mod tests {
         // Whoever asks for a statistic, or prepares a statement, leaves all of it.
         left.note(THERE, &mut here, &write, &Learned::default(), Flavor::MySql);
         assert_eq!(left.place(ALL), Some(HERE));
+    }
+
+    /// What the cache gave, `FOUND_ROWS()` and its like are told of as of any other query, and no connection is asked.
+    #[test]
+    fn an_answer_from_the_cache_leaves_what_a_servers_would() {
+        let mut left = Aftermath::default();
+        let mut here = Marks::default();
+        let warns = facts(Kind::Insert, Links::empty());
+        left.note(HERE, &mut here, &warns, &learned(Some(1), 0, 3), Flavor::MariaDb);
+        left.answered_from_cache(7);
+        assert_eq!((left.row_count(), left.found_rows()), (-1, 7));
+        assert_eq!(left.counts(), Some(Counts::NONE));
+        assert_eq!(left.missing(ALL, &here), ALL);
+        assert_eq!(left.to_save(&here), (false, false));
     }
 
     #[test]

@@ -127,6 +127,8 @@ impl Session {
             connection.close_prepared(prepared.id);
             *learned = Learned {
                 digest: learned.digest.map(|_| Digest::default()),
+                // The client was sent nothing yet.
+                transcript: learned.transcript.take(),
                 ..Learned::default()
             };
             manner.withhold[1] = &[];

@@ -178,7 +178,7 @@ impl Session {
                 };
                 Ok(Some(grants_kill(&reply, self.worker.flavor())))
             }
-            Ran::Refused => Ok(None),
+            Ran::Cached | Ran::Refused => Ok(None),
         }
     }
 

@@ -22,6 +22,7 @@ use super::settings::{Settings, Variable};
 use super::walk::Packet;
 use crate::backend::Connection;
 use crate::backend::sync::Trackers;
+use crate::cache::reply::Transcript;
 use crate::topology::Flavor;
 use crate::topology::gtid::Gtid;
 
@@ -70,6 +71,8 @@ pub(crate) struct Learned {
     pub(crate) seen: Option<Seen>,
     /// It was broken off by a rule.
     pub(crate) cut: bool,
+    /// What the client was sent, where it is to be kept for others.
+    pub(crate) transcript: Option<Transcript>,
 }
 
 /// Learns from one packet, and takes out of it what the client did not ask for. Returns its new length.

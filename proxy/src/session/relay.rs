@@ -296,6 +296,9 @@ pub(crate) async fn carry(
             } else if !manner.discard {
                 *forwarded = true;
                 learned.bytes += ready as u64;
+                if let Some(transcript) = &mut learned.transcript {
+                    transcript.add(bytes);
+                }
                 let in_first = learned.outcome.status.is_none() && learned.error.is_none();
                 let breaks_off = in_first && walker.is_in_rows() && manner.seen.is_none();
                 learned.seen = rows.as_ref().filter(|_| breaks_off).and_then(|rows| {

@@ -70,6 +70,24 @@ impl Ruled {
         timeout.filter(|_| can_be_refused(facts) && facts.kind != Kind::Xa)
     }
 
+    /// How long replies to such statements are kept for others, if they are.
+    pub(super) fn cache(&self) -> Option<Duration> {
+        self.rule()?.actions.cache
+    }
+
+    /// Its place among the rules.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// It was looked for in the cache.
+    pub(super) fn note_cached(&self, found: bool) {
+        self.book.count(self.index, |counts| match found {
+            true => counts.cached += 1,
+            false => counts.not_cached += 1,
+        });
+    }
+
     pub(super) fn retry(&self) -> Retry {
         let rule = self.rule();
         rule.and_then(|rule| rule.actions.retry).unwrap_or(Retry::Reads)

@@ -9,6 +9,7 @@ use tandem_protocol::response::Expect;
 use super::aftermath;
 use super::await_writer::{Lost, Patience, Waited};
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
+use super::cached::Keeping;
 use super::complaint::Complaint;
 use super::doubt::{self, Resolved, Unanswered};
 use super::hold;
@@ -88,6 +89,8 @@ pub(super) struct Work {
     pub(super) seen: Option<Seen>,
     /// The rule that it meets.
     pub(super) ruled: Option<Ruled>,
+    /// Its reply is to be kept.
+    pub(super) keeping: Option<Box<Keeping>>,
 }
 
 impl Work {
@@ -108,6 +111,7 @@ impl Work {
             passing: None,
             seen: None,
             ruled: None,
+            keeping: None,
         }
     }
 }
@@ -118,7 +122,12 @@ impl Work {
     reason = "one a statement, which must not allocate"
 )]
 pub(super) enum Ran {
-    Carried { carried: Carried, learned: Learned },
+    Carried {
+        carried: Carried,
+        learned: Learned,
+    },
+    /// The client has the reply, and no server was asked.
+    Cached,
     Refused,
 }
 
@@ -199,6 +208,10 @@ impl Session {
             }
             self.let_go_of_diagnostics();
         }
+        let caches = work.ruled.as_ref().is_some_and(|ruled| ruled.cache().is_some());
+        if caches && Box::pin(self.answer_from_cache(&work)).await? {
+            return Ok(Ran::Cached);
+        }
         let changes_logins = work.facts.links.contains(Links::CHANGES_LOGINS);
         let _change = changes_logins.then(|| Change::begin(&self.worker));
         let mut failed_on = None;
@@ -209,6 +222,9 @@ impl Session {
         let mut replays = 0;
         let mut repeats = 0;
         loop {
+            if caches {
+                work.keeping = self.begin_keeping(&work).map(Box::new);
+            }
             let decision = match self.decide(&work, failed_on, held.moment()) {
                 Ok(decision) => decision,
                 Err(complaint) => match self.await_writer(None, &mut held, complaint).await? {
@@ -516,7 +532,10 @@ impl Session {
         let limit = ruled.and_then(|ruled| ruled.timeout(&work.facts));
         let overtime = limit.map(|limit| self.worker.end_after(&self.handle, limit));
         let mut forwarded = false;
-        let mut learned = Learned::default();
+        let mut learned = Learned {
+            transcript: self.transcript(decision, work),
+            ..Learned::default()
+        };
         if !work.silent {
             let schema = self.naming_schema(work.prepared.as_deref());
             self.begin_write(&work.facts, schema);
@@ -591,6 +610,7 @@ impl Session {
                 if work.facts.links.contains(Links::SKIPS_ROWS) {
                     learned.told = aftermath::offset(self.text_of(work));
                 }
+                self.keep_reply(work, &carried, &mut learned);
                 let recorded = self.recorded(&learned);
                 self.settle(lease, &work.facts, &learned, settings);
                 self.settle_record(recorded);

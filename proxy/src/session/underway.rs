@@ -15,7 +15,7 @@ use crate::config::{self, Audit};
 use crate::route::{Decision, Reason, Target};
 use crate::spans::Parent;
 use crate::statement_log::{Line, TEXT_BYTES, may_be_told};
-use crate::statistics::digest::{Counts, Route};
+use crate::statistics::digest::{Counts, Place, Route};
 use crate::statistics::trace::{Step, Steps, Trace};
 use crate::topology::ServerId;
 
@@ -66,7 +66,19 @@ impl Underway {
         self.server = Some(decision.server);
         self.route = Some(Route {
             reason: decision.reason as u8,
-            on_standby: decision.target == Target::Standby,
+            place: match decision.target {
+                Target::Standby => Place::Standby,
+                Target::Active | Target::Alone => Place::Active,
+            },
+            count: 1,
+        });
+    }
+
+    /// It is answered without a server.
+    pub(super) fn from_cache(&mut self) {
+        self.route = Some(Route {
+            reason: Reason::Cache as u8,
+            place: Place::Cache,
             count: 1,
         });
     }

@@ -56,18 +56,27 @@ impl AddAssign<&Counts> for Counts {
     }
 }
 
+/// Where statements were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Active,
+    Standby,
+    /// By Tandem, see [`crate::cache`].
+    Cache,
+}
+
 /// Why how many went where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The reason's place among the router's.
     pub reason: u8,
-    pub on_standby: bool,
+    pub place: Place,
     pub count: u64,
 }
 
 /// Shapes have one or two reasons, so it is found at once.
 fn add_route(routes: &mut Vec<Route>, new: Route) {
-    let same = |known: &&mut Route| known.reason == new.reason && known.on_standby == new.on_standby;
+    let same = |known: &&mut Route| known.reason == new.reason && known.place == new.place;
     match routes.iter_mut().find(same) {
         Some(known) => known.count += new.count,
         None => routes.push(new),
@@ -340,11 +349,12 @@ impl Counted {
 
     /// How many a server was sent.
     pub fn routed(&self) -> u64 {
-        self.routes.iter().map(|route| route.count).sum()
+        self.at(Place::Active) + self.at(Place::Standby)
     }
 
-    pub fn on_standby(&self) -> u64 {
-        let there = self.routes.iter().filter(|route| route.on_standby);
+    /// How many were answered there.
+    pub fn at(&self, place: Place) -> u64 {
+        let there = self.routes.iter().filter(|route| route.place == place);
         there.map(|route| route.count).sum()
     }
 }
@@ -371,7 +381,7 @@ pub(crate) mod tests {
             },
             route: Some(Route {
                 reason: 3,
-                on_standby: false,
+                place: Place::Active,
                 count: 1,
             }),
             window: (at / WINDOW.as_secs()) as u32,

@@ -18,6 +18,8 @@ const MOST_STEPS: usize = 64;
 pub enum Step {
     /// Its shape was found, or analysed.
     Classify,
+    /// It was answered from the cache, and no server was chosen.
+    Cache,
     /// A server was chosen. What it waited for an active master, or for the standby to have what it reads, is in here.
     Route,
     /// There is a connection. What it waited for one is in here, and the opening of a new one.
@@ -38,6 +40,7 @@ impl Step {
     pub fn name(self) -> &'static str {
         match self {
             Self::Classify => "classify",
+            Self::Cache => "cache",
             Self::Route => "route",
             Self::Lease => "lease",
             Self::Bring => "bring",

@@ -12,6 +12,7 @@ pub struct Catalog {
     reads: FxHashMap<TableKey, Option<Box<[TableKey]>>>,
     /// By table or view: the tables that a write to it changes, itself among them; `None` is not known.
     writes: FxHashMap<TableKey, Option<Box<[TableKey]>>>,
+    fleeting: FxHashSet<TableKey>,
 }
 
 /// The rows that a [`Catalog`] is made of. Names that have no key are left out: writes that name them count for all
@@ -26,6 +27,8 @@ pub struct Definitions {
     pub cascades: Vec<(TableKey, TableKey)>,
     /// Tables whose rows are elsewhere: `MERGE`, `FEDERATED` and their like.
     pub elsewhere: Vec<TableKey>,
+    /// Views whose rows change though no table does: they call `NOW()` or the like.
+    pub fleeting: Vec<TableKey>,
 }
 
 /// More tables than this behind one name count as all.
@@ -34,11 +37,12 @@ const MOST: usize = 64;
 impl Catalog {
     /// `definitions` is [`super::ledger::Ledger::definitions`] from before the rows were read.
     pub fn new(definitions: u64, rows: Definitions) -> Self {
-        let known = Rows::new(rows);
         let mut catalog = Self {
             definitions,
+            fleeting: rows.fleeting.iter().copied().collect(),
             ..Self::default()
         };
+        let known = Rows::new(rows);
         let views: Vec<TableKey> = known.views.keys().copied().collect();
         for view in views {
             let read = known.behind(view);
@@ -69,6 +73,11 @@ impl Catalog {
             Some(Some(tables)) => tables.iter().all(|&table| each(table)),
             Some(None) => false,
         }
+    }
+
+    /// Whether what it gives changes though no table does: one of those that [`Catalog::read`] finds behind a name.
+    pub fn is_fleeting(&self, table: TableKey) -> bool {
+        self.fleeting.contains(&table)
     }
 
     /// The tables that a write to `table` changes, in `into`; false if they are not known.

@@ -29,11 +29,14 @@ const MOST_STREAMS: usize = 64;
 /// More writes of unknown outcome than this count as one that wrote all tables.
 const MOST_DEBTS: usize = 1024;
 
+/// One write that has begun, in [`Place::writes`].
+const BEGUN: u64 = 1 << 32;
+
 #[derive(Debug, Default)]
 struct Place {
     newest: AtomicU64,
-    /// Writes under way.
-    writing: AtomicU32,
+    /// Writes under way in the lower half, and how many have begun in the upper one.
+    writes: AtomicU64,
 }
 
 /// See the module.
@@ -79,7 +82,7 @@ pub enum Reach<'a> {
 struct Debt {
     since: Instant,
     everything: bool,
-    places: Vec<u16>,
+    places: Vec<PlaceKey>,
     /// A commit in another stream, which is waited for by its own name.
     foreign: Option<Gtid>,
     /// Marks of before in which sessions may still have writes under way.
@@ -105,14 +108,18 @@ impl Default for Ledger {
 impl Place {
     fn needed(&self) -> Needed {
         // In this order; see the module.
-        if self.writing.load(Ordering::Acquire) > 0 {
+        if self.writes().is_writing() {
             return Needed::Unknown;
         }
         Needed::UpTo(self.newest.load(Ordering::Acquire))
     }
 
+    fn writes(&self) -> Writes {
+        Writes(self.writes.load(Ordering::Acquire))
+    }
+
     fn begin(&self) {
-        self.writing.fetch_add(1, Ordering::AcqRel);
+        self.writes.fetch_add(BEGUN + 1, Ordering::AcqRel);
     }
 
     fn note(&self, number: u64) {
@@ -120,7 +127,34 @@ impl Place {
     }
 
     fn end(&self) {
-        self.writing.fetch_sub(1, Ordering::AcqRel);
+        self.writes.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A write of which nothing was known before it was over.
+    fn pass(&self, number: u64) {
+        self.writes.fetch_add(BEGUN, Ordering::AcqRel);
+        self.note(number);
+    }
+}
+
+/// The writes to a table that have begun until a moment, and whether they are over. While it stays the same, nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes(u64);
+
+impl Writes {
+    pub fn is_writing(self) -> bool {
+        self.0 % BEGUN > 0
+    }
+}
+
+/// Where a table is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceKey(u16);
+
+impl PlaceKey {
+    fn of(table: TableKey) -> Self {
+        // PLACES fits 16 bits.
+        Self(table.place(PLACES) as u16)
     }
 }
 
@@ -153,12 +187,31 @@ impl Ledger {
 
     /// For reading this table, beside [`Ledger::for_all`].
     pub fn for_table(&self, table: TableKey) -> Needed {
-        self.tables[table.place(PLACES)].needed()
+        self.place(PlaceKey::of(table)).needed()
     }
 
     /// For reading any table: writes that may have changed all.
     pub fn for_all(&self) -> Needed {
         self.everything.needed()
+    }
+
+    /// The writes to a table, beside [`Ledger::writes_to_all`], and where they are counted.
+    pub fn writes_to(&self, table: TableKey) -> (PlaceKey, Writes) {
+        let place = PlaceKey::of(table);
+        (place, self.writes_at(place))
+    }
+
+    pub fn writes_at(&self, place: PlaceKey) -> Writes {
+        self.place(place).writes()
+    }
+
+    /// The writes that may have changed any table.
+    pub fn writes_to_all(&self) -> Writes {
+        self.everything.writes()
+    }
+
+    fn place(&self, place: PlaceKey) -> &Place {
+        &self.tables[usize::from(place.0)]
     }
 
     /// Whether any table is being written; to be asked before [`Mark::committed`] by who reads unknown tables.
@@ -168,7 +221,7 @@ impl Ledger {
 
     /// A commit that may have changed any table, already done.
     pub(super) fn note_for_all(&self, number: u64) {
-        self.everything.note(number);
+        self.everything.pass(number);
     }
 
     /// A number that changes before and after each change of definitions that goes through Tandem.
@@ -241,7 +294,7 @@ impl Ledger {
     }
 
     fn finish(&self, debt: &Debt, number: u64) {
-        let places = debt.places.iter().map(|&place| &self.tables[usize::from(place)]);
+        let places = debt.places.iter().map(|&place| self.place(place));
         for place in places.chain(debt.everything.then_some(&self.everything)) {
             place.note(number);
             place.end();
@@ -308,7 +361,7 @@ impl Ledger {
 pub struct Writing {
     mark: Option<Arc<Mark>>,
     everything: bool,
-    places: Vec<u16>,
+    places: Vec<PlaceKey>,
     /// [`Ledger::version`] when the tables were worked out.
     version: u64,
     defines: Defines,
@@ -363,15 +416,13 @@ impl Writing {
 
     /// False if there are too many.
     fn add(&mut self, ledger: &Ledger, table: TableKey) -> bool {
-        let place = table.place(PLACES);
-        // PLACES fits 16 bits.
-        let short = place as u16;
-        if !self.places.contains(&short) {
+        let place = PlaceKey::of(table);
+        if !self.places.contains(&place) {
             if self.places.len() == MOST_TABLES {
                 return false;
             }
-            self.places.push(short);
-            ledger.tables[place].begin();
+            self.places.push(place);
+            ledger.place(place).begin();
         }
         true
     }
@@ -395,11 +446,13 @@ impl Writing {
         }
         let number = gtid.number();
         for &place in &self.places {
-            ledger.tables[usize::from(place)].note(number);
+            ledger.place(place).note(number);
         }
-        // Definitions that changed in the meantime may have widened the reach.
-        if self.everything || ledger.version() != self.version {
+        if self.everything {
             ledger.everything.note(number);
+        } else if ledger.version() != self.version {
+            // Definitions that changed in the meantime may have widened the reach.
+            ledger.everything.pass(number);
         }
     }
 
@@ -409,7 +462,7 @@ impl Writing {
         let ledger = mark.ledger();
         self.end_definitions(ledger);
         for place in self.places.drain(..) {
-            ledger.tables[usize::from(place)].end();
+            ledger.place(place).end();
         }
         if std::mem::take(&mut self.everything) {
             ledger.everything.end();

@@ -51,6 +51,7 @@ pub enum Message {
     },
     Details(oneshot::Sender<Details>),
     ResetStatistics(oneshot::Sender<()>),
+    EmptyCache(oneshot::Sender<usize>),
     Explain {
         question: Question,
         answer: oneshot::Sender<Explanation>,
@@ -209,6 +210,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             Message::ResetStatistics(answer) => {
                 if let Some(done) = worker.guard(|| worker.reset_statistics()) {
                     let _ = answer.send(done);
+                }
+            }
+            Message::EmptyCache(answer) => {
+                if let Some(count) = worker.guard(|| worker.cache.borrow_mut().clear()) {
+                    let _ = answer.send(count);
                 }
             }
             Message::Explain { question, answer } => {
@@ -391,6 +397,11 @@ impl DataPath for Workers {
     fn reset_statistics(&self) -> Answer<()> {
         let asked = self.ask_all(Message::ResetStatistics);
         Box::pin(async move { drop(all(asked).await) })
+    }
+
+    fn empty_cache(&self) -> Answer<usize> {
+        let asked = self.ask_all(Message::EmptyCache);
+        Box::pin(async move { all(asked).await.into_iter().sum() })
     }
 
     fn explain(&self, question: Question) -> Answer<Explanation> {

@@ -43,6 +43,13 @@ impl Worker {
         let classifier = self.classifier.borrow();
         counters.statement_cache_hits = classifier.hits();
         counters.statement_cache_misses = classifier.misses();
+        let cached = self.cache.borrow().counts();
+        counters.cache_hits = cached.hits;
+        counters.cache_misses = cached.misses;
+        counters.cache_kept = cached.kept;
+        counters.cache_invalidated = cached.invalidated;
+        counters.cache_expired = cached.expired;
+        counters.cache_evicted = cached.evicted;
         self.count_compressed(&mut counters);
         // All workers share it, and only one of them may tell.
         if self.index == 0 {
@@ -82,7 +89,8 @@ impl Worker {
             refused: meter.refused(),
         };
         let config = self.config();
-        let cache = config.limits.statement_cache;
+        let shapes = config.limits.statement_cache;
+        let cache = self.cache.borrow();
         let (prepared, recorded) = (self.library.taken(), self.shelf.taken());
         let digests = self.digests.borrow();
         self.measure_memory();
@@ -130,10 +138,11 @@ impl Worker {
                 self.shelf.limits().worker,
                 recorded,
             ),
+            row("cache.bytes", Unit::Bytes, cache.bounds().bytes, cache.taken()),
             row(
                 "limits.statement_cache",
                 Unit::Shapes,
-                cache,
+                shapes,
                 self.classifier.borrow().kept(),
             ),
             LimitRow {

@@ -20,6 +20,7 @@ fn commands_are_known_in_any_dress() {
         ("SHOW EVENTS", Command::Table(Source::Events)),
         ("SHOW DIGESTS;", Command::Table(Source::Digests)),
         ("RESET STATS;", Command::ResetStatistics),
+        ("empty cache", Command::EmptyCache),
         (
             "TRACE SESSION 7;",
             Command::Trace {

@@ -4,7 +4,7 @@ use super::super::view::{LimitRow, PoolRow, Reasons, SessionRow, Unit};
 use super::*;
 use crate::classify::Fingerprint;
 use crate::classify::tally::Tally;
-use crate::statistics::digest::Counts;
+use crate::statistics::digest::{Counts, Place};
 use crate::statistics::store::Digests;
 use crate::topology::gtid::Position;
 use crate::topology::{Replication, ServerId};
@@ -189,11 +189,11 @@ fn counters_end_with_the_reasons() {
 fn the_most_read_shapes_come_first_with_what_kept_them_from_the_standby() {
     let now = Instant::now();
     let mut digests = Digests::new(9, now);
-    let mut count = |number, reads, reason: Reason, on_standby, count| {
+    let mut count = |number, reads, reason: Reason, place, count| {
         let tally = Tally::named(Fingerprint(number), "SELECT ?", reads);
         let route = Route {
             reason: reason as u8,
-            on_standby,
+            place,
             count,
         };
         let counts = Counts {
@@ -202,11 +202,12 @@ fn the_most_read_shapes_come_first_with_what_kept_them_from_the_standby() {
         };
         digests.count(&tally, counts, Some(route), now);
     };
-    count(7, true, Reason::Transaction, false, 1);
-    count(8, false, Reason::Writes, false, 99);
-    count(10, true, Reason::Balanced, true, 5);
-    count(10, true, Reason::TableHot, false, 4);
-    count(10, true, Reason::Balanced, false, 1);
+    count(7, true, Reason::Transaction, Place::Active, 1);
+    count(8, false, Reason::Writes, Place::Active, 99);
+    count(10, true, Reason::Balanced, Place::Standby, 5);
+    count(10, true, Reason::TableHot, Place::Active, 4);
+    count(10, true, Reason::Balanced, Place::Active, 1);
+    count(10, true, Reason::Cache, Place::Cache, 50);
     let counted = digests.copies(usize::MAX, now);
     let table = reads(counted.clone(), 20);
     rectangular(&table);

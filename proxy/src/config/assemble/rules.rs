@@ -27,6 +27,7 @@ pub(super) fn rule(table: &mut Table<'_>) -> Rule {
             target: optional(table, "target"),
             consistency: optional(table, "consistency"),
             wait: optional(table, "wait"),
+            cache: optional(table, "cache"),
             refuse: optional(table, "refuse"),
             timeout: optional(table, "timeout"),
             retry: optional(table, "retry"),

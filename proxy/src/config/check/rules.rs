@@ -55,6 +55,10 @@ impl Check<'_> {
         if let Some(wait) = rule.actions.wait {
             self.range(&key("wait"), wait, (Duration::ZERO, MINUTE), show_duration);
         }
+        if let Some(lifetime) = rule.actions.cache {
+            let bounds = (Duration::from_millis(1), DAY);
+            self.range(&key("cache"), lifetime, bounds, show_duration);
+        }
         if let Some(timeout) = rule.actions.timeout {
             let bounds = (Duration::from_millis(1), DAY);
             self.range(&key("timeout"), timeout, bounds, show_duration);

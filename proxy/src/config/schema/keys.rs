@@ -142,6 +142,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         repeated: false,
     },
     Section {
+        name: "cache",
+        meaning: "replies that rules keep for others who ask the same (cache of [[rule]])",
+        keys: CACHE,
+        repeated: false,
+    },
+    Section {
         name: "server",
         meaning: "one of the pair; while both are writable, the first of the file is the active master",
         keys: SERVER,
@@ -935,6 +941,23 @@ const SERVER: &[Key] = &[
     ),
 ];
 
+const CACHE: &[Key] = &[
+    key(
+        "bytes",
+        SIZE,
+        "64MiB",
+        AtOnce,
+        "that all kept replies take, divided among the workers; those that were not asked for again go first",
+    ),
+    key(
+        "reply_bytes",
+        SIZE,
+        "256KiB",
+        AtOnce,
+        "a reply that is larger is not kept",
+    ),
+];
+
 const RULE: &[Key] = &[
     required("name", TEXT, AtOnce, "as SHOW RULES, errors and logs call it"),
     key(
@@ -1029,6 +1052,12 @@ const RULE: &[Key] = &[
         "in the place of the account's level; what the statement says itself counts more",
     ),
     not_set("wait", DURATION, AtOnce, "in the place of consistency.read_wait"),
+    not_set(
+        "cache",
+        DURATION,
+        AtOnce,
+        "the reply is kept for so long for the next who asks the same, by the same account and settings, and given up as soon as anything it was read from is written through Tandem; only of pure reads of known tables, outside of transactions",
+    ),
     not_set(
         "refuse",
         TEXT,

@@ -31,6 +31,13 @@ fn rows_become_keys_and_views_the_tables_of_their_texts() {
                 Some(text("select `shop`.`f`() AS `f()`")),
             ),
             (text("shop"), text("größe"), Some(text("select 1"))),
+            (
+                text("shop"),
+                text("today"),
+                Some(text(
+                    "select `shop`.`orders`.`id` AS `id` from `shop`.`orders` where `shop`.`orders`.`day` = curdate()",
+                )),
+            ),
         ],
         triggers: vec![(text("shop"), text("Orders"))],
         cascades: vec![(text("shop"), text("parent"), text("shop"), text("child"))],
@@ -50,9 +57,11 @@ fn rows_become_keys_and_views_the_tables_of_their_texts() {
         (key("shop", "hidden"), None),
         (key("shop", "shut"), None),
         (key("shop", "calls"), None),
+        (key("shop", "today"), Some(vec![key("shop", "orders")])),
     ];
     assert_eq!(views, expected);
     assert_eq!(found.triggers, [key("shop", "orders")]);
     assert_eq!(found.cascades, [(key("shop", "parent"), key("shop", "child"))]);
     assert_eq!(found.elsewhere, [key("shop", "merged")]);
+    assert_eq!(found.fleeting, [key("shop", "today")]);
 }

@@ -37,11 +37,14 @@ pub struct Counts {
     /// Over its timeout, or its bounds for a reply.
     pub broken_off: u64,
     pub rewritten: u64,
+    /// Answered from the cache, and looked for there in vain.
+    pub cached: u64,
+    pub not_cached: u64,
 }
 
 impl Counts {
     /// Each with its name.
-    pub fn each(&self) -> [(&'static str, u64); 6] {
+    pub fn each(&self) -> [(&'static str, u64); 8] {
         [
             ("hits", self.hits),
             ("refused", self.refused),
@@ -49,6 +52,8 @@ impl Counts {
             ("limited", self.limited),
             ("broken_off", self.broken_off),
             ("rewritten", self.rewritten),
+            ("cached", self.cached),
+            ("not_cached", self.not_cached),
         ]
     }
 
@@ -59,6 +64,8 @@ impl Counts {
         self.limited += other.limited;
         self.broken_off += other.broken_off;
         self.rewritten += other.rewritten;
+        self.cached += other.cached;
+        self.not_cached += other.not_cached;
     }
 }
 
