@@ -110,6 +110,7 @@ pub struct Walker {
     /// The next frame continues a payload, so its first byte means nothing.
     continued: bool,
     rows: u64,
+    columns: u64,
     /// The rows are OUT parameters, and another result follows.
     out_params: bool,
     /// The definitions of a prepared statement are left out, but not the legacy EOFs behind them
@@ -137,6 +138,7 @@ impl Walker {
             skip: 0,
             continued: false,
             rows: 0,
+            columns: 0,
             out_params: false,
             bare: false,
             hands_out_counts: false,
@@ -190,6 +192,11 @@ impl Walker {
     /// Rows begun so far, of all results of the reply.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Columns of the last result that has begun.
+    pub fn columns(&self) -> u64 {
+        self.columns
     }
 
     /// Takes one step. `input` starts where the last step ended.
@@ -373,6 +380,7 @@ impl Walker {
             && !reader.is_empty()
             && reader.u8("metadata flag")? == 0;
         reader.finish("column count")?;
+        self.columns = count;
         self.state = if cached {
             self.after_columns()
         } else {

@@ -22,6 +22,7 @@ use crate::firewall::keeper::Keeper;
 use crate::history::sampler;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, Subjects};
+use crate::mirror::Mirrors;
 use crate::monitor::{self, Monitor};
 use crate::net::tls::{self, Tls};
 use crate::quota::Quotas;
@@ -171,6 +172,7 @@ impl App {
         let started = StatementLog::start(file);
         let statement_log = started.map_err(|error| Error::StatementLog { path, error })?;
         let quotas = Arc::new(Quotas::new(&config));
+        let mirrors = Arc::new(Mirrors::new(&config, Arc::clone(&tls.servers)));
         let parts = Parts {
             accounts: Arc::new(Accounts::new(&config.users, reader)),
             rsa_key,
@@ -183,6 +185,7 @@ impl App {
             statement_log: statement_log.0.clone(),
             spans: spans.clone(),
             tls: tls.clone(),
+            mirrors: Arc::clone(&mirrors),
             topology: Arc::clone(&topology),
             firewall: (firewall.secret(), firewall.sheets().await),
             signals: monitor.signals(),
@@ -194,7 +197,7 @@ impl App {
             .map(|index| Remote::start(index, parts.clone()))
             .collect();
         let workers = Arc::new(workers.map_err(Error::Worker)?);
-        let data = Arc::new(Workers::new(&workers));
+        let data = Arc::new(Workers::new(&workers).with_mirrors(Arc::clone(&mirrors)));
         // Set once, here.
         let _ = parts.peers.set(Workers::new(&workers));
 
@@ -203,6 +206,7 @@ impl App {
             failed_logins: Arc::clone(&parts.failed_logins),
             quotas: Arc::clone(&quotas),
             firewall: Arc::clone(&firewall),
+            mirrors,
             workers: Arc::clone(&data),
         };
         firewall.watch(Arc::clone(&data));

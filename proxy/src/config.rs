@@ -140,6 +140,8 @@ pub struct Config {
     pub servers: Vec<Server>,
     pub users: Vec<User>,
     pub networks: Vec<Network>,
+    /// Servers that rules send copies of reads to.
+    pub mirrors: Vec<Mirror>,
     /// Accounts of the admin port beside that of `[admin]`.
     pub admin_users: Vec<AdminUser>,
     /// The first that a statement meets decides on it.
@@ -779,6 +781,29 @@ pub struct Network {
     pub max_connections: usize,
     /// Statements in a second; 0 is no limit.
     pub statement_rate: usize,
+}
+
+/// `[[mirror]]`: a server that gets copies of reads, whose answers are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    pub name: String,
+    /// The one of the pair that it is, in the place of an address.
+    pub server: Option<String>,
+    pub address: Endpoint,
+    /// The name in its certificate.
+    pub tls_name: String,
+    /// Its account there, for the statements of all sessions.
+    pub user: String,
+    pub password: Secret,
+    /// Most connections.
+    pub connections: usize,
+    /// Most statements that wait, and their bytes.
+    pub queue_length: usize,
+    pub queue_bytes: usize,
+    /// For each statement.
+    pub timeout: Duration,
+    /// After what time a statement is asked again that differs; zero is not at all.
+    pub second_look: Duration,
 }
 
 /// What is known of the password of a `[[user]]`.

@@ -15,6 +15,7 @@ use crate::config::live::{Assignment, Difference, Live, Next, Row};
 use crate::config::{Change, Config, Problems};
 use crate::firewall::keeper::Keeper;
 use crate::log;
+use crate::mirror::Mirrors;
 use crate::quota::{self, Quotas};
 use crate::worker::accounts::Accounts;
 use crate::worker::failed_logins::FailedLogins;
@@ -46,6 +47,7 @@ pub struct Holders {
     pub failed_logins: Arc<FailedLogins>,
     pub quotas: Arc<Quotas>,
     pub firewall: Arc<Keeper>,
+    pub mirrors: Arc<Mirrors>,
     pub workers: Arc<Workers>,
 }
 
@@ -182,6 +184,8 @@ impl Configurator {
         self.holders.accounts.renew(&config.users);
         self.holders.quotas.renew(&config);
         self.holders.firewall.renew(&config);
+        // Before the workers, whose rules name them.
+        self.holders.mirrors.adopt(&config);
         if !self.holders.workers.adopt(&config).await {
             tracing::error!("a worker is busy and takes the new configuration later");
         }

@@ -25,6 +25,7 @@ pub mod listener;
 pub mod log;
 pub mod meter;
 pub mod metrics;
+pub mod mirror;
 pub mod monitor;
 pub mod net;
 pub mod pool;

@@ -128,8 +128,10 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let views = match tokio::time::timeout(ANSWER_TIMEOUT, sources.subjects.data.views()).await {
-        Ok(views) => views,
+    let data = &sources.subjects.data;
+    let asked = async { (data.views().await, data.mirrors().await) };
+    let (views, mirrors) = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(answered) => answered,
         Err(_) => {
             let late = "the workers did not answer in time\n".to_owned();
             return (StatusCode::SERVICE_UNAVAILABLE, text_plain(), late);
@@ -139,6 +141,7 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     metrics::with_local_recorder(&sources.recorder, || {
         let mut reads = sources.reads.lock().unwrap_or_else(PoisonError::into_inner);
         gather::record(&topology, &views, &mut reads, Instant::now());
+        gather::record_mirrors(&mirrors);
     });
     (
         StatusCode::OK,

@@ -41,6 +41,8 @@ use crate::config::Config;
 use crate::firewall::Sheets;
 use crate::firewall::guard::Guard;
 use crate::meter::Meter;
+use crate::mirror::Mirrors;
+use crate::mirror::entrance::Entrance;
 use crate::monitor::{Signals, Trouble};
 use crate::net::address::Peer;
 use crate::net::buffer::Slab;
@@ -104,6 +106,7 @@ pub struct Parts {
     pub failed_logins: Arc<FailedLogins>,
     pub quotas: Arc<Quotas>,
     pub tls: Tls,
+    pub mirrors: Arc<Mirrors>,
     pub topology: topology::Shared,
     /// What the firewall knows, and the secret by which it does.
     pub firewall: (u64, Arc<Sheets>),
@@ -140,6 +143,9 @@ pub struct Worker {
     pub failed_logins: Arc<FailedLogins>,
     pub quotas: Arc<Quotas>,
     pub tls: Tls,
+    pub mirrors: Arc<Mirrors>,
+    /// What it has given them, and what not.
+    pub entrance: RefCell<Entrance>,
     pub topology: topology::Shared,
     pub slab: Rc<Slab>,
     pub codec: Rc<Codec>,
@@ -224,6 +230,7 @@ impl Worker {
             failed_logins,
             quotas,
             tls,
+            mirrors,
             topology,
             firewall: (secret, sheets),
             signals,
@@ -282,6 +289,8 @@ impl Worker {
             failed_logins,
             quotas,
             tls,
+            mirrors,
+            entrance: RefCell::default(),
             topology,
             signals,
             epoch,
@@ -327,6 +336,10 @@ impl Worker {
         }
         self.registry
             .limit_times(|user| config.time_limits(config.user(user)));
+        let mirrors = self.mirrors.all();
+        self.entrance
+            .borrow_mut()
+            .keep(|id| mirrors.iter().any(|mirror| mirror.id == id));
         *self.config.borrow_mut() = Rc::new(config.clone());
         self.config_version.set(self.config_version.get() + 1);
     }
@@ -520,7 +533,7 @@ impl Worker {
     pub async fn open_for_monitor(&self, server: ServerId) -> Result<Connection, connect::Error> {
         let config = self.config();
         let server_config = &config.servers[server.0];
-        let account = Account::of_monitor(&config.monitor);
+        let account = Account::of_tandem(&config.monitor.user, &config.monitor.password);
         let key = Key {
             user: account.id,
             flags: Capabilities::empty(),

@@ -133,7 +133,7 @@ pub(crate) enum Refusal {
 }
 
 /// The commands with what they do, for `SHOW COMMANDS` and for the error that names them.
-pub(crate) const COMMANDS: [(&str, &str); 32] = [
+pub(crate) const COMMANDS: [(&str, &str); 33] = [
     (
         "SHOW SERVERS",
         "The servers as the last probes saw them, and the role each one has",
@@ -198,6 +198,10 @@ pub(crate) const COMMANDS: [(&str, &str); 32] = [
     (
         "FIREWALL FORGET <digest> | ALL [FOR <account>] [IN <schema>]",
         "Forget statements, so that they are new when they come again",
+    ),
+    (
+        "SHOW MIRRORS",
+        "The mirrors of rules; SHOW MIRROR: how many of their answers were the same, by statement; SHOW MIRROR_DIFFERENCES: in what not",
     ),
     ("SHOW COMMANDS", "This list"),
     (

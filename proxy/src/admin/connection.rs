@@ -405,7 +405,20 @@ impl Handler {
             }
             Source::Metrics => {
                 let topology = self.shared.topology.load_full();
-                Box::new(move |views| show::metrics::metrics(&topology, views))
+                let mirrors = within(self.shared.data.mirrors()).await?;
+                Box::new(move |views| show::metrics::metrics(&topology, views, &mirrors))
+            }
+            Source::Mirrors => {
+                let mirrors = within(self.shared.data.mirrors()).await?;
+                return Ok(show::mirrors::mirrors(&mirrors, Instant::now()));
+            }
+            Source::Mirror => {
+                let mirrors = within(self.shared.data.mirrors()).await?;
+                return Ok(show::mirrors::shapes(&mirrors));
+            }
+            Source::MirrorDifferences => {
+                let mirrors = within(self.shared.data.mirrors()).await?;
+                return Ok(show::mirrors::differences(&mirrors));
             }
             Source::Connections => {
                 let details = within(self.shared.data.details()).await?;

@@ -4,6 +4,7 @@ pub(super) mod config;
 pub(super) mod connections;
 pub(super) mod firewall;
 pub(super) mod metrics;
+pub(super) mod mirrors;
 pub(super) mod prepared;
 pub(super) mod traces;
 pub(super) mod users;

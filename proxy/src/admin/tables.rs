@@ -26,6 +26,9 @@ pub(super) enum Source {
     Reads,
     Rules,
     Firewall,
+    Mirrors,
+    Mirror,
+    MirrorDifferences,
     Failover,
     Events,
     Audit,
@@ -55,7 +58,7 @@ impl Definition {
 }
 
 /// All of them, in the order of `SHOW TABLES`.
-pub(super) const TABLES: [Definition; 19] = [
+pub(super) const TABLES: [Definition; 22] = [
     Definition {
         name: "audit",
         meaning: "What was done on this port, and who tried to log in without success",
@@ -121,6 +124,24 @@ pub(super) const TABLES: [Definition; 19] = [
         meaning: "What Prometheus would get now; docs/metrics.md explains it",
         source: Source::Metrics,
         columns: &show::metrics::METRICS,
+    },
+    Definition {
+        name: "mirror",
+        meaning: "What a mirror has answered, by shape: the same or not, how fast, and what it was not asked",
+        source: Source::Mirror,
+        columns: &show::mirrors::MIRROR,
+    },
+    Definition {
+        name: "mirror_differences",
+        meaning: "In what the answers of mirrors differed, the last ones of each shape",
+        source: Source::MirrorDifferences,
+        columns: &show::mirrors::DIFFERENCES,
+    },
+    Definition {
+        name: "mirrors",
+        meaning: "The mirrors: whether they are reached, what waits for them, and what has come of it",
+        source: Source::Mirrors,
+        columns: &show::mirrors::MIRRORS,
     },
     Definition {
         name: "pools",

@@ -14,6 +14,8 @@ use crate::config;
 use crate::config::live::Live;
 use crate::configurator::Holders;
 use crate::firewall::keeper::Keeper;
+use crate::mirror::Mirrors;
+use crate::net::tls::Tls;
 use crate::quota::Quotas;
 use crate::statistics::digest::Counted;
 use crate::topology::gtid::Position;
@@ -150,6 +152,10 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
         accounts: Arc::new(Accounts::new(&[], None)),
         failed_logins: Arc::new(FailedLogins::new(0, Duration::from_secs(60))),
         quotas: Arc::new(Quotas::new(&Arc::new(config.clone()))),
+        mirrors: Arc::new(Mirrors::new(
+            &config,
+            Tls::new(&config).expect("no files are named").servers,
+        )),
         workers: Arc::new(Workers::new(&[])),
     };
     let configurator = Configurator::new(Live::fixed(config), publish, holders);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classify::Fingerprint;
+use crate::mirror::view as mirror;
 use crate::net::address::Peer;
 use crate::route::rules::book::RulesView;
 use crate::session::registry::Census;
@@ -456,6 +457,11 @@ pub trait DataPath: Send + Sync + 'static {
 
     /// Has the steps of a session's next statements kept, so many; false if there is no such session.
     fn trace(&self, session: u32, statements: u32) -> Answer<bool>;
+
+    /// What has come of what rules have mirrored.
+    fn mirrors(&self) -> Answer<Vec<mirror::View>> {
+        Box::pin(async { Vec::new() })
+    }
 
     /// Has the numbers of all shapes begin anew.
     fn reset_statistics(&self) -> Answer<()>;

@@ -17,9 +17,9 @@ use super::scalar::{
 };
 use super::{
     Admin, AdminUser, Algorithms, Audit, Auth, Cache, ClientTls, Config, Consistency, Coordination, Failover,
-    Firewall, FirewallMode, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Monitor,
-    Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls, ServerTlsMode,
-    StatementLog, Statistics, TlsVersion, Tracing, User,
+    Firewall, FirewallMode, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Mirror,
+    Monitor, Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls,
+    ServerTlsMode, StatementLog, Statistics, TlsVersion, Tracing, User,
 };
 use crate::net::address::Endpoint;
 use crate::route::rules::Rules;
@@ -68,10 +68,18 @@ pub(super) fn assemble(
         servers: reader.entries("server", server),
         users: reader.entries("user", user),
         networks: reader.entries("network", network),
+        mirrors: reader.entries("mirror", mirror),
         admin_users: reader.entries("admin_user", admin_user),
         rules: Rules::default(),
         panic_on: None,
     };
+    for mirror in &mut config.mirrors {
+        let is_it = |server: &&Server| mirror.server.as_ref() == Some(&server.name);
+        if let Some(server) = config.servers.iter().find(is_it) {
+            mirror.address = server.address.clone();
+            mirror.tls_name.clone_from(&server.tls_name);
+        }
+    }
     config.rules = Rules::new(reader.entries("rule", rules::rule), &config.server_names());
     if let Some(coordination) = config.coordination.as_mut().filter(|known| known.name.is_empty()) {
         coordination.name = format!("{}:{}", host_name(), config.listener.address.port());
@@ -454,6 +462,38 @@ fn network(table: &mut Table<'_>) -> Network {
         addresses: table.required("addresses", "\"10.1.0.0/16\"", Networks::default()),
         max_connections: table.or("max_connections", 0),
         statement_rate: table.or("statement_rate", 0),
+    }
+}
+
+fn mirror(table: &mut Table<'_>) -> Mirror {
+    let server: Option<String> = table.or("server", Optional(None)).0;
+    let nowhere = Endpoint::Tcp(NO_ADDRESS);
+    let address = match (&server, table.has("address")) {
+        (Some(_), false) => nowhere,
+        (Some(_), true) => {
+            let fault = "is given beside server, which says where it is; keep one of them";
+            table.complain("address", Fault::Contradiction(fault.to_owned()));
+            nowhere
+        }
+        (None, _) => table.required("address", "\"127.0.0.1:3306\"", nowhere),
+    };
+    let host = table
+        .get::<Host>("address")
+        .map(|host| host.0)
+        .unwrap_or_default();
+    let tls_name: Option<String> = table.or("tls_name", Optional(None)).0;
+    Mirror {
+        name: table.name("\"next\""),
+        server,
+        address,
+        tls_name: tls_name.unwrap_or(host),
+        user: table.required("user", "\"tandem_mirror\"", String::new()),
+        password: table.secret(),
+        connections: table.or("connections", 4),
+        queue_length: table.or("queue_length", 1000),
+        queue_bytes: table.or("queue_bytes", Size(16 * MIB)).0,
+        timeout: table.or("timeout", Duration::from_secs(5)),
+        second_look: table.or("second_look", Duration::from_millis(500)),
     }
 }
 

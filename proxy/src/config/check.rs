@@ -10,6 +10,7 @@ use super::{Auth, Config, Network, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
 
+mod mirrors;
 mod rules;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -38,6 +39,7 @@ pub(super) fn check(config: &Config, origins: &Origins, problems: &mut Problems)
     check.users(config);
     check.admin_users(config);
     check.networks(&config.networks);
+    check.mirrors(config);
     check.addresses(config);
     check.coordination(config);
     check.rules(config);
@@ -52,6 +54,9 @@ pub(super) fn warn(config: &Config, origins: &Origins, warnings: &mut Problems) 
         ("admin.password".to_owned(), &config.admin.password),
         ("monitor.password".to_owned(), &config.monitor.password),
     ];
+    let mirrors = (0..).zip(&config.mirrors);
+    passwords
+        .extend(mirrors.map(|(index, mirror)| (entry_key("mirror", index, "password"), &mirror.password)));
     let admins = (0..).zip(&config.admin_users);
     passwords
         .extend(admins.map(|(index, user)| (entry_key("admin_user", index, "password"), &user.password)));
@@ -456,14 +461,17 @@ impl Check<'_> {
         if config.server_tls.mode == ServerTlsMode::Disabled {
             return;
         }
-        for (index, server) in config.servers.iter().enumerate() {
-            let reached_by_tls = matches!(server.address, Endpoint::Tcp(address) if address.port() != 0);
-            if reached_by_tls && ServerName::try_from(server.tls_name.as_str()).is_err() {
+        let servers = config.servers.iter().enumerate();
+        let servers = servers.map(|(index, it)| ("server", index, &it.address, &it.tls_name));
+        let mirrors = config.mirrors.iter().enumerate();
+        let mirrors = mirrors.map(|(index, it)| ("mirror", index, &it.address, &it.tls_name));
+        for (section, index, address, tls_name) in servers.chain(mirrors) {
+            let reached_by_tls = matches!(address, Endpoint::Tcp(address) if address.port() != 0);
+            if reached_by_tls && ServerName::try_from(tls_name.as_str()).is_err() {
                 let fault = Fault::Invalid(format!(
-                    "must be the name in the server's certificate, such as \"db-a.example\"; {:?} is none",
-                    server.tls_name
+                    "must be the name in the server's certificate, such as \"db-a.example\"; {tls_name:?} is none",
                 ));
-                self.fault(&entry_key("server", index, "tls_name"), &[], fault);
+                self.fault(&entry_key(section, index, "tls_name"), &[], fault);
             }
         }
     }

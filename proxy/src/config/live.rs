@@ -276,6 +276,12 @@ fn other_passwords(before: &Config, after: &Config, parts: &[Part]) -> Vec<Chang
             keys.push(format!("user.{}.password_file", user.name));
         }
     }
+    for mirror in &after.mirrors {
+        let known = before.mirrors.iter().find(|known| known.name == mirror.name);
+        if known.is_some_and(|known| known.password != mirror.password) {
+            keys.push(format!("mirror.{}.password_file", mirror.name));
+        }
+    }
     let in_file = keys.into_iter().filter(|key| parts::is_set(parts, key));
     in_file.map(Change::of_content).collect()
 }

@@ -68,6 +68,8 @@ pub struct Actions {
     pub rewrite_from: Option<Pattern>,
     /// By what.
     pub rewrite: Option<String>,
+    /// The mirror that gets a copy of pure reads.
+    pub mirror: Option<String>,
     pub log: bool,
     /// Its steps are kept, as `TRACE SESSION` has them kept.
     pub trace: bool,
@@ -555,6 +557,7 @@ impl Actions {
                     .map(|from| format!("{:?}", from.0.as_str())),
             ),
             ("rewrite", self.rewrite.as_ref().map(|text| format!("{text:?}"))),
+            ("mirror", self.mirror.as_ref().map(|name| format!("{name:?}"))),
             ("log", self.log.then(|| "true".to_owned())),
             ("trace", self.trace.then(|| "true".to_owned())),
         ];

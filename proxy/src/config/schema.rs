@@ -112,6 +112,9 @@ impl Section {
             "network" => {
                 "a [[network]] entry (two brackets), one for each network of clients, with keys below it"
             }
+            "mirror" => {
+                "a [[mirror]] entry (two brackets), one for each server that gets copies of reads, with keys below it"
+            }
             "rule" => "a [[rule]] entry (two brackets), one for each rule, with keys below it",
             "user" => "a [[user]] entry (two brackets), one for each account, with keys below it",
             _ => "a [section] (single brackets, once) with keys below it",
@@ -167,8 +170,10 @@ pub(super) fn unknown_section(name: &str) -> Fault {
 
 /// The only section that has exactly this key.
 fn home_of(key: &str) -> Option<&'static str> {
-    // Rules have the names of much that they look at or set.
-    let sections = SECTIONS.iter().filter(|section| section.name != "rule");
+    // Rules have the names of much that they look at or set, and mirrors those of servers and pools.
+    let sections = SECTIONS
+        .iter()
+        .filter(|section| !["rule", "mirror"].contains(&section.name));
     let mut homes = sections.filter(|section| section.has(key));
     match (homes.next(), homes.next()) {
         (Some(home), None) => Some(home.name),

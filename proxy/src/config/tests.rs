@@ -200,6 +200,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             firewall: None,
         }],
         networks: Vec::new(),
+        mirrors: Vec::new(),
         admin_users: Vec::new(),
         rules: Rules::default(),
         panic_on: None,

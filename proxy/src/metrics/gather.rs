@@ -9,6 +9,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::admin::show;
 use crate::admin::view::{self, Counters, PoolRow, WorkerView};
+use crate::mirror::view::{State, View};
 use crate::route::rules::book::RulesView;
 use crate::statistics::latency::Latency;
 use crate::topology::{Role, Server, Topology};
@@ -16,7 +17,7 @@ use crate::topology::{Role, Server, Topology};
 const ROLES: [Role; 4] = [Role::Active, Role::Standby, Role::Detached, Role::Down];
 
 /// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 22] = [
+const GAUGES: [(&str, &str); 24] = [
     ("tandem_build_info", "1; the version is the label"),
     ("tandem_workers", "Worker threads that answered this scrape"),
     (
@@ -37,6 +38,11 @@ const GAUGES: [(&str, &str); 22] = [
         "tandem_sessions_pinned",
         "Client connections tied to one server connection now",
     ),
+    (
+        "tandem_mirror_up",
+        "1 if the mirror could be logged in to, when that was last tried",
+    ),
+    ("tandem_mirror_waiting", "Statements that wait for the mirror now"),
     (
         "tandem_server_role",
         "1 for the role that the server has, 0 for the others",
@@ -88,11 +94,15 @@ const GAUGES: [(&str, &str); 22] = [
 ];
 
 /// The counters that are not each a field of [`Counters`].
-const LABELLED: [(&str, &str); 9] = [
+const LABELLED: [(&str, &str); 10] = [
     ("tandem_routed_total", "Statements routed, by reason"),
     (
         "tandem_rule_statements_total",
         "Statements that a rule has decided on, by what came of them; hits are all of these",
+    ),
+    (
+        "tandem_mirror_statements_total",
+        "Statements that a rule wants mirrored, by what came of them; mirrored are those that were handed over",
     ),
     (
         "tandem_statement_seconds_bucket",
@@ -207,6 +217,18 @@ fn record_rules(views: &[WorkerView]) {
     for (rule, counts) in rules.iter().zip(&counts) {
         for (outcome, count) in counts.each() {
             counter!("tandem_rule_statements_total", "rule" => rule.name.clone(), "outcome" => outcome)
+                .absolute(count);
+        }
+    }
+}
+
+pub(super) fn record_mirrors(mirrors: &[View]) {
+    for mirror in mirrors {
+        let is_up = matches!(mirror.state, State::Up);
+        gauge!("tandem_mirror_up", "mirror" => mirror.name.clone()).set(truth(is_up));
+        gauge!("tandem_mirror_waiting", "mirror" => mirror.name.clone()).set(mirror.filled.jobs as f64);
+        for (outcome, count) in mirror.outcomes() {
+            counter!("tandem_mirror_statements_total", "mirror" => mirror.name.clone(), "outcome" => outcome)
                 .absolute(count);
         }
     }

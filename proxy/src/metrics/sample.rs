@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::gather;
 use crate::admin::view::WorkerView;
+use crate::mirror::view::View;
 use crate::topology::Topology;
 
 /// One value of a metric.
@@ -22,11 +23,12 @@ pub(crate) struct Sample {
 }
 
 /// All of them. Those that tell of the time since the last scrape tell of the time since the start.
-pub(crate) fn samples(topology: &Topology, views: &[WorkerView]) -> Vec<Sample> {
+pub(crate) fn samples(topology: &Topology, views: &[WorkerView], mirrors: &[View]) -> Vec<Sample> {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         gather::describe();
         gather::record(topology, views, &mut gather::Reads::default(), Instant::now());
+        gather::record_mirrors(mirrors);
     });
     parse(&recorder.handle().render())
 }

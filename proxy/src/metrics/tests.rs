@@ -12,6 +12,8 @@ use crate::admin::view::{
     Answer, Details, Explanation, LimitRow, PoolRow, Question, Reasons, Unit, WorkerView,
 };
 use crate::config::rule::{Actions, Conditions, Rule};
+use crate::mirror::queue::Filled;
+use crate::mirror::view::{State, View};
 use crate::route::rules::Rules;
 use crate::route::rules::book::{Counts, RulesView};
 use crate::statistics::digest::Counted;
@@ -38,7 +40,15 @@ fn every_metric_is_documented() {
     };
     view.counters.reasons = Reasons::new(&["writes"]);
     view.rules = rules_view();
-    let samples = sample::samples(&topology(Role::Active), &[view]);
+    let mirror = View {
+        name: "next".to_owned(),
+        address: "192.0.2.9:3306".to_owned(),
+        connections: 4,
+        state: State::Up,
+        filled: Filled::default(),
+        shapes: Vec::new(),
+    };
+    let samples = sample::samples(&topology(Role::Active), &[view], &[mirror]);
     let mut metrics: Vec<String> = samples
         .iter()
         .map(|it| {

@@ -1,7 +1,7 @@
 //! `EXPLAIN ROUTE`: what would happen to a statement, in words. Nothing is run.
 
 use super::rules::trial::{Asked, Verdict, trials};
-use super::rules::{Shape, can_be_refused, minute_now};
+use super::rules::{self, can_be_refused, minute_now};
 use super::{Aim, Reason, Situation, Written, decide};
 use crate::admin::view::{Explanation, Question};
 use crate::cache::fit;
@@ -11,6 +11,7 @@ use crate::classify::{Dialect, hint, normalise};
 use crate::config::FirewallMode;
 use crate::config::rule::{self, Rule};
 use crate::firewall::Place;
+use crate::mirror::shape::Shape;
 use crate::topology::ledger::Needed;
 use crate::topology::table::{NameKey, Named, TableKey};
 use crate::topology::{Flavor, Topology};
@@ -30,7 +31,7 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
     let config = worker.config();
     let account = config.user(user.unwrap_or_default());
     let book = worker.rules();
-    let shape = Shape {
+    let shape = rules::Shape {
         facts,
         text: statement,
         dialect,
@@ -100,6 +101,9 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
                 false => "not refused: nothing keeps a session from ending its transaction",
             };
             row("refused", refused.to_owned());
+        }
+        if let Some(name) = &actions.mirror {
+            row("mirrored", mirrored(name, Shape::of(facts, statement, dialect)));
         }
         if let (Some(aim), Ok(decision)) = (&actions.target, &decided) {
             let is_met = fresh.aim.is_met_by(decision.server, &topology);
@@ -194,6 +198,17 @@ fn told(rule: &Rule, verdict: &Verdict) -> String {
         Verdict::Holds => format!("decides: {actions}"),
         Verdict::Sometimes(percent) => format!("decides for {percent} of 100 such statements: {actions}"),
         Verdict::Not(why) => format!("no: {why}"),
+    }
+}
+
+/// Whether a copy goes to the rule's mirror.
+fn mirrored(name: &str, shape: Shape) -> String {
+    match shape.skip {
+        Some(why) => format!("not to {name}: {}", why.name()),
+        None if shape.is_ordered => {
+            format!("to {name}, outside of transactions; the order of the rows counts")
+        }
+        None => format!("to {name}, outside of transactions; the order of the rows does not count"),
     }
 }
 

@@ -85,7 +85,7 @@ impl Session {
         self.ties.diagnostics = false;
         self.aftermath.answered_from_cache(reply.found_rows);
         let mut underway = self.handle.underway.borrow_mut();
-        underway.from_cache();
+        underway.cached();
         underway.answered(&answered);
         self.handle.reason.set(Some(Reason::Cache));
         self.worker.count(|counters| {

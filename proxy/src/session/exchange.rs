@@ -97,6 +97,7 @@ impl Session {
             seen: work.seen,
             may_ask_file,
             bounds: bounds.as_ref(),
+            is_mirrored: work.is_mirrored,
         };
         if work.expect == Expect::Dump {
             *forwarded = true;

@@ -23,6 +23,7 @@ use super::walk::Packet;
 use crate::backend::Connection;
 use crate::backend::sync::Trackers;
 use crate::cache::reply::Transcript;
+use crate::mirror::sums::Sums;
 use crate::topology::Flavor;
 use crate::topology::gtid::Gtid;
 
@@ -71,6 +72,8 @@ pub(crate) struct Learned {
     pub(crate) seen: Option<Seen>,
     /// It was broken off by a rule.
     pub(crate) cut: bool,
+    /// What the whole reply comes to, for a mirror.
+    pub(crate) sums: Option<Box<Sums>>,
     /// What the client was sent, where it is to be kept for others.
     pub(crate) transcript: Option<Transcript>,
 }

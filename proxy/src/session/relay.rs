@@ -26,6 +26,8 @@ use super::ruled::Ruled;
 use super::upload::carry_file;
 use super::walk::{Packet, Walked, walk};
 use crate::backend::Connection;
+use crate::mirror::answer::Answer;
+use crate::mirror::sums::Sums;
 use crate::net::buffer::Inbox;
 use crate::net::{self, Stream};
 use crate::statistics::trace::Step;
@@ -132,6 +134,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) may_ask_file: bool,
     /// What a rule allows the reply.
     pub(crate) bounds: Option<&'a Bounds>,
+    /// A mirror's answer will be compared with it.
+    pub(crate) is_mirrored: bool,
 }
 
 /// How it ended.
@@ -198,11 +202,12 @@ pub(crate) async fn carry(
     if client.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA) {
         walker = walker.handing_out_counts();
     }
-    if learned.digest.is_some() || manner.bounds.is_some() {
+    if learned.digest.is_some() || manner.bounds.is_some() || manner.is_mirrored {
         walker = walker.parting_rows();
     }
     let mut cut: Option<Cut> = None;
     let mut rows = learned.digest.map(|_| Rows::default());
+    let mut sums = manner.is_mirrored.then(|| Box::new(Sums::begin()));
     let mut kept = Vec::new();
     let mut to_skip = manner.seen.map_or(0, |seen| seen.bytes);
     *forwarded |= to_skip > 0;
@@ -221,7 +226,14 @@ pub(crate) async fn carry(
         } = walk(
             &mut walker,
             connection,
-            rows.as_mut(),
+            |bytes| {
+                if let Some(rows) = &mut rows {
+                    rows.add(bytes);
+                }
+                if let Some(sums) = &mut sums {
+                    sums.add(bytes);
+                }
+            },
             limit,
             |connection, packet| {
                 let len = learn(handle, connection, packet, client, learned)?;
@@ -341,6 +353,10 @@ pub(crate) async fn carry(
             if let (Some(digest), Some(rows)) = (&mut learned.digest, &rows) {
                 digest.rows(rows);
             }
+            if let Some(mut sums) = sums {
+                sums.end(walker.columns(), learned.error);
+                learned.sums = Some(sums);
+            }
             return Ok(if manner.keep {
                 Carried::Kept(kept)
             } else {
@@ -362,19 +378,57 @@ pub(crate) async fn swallow(connection: &mut Connection, expect: Expect) -> Resu
     let mut swallowed = Swallowed::default();
     loop {
         let error = &mut swallowed.error;
-        let Walked { ready, needed, .. } =
-            walk(&mut walker, connection, None, usize::MAX, |connection, packet| {
-                let Packet { at, len, kind } = packet;
-                if kind == Control::Err {
-                    let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
-                    *error = Some(ErrPacket::decode(payload)?.to_owned());
-                }
-                Ok(ControlFlow::Continue(len))
-            })?;
+        let Walked { ready, needed, .. } = walk(
+            &mut walker,
+            connection,
+            |_| {},
+            usize::MAX,
+            |connection, packet| {
+                *error = error_in(connection, packet)?.or(error.take());
+                Ok(ControlFlow::Continue(packet.len))
+            },
+        )?;
         hold_back(&mut swallowed.bytes, &connection.inbox.bytes()[..ready])?;
         connection.inbox.consume(ready);
         if walker.is_done() {
             return Ok(swallowed);
+        }
+        read_more(connection, needed).await?;
+    }
+}
+
+/// The error that a packet is, if it is one.
+fn error_in(connection: &Connection, packet: Packet) -> Result<Option<ServerError>, Error> {
+    let Packet { at, len, kind } = packet;
+    if kind != Control::Err {
+        return Ok(None);
+    }
+    let payload = &connection.inbox.bytes()[at + HEADER_LEN..at + len];
+    Ok(Some(ErrPacket::decode(payload)?.to_owned()))
+}
+
+/// Reads a reply that nobody gets, for what it comes to.
+///
+/// # Errors
+/// See [`Error`]; the connection can't be used again after one.
+pub(crate) async fn sum_up(connection: &mut Connection, expect: Expect) -> Result<Answer, Error> {
+    let mut walker = Walker::new(expect, connection.capabilities).parting_rows();
+    let mut sums = Sums::begin();
+    let mut error = None;
+    loop {
+        let add = |bytes: &[u8]| sums.add(bytes);
+        let Walked { ready, needed, .. } =
+            walk(&mut walker, connection, add, usize::MAX, |connection, packet| {
+                if packet.kind == Control::LocalInfile {
+                    return Err(Error::UninvitedFile);
+                }
+                error = error_in(connection, packet)?.or(error.take());
+                Ok(ControlFlow::Continue(packet.len))
+            })?;
+        connection.inbox.consume(ready);
+        if walker.is_done() {
+            sums.end(walker.columns(), error.map(|error| error.code));
+            return Ok(sums.answer());
         }
         read_more(connection, needed).await?;
     }

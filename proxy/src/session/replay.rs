@@ -260,7 +260,7 @@ impl Session {
     clippy::disallowed_methods,
     reason = "what a statement saw as NOW() is of this clock"
 )]
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

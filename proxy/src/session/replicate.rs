@@ -71,7 +71,7 @@ pub(super) async fn carry_dump(
     let mut said = Said::default();
     loop {
         let pass = |_: &mut Connection, packet: Packet| Ok(ControlFlow::Continue(packet.len));
-        let Walked { ready, .. } = walk(&mut walker, connection, None, usize::MAX, pass)?;
+        let Walked { ready, .. } = walk(&mut walker, connection, |_| {}, usize::MAX, pass)?;
         if ready > 0 {
             client.write(&connection.inbox.bytes()[..ready]).await?;
             learned.bytes += ready as u64;

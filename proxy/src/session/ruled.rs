@@ -194,6 +194,7 @@ impl Session {
             self.complain(&complaint).await?;
             return Ok(Ran::Refused);
         }
+        let mut copy = None;
         if let Some(rule) = ruled.rule() {
             // What the statement says itself counts more.
             work.level = work.level.or(rule.actions.consistency);
@@ -203,10 +204,16 @@ impl Session {
             if rule.actions.trace {
                 self.ask_for_trace();
             }
+            copy = self.copy_for_mirror(rule, &work);
         }
         ruled.book.count(ruled.index, |counts| counts.hits += 1);
         work.ruled = Some(ruled);
-        self.run(work).await
+        work.is_mirrored = copy.is_some();
+        let ran = self.run(work).await?;
+        if let Some(copy) = copy {
+            self.hand_over(*copy, &ran);
+        }
+        Ok(ran)
     }
 
     /// The rule that decides on the statement in the inbox; `prepares` where it is to be prepared only.

@@ -89,6 +89,8 @@ pub(super) struct Work {
     pub(super) seen: Option<Seen>,
     /// The rule that it meets.
     pub(super) ruled: Option<Ruled>,
+    /// Its reply is summed up, to be compared with that of a mirror.
+    pub(super) is_mirrored: bool,
     /// Its reply is to be kept.
     pub(super) keeping: Option<Box<Keeping>>,
 }
@@ -111,6 +113,7 @@ impl Work {
             passing: None,
             seen: None,
             ruled: None,
+            is_mirrored: false,
             keeping: None,
         }
     }
@@ -209,7 +212,7 @@ impl Session {
             self.let_go_of_diagnostics();
         }
         let caches = work.ruled.as_ref().is_some_and(|ruled| ruled.cache().is_some());
-        if caches && Box::pin(self.answer_from_cache(&work)).await? {
+        if caches && self.answer_from_cache(&work).await? {
             return Ok(Ran::Cached);
         }
         let changes_logins = work.facts.links.contains(Links::CHANGES_LOGINS);

@@ -75,7 +75,7 @@ impl Underway {
     }
 
     /// It is answered without a server.
-    pub(super) fn from_cache(&mut self) {
+    pub(super) fn cached(&mut self) {
         self.route = Some(Route {
             reason: Reason::Cache as u8,
             place: Place::Cache,

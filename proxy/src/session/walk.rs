@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use tandem_protocol::response::{Control, Step, Walker};
 
 use super::relay::Error;
-use super::replay::digest::Rows;
 use crate::backend::Connection;
 
 /// How far the reply can be followed in what has arrived.
@@ -27,8 +26,8 @@ pub(super) struct Packet {
     pub(super) kind: Control,
 }
 
-/// Walks to the end of what has arrived, at most `limit` bytes, or of the reply. Rows are added to `rows`, if the walker parts
-/// them.
+/// Walks to the end of what has arrived, at most `limit` bytes, or of the reply. `rows` gets the bytes of rows, if the walker
+/// parts them.
 ///
 /// `look` is shown each packet that means something, may change it in the inbox, and says how long it is then; it breaks
 /// off where nothing that follows may be looked at yet.
@@ -39,7 +38,7 @@ pub(super) struct Packet {
 pub(super) fn walk(
     walker: &mut Walker,
     connection: &mut Connection,
-    mut rows: Option<&mut Rows>,
+    mut rows: impl FnMut(&[u8]),
     limit: usize,
     mut look: impl FnMut(&mut Connection, Packet) -> Result<ControlFlow<usize, usize>, Error>,
 ) -> Result<Walked, Error> {
@@ -53,13 +52,9 @@ pub(super) fn walk(
         }
         match walker.step(input)? {
             Step::Pass(count) => {
-                if rows_at.is_none() && walker.is_in_rows() {
-                    rows_at = Some(ready);
-                }
-                if let Some(rows) = rows.as_deref_mut()
-                    && walker.is_in_rows()
-                {
-                    rows.add(&input[..count]);
+                if walker.is_in_rows() {
+                    rows_at = rows_at.or(Some(ready));
+                    rows(&input[..count]);
                 }
                 ready += count;
             }

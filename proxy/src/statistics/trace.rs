@@ -32,6 +32,8 @@ pub enum Step {
     FirstByte,
     /// The client was handed the last of the reply.
     Reply,
+    /// A copy of it waits for a mirror.
+    Mirror,
     /// The session is ready for the next one.
     End,
 }
@@ -47,6 +49,7 @@ impl Step {
             Self::Send => "send",
             Self::FirstByte => "first_byte",
             Self::Reply => "reply",
+            Self::Mirror => "mirror",
             Self::End => "end",
         }
     }

@@ -143,7 +143,7 @@ pub struct Writes(u64);
 
 impl Writes {
     pub fn is_writing(self) -> bool {
-        self.0 % BEGUN > 0
+        self.0 as u32 > 0
     }
 }
 

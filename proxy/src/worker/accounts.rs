@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backend::UserId;
-use crate::config::{Config, Monitor, Password, User};
+use crate::config::{Config, Password, Secret, User};
 use crate::directory::{Directory, Reader};
 use crate::net::address::Peer;
 
@@ -427,11 +427,11 @@ impl Account {
         account
     }
 
-    /// That of `[monitor]`, which is no client's.
-    pub fn of_monitor(monitor: &Monitor) -> Self {
+    /// One of Tandem's own, which is no client's: that of `[monitor]`, or of a mirror.
+    pub fn of_tandem(name: &str, password: &Secret) -> Self {
         let user = User {
-            name: monitor.user.clone(),
-            password: Password::Clear(monitor.password.clone()),
+            name: name.to_owned(),
+            password: Password::Clear(password.clone()),
             local_infile: None,
             consistency: None,
             max_connections: None,

@@ -15,6 +15,9 @@ use super::{Parts, Worker};
 use crate::admin::view::{Answer, DataPath, Details, Explanation, Measure, Question, WorkerView};
 use crate::config::Config;
 use crate::firewall::{Report, Sheets};
+use crate::mirror::Mirrors;
+use crate::mirror::entrance::Row;
+use crate::mirror::view::View;
 use crate::net::address::Accepted;
 use crate::route::explain;
 use crate::session;
@@ -51,6 +54,7 @@ pub enum Message {
     },
     Details(oneshot::Sender<Details>),
     ResetStatistics(oneshot::Sender<()>),
+    Entrance(oneshot::Sender<Vec<Row>>),
     EmptyCache(oneshot::Sender<usize>),
     Explain {
         question: Question,
@@ -158,7 +162,7 @@ impl Remote {
 }
 
 /// A runtime of one thread whose tasks need not be `Send`. It is made in the thread that it stays in.
-fn runtime() -> io::Result<LocalRuntime> {
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -205,6 +209,11 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
             Message::Details(answer) => {
                 if let Some(details) = worker.guard(|| worker.details()) {
                     let _ = answer.send(details);
+                }
+            }
+            Message::Entrance(answer) => {
+                if let Some(rows) = worker.guard(|| worker.entrance.borrow().rows()) {
+                    let _ = answer.send(rows);
                 }
             }
             Message::ResetStatistics(answer) => {
@@ -284,12 +293,24 @@ async fn drain(worker: &Worker, within: Duration) {
 /// All workers, as admin and metrics see them.
 pub struct Workers {
     channels: Vec<mpsc::UnboundedSender<Message>>,
+    /// Whose numbers are told together with the workers'.
+    mirrors: Option<Arc<Mirrors>>,
 }
 
 impl Workers {
     pub fn new(remotes: &[Remote]) -> Self {
         Self {
             channels: remotes.iter().map(|remote| remote.messages.clone()).collect(),
+            mirrors: None,
+        }
+    }
+
+    /// The same, for who tells of mirrors too.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: Arc<Mirrors>) -> Self {
+        Self {
+            mirrors: Some(mirrors),
+            ..self
         }
     }
 
@@ -394,6 +415,14 @@ impl DataPath for Workers {
         Box::pin(async move { all(asked).await.contains(&true) })
     }
 
+    fn mirrors(&self) -> Answer<Vec<View>> {
+        let Some(mirrors) = self.mirrors.clone().filter(|mirrors| !mirrors.all().is_empty()) else {
+            return Box::pin(async { Vec::new() });
+        };
+        let asked = self.ask_all(Message::Entrance);
+        Box::pin(async move { mirrors.views(&all(asked).await.concat()) })
+    }
+
     fn reset_statistics(&self) -> Answer<()> {
         let asked = self.ask_all(Message::ResetStatistics);
         Box::pin(async move { drop(all(asked).await) })
@@ -446,7 +475,10 @@ mod tests {
             });
             sender
         };
-        let workers = |channels| Workers { channels };
+        let workers = |channels| Workers {
+            channels,
+            mirrors: None,
+        };
         assert!(workers(vec![answering(), answering()]).all_answer().await);
         let (hanging, _inbox) = mpsc::unbounded_channel();
         assert!(!workers(vec![answering(), hanging]).all_answer().await);

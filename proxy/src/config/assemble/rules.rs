@@ -37,6 +37,7 @@ pub(super) fn rule(table: &mut Table<'_>) -> Rule {
             rate_wait: optional(table, "rate_wait"),
             rewrite_from: optional(table, "rewrite_from"),
             rewrite: optional(table, "rewrite"),
+            mirror: optional(table, "mirror"),
             log: table.or("log", false),
             trace: table.or("trace", false),
         },

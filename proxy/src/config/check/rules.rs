@@ -94,6 +94,7 @@ impl Check<'_> {
             ));
             self.fault(&key("target"), &[], fault);
         }
+        self.mirror_of(index, rule, config);
         let Some(message) = &rule.actions.refuse else {
             return;
         };

@@ -160,6 +160,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         repeated: true,
     },
     Section {
+        name: "mirror",
+        meaning: "a server that gets a copy of the reads that a rule says (mirror), to compare its answers with what clients got",
+        keys: MIRROR,
+        repeated: true,
+    },
+    Section {
         name: "user",
         meaning: "an account that applications log in with: the same name and password on both servers",
         keys: USER,
@@ -1107,6 +1113,12 @@ const RULE: &[Key] = &[
         AtOnce,
         "goes to the server in that place, $1 being what the first group found; it must have as many parameters, else the client gets error 1210",
     ),
+    not_set(
+        "mirror",
+        TEXT,
+        AtOnce,
+        "a copy of each pure read outside of transactions goes to this [[mirror]] when the client has its answer, and the two are compared; all else is skipped and counted",
+    ),
     key(
         "log",
         SWITCH,
@@ -1120,6 +1132,66 @@ const RULE: &[Key] = &[
         "false",
         AtOnce,
         "SHOW TRACES has the steps of these statements, each with its time; the last 500 of each worker are kept",
+    ),
+];
+
+const MIRROR: &[Key] = &[
+    required("name", TEXT, AtOnce, "as rules and SHOW MIRRORS call it"),
+    not_set(
+        "address",
+        <Endpoint as Scalar>::EXPECTED,
+        AtOnce,
+        "where it is; a name is resolved when the configuration is read",
+    ),
+    not_set(
+        "server",
+        TEXT,
+        AtOnce,
+        "in the place of address: the one of the pair that has this name",
+    ),
+    not_set(
+        "tls_name",
+        TEXT,
+        AtOnce,
+        "the name in its certificate, where that is not the host of its address; [server_tls] says whether TLS is used",
+    ),
+    required(
+        "user",
+        TEXT,
+        AtOnce,
+        "its account for the statements of all sessions; it needs SELECT, and should have no more",
+    ),
+    required("password", TEXT, AtOnce, "its password").secret(),
+    not_set("password_env", TEXT, AtOnce, PASSWORD_ENV),
+    not_set("password_file", PATH, AtOnce, PASSWORD_FILE),
+    key(
+        "connections",
+        COUNT,
+        "4",
+        AtOnce,
+        "at most; so many statements run there at once",
+    ),
+    key(
+        "queue_length",
+        COUNT,
+        "1000",
+        AtOnce,
+        "statements that may wait for it; the next one is dropped and counted",
+    ),
+    key("queue_bytes", SIZE, "16MiB", AtOnce, "the same for their bytes"),
+    key(
+        "timeout",
+        DURATION,
+        "5s",
+        AtOnce,
+        "a statement that takes longer there is ended and counted",
+    ),
+    key(
+        "second_look",
+        DURATION,
+        "500ms",
+        AtOnce,
+        "a statement whose answer differs is asked once more after this, since the mirror may only be behind; 0s: not",
     ),
 ];
 

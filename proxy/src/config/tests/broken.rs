@@ -178,6 +178,13 @@ const ADDITIONS: &[Broken] = &[
     add("[[rule]]\nname = \"r\"", "users = \"a\"", "rule.r.users", "did you mean \"user\"?"),
     add("[[rule]]\nname = \"r\"\nrefuse = \"no\"", "target = \"any\"", "rule.r.target", "has no sense beside refuse"),
     add("[[rule]]\nname = \"r\"", "refuse = \"two\\nlines\"", "rule.r.refuse", "must be one line"),
+    add("[[rule]]\nname = \"r\"", "mirror = \"next\"", "rule.r.mirror", "there is no mirror; add a [[mirror]] of that name"),
+    add("[[mirror]]\nname = \"m\"\nserver = \"b\"\nuser = \"m\"\npassword = \"m\"\n[[rule]]\nname = \"r\"", "mirror = \"n\"", "rule.r.mirror", "no mirror; write one of \"m\""),
+    add("[[mirror]]\nname = \"m\"\nserver = \"b\"\nuser = \"m\"\npassword = \"m\"\n[[rule]]\nname = \"r\"\nkind = \"write\"", "mirror = \"m\"", "rule.r.mirror", "only pure reads are mirrored"),
+    // Mirrors.
+    add("[[mirror]]\nname = \"m\"\nserver = \"b\"\nuser = \"m\"\npassword = \"m\"", "connections = 0", "mirror.m.connections", "from 1 to 1000, not 0"),
+    add("[[mirror]]\nname = \"m\"\nserver = \"b\"\nuser = \"m\"\npassword = \"m\"", "address = \"127.0.0.1:3309\"", "mirror.m.address", "is given beside server"),
+    add("[[mirror]]\nname = \"m\"\nuser = \"m\"\npassword = \"m\"", "server = \"c\"", "mirror.m.server", "no server; write one of \"a"),
     add("[listener]", "workers = \"many\"", "listener.workers", "whole number"),
     add("[listener]", "workers = 2000", "listener.workers", "from 0 to 1024, not 2000"),
     add("[listener]", "workers = true", "listener.workers", "whole number"),

@@ -101,7 +101,7 @@ const ERROR: u64 = 1 << 32;
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
 
 /// One word more: the two halves of a product, folded.
-fn mix(sum: u64, word: u64) -> u64 {
+pub(crate) fn mix(sum: u64, word: u64) -> u64 {
     let product = u128::from(sum ^ word ^ SEED) * u128::from(MULTIPLIER);
     (product as u64 ^ (product >> 64) as u64).rotate_left(17)
 }

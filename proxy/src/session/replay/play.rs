@@ -225,6 +225,7 @@ impl Session {
             seen: None,
             may_ask_file: false,
             bounds: None,
+            is_mirrored: false,
         };
         let mut learned = Learned {
             digest: Some(Digest::default()),
