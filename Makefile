@@ -28,7 +28,7 @@ demo:
 	$(CARGO) run --quiet --package tandem -- demo
 
 test:
-	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli backup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	.ci/server-root mysql-9.7
@@ -38,7 +38,7 @@ test:
 	$(MAKE) cluster-test
 
 soak:
-	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli
+	@$(INSTALL) build server client network browser etcd php python wordpress mediawiki phpmyadmin mycli backup
 	.ci/server-root mariadb-11.8
 	.ci/server-root mysql-9.7
 	tests/run.py --server mariadb-11.8
