@@ -22,7 +22,7 @@ import threading
 import time
 
 # These wait most of the time, or take longest: first, so that none of them is alone in the end.
-FIRST = ("packets", "coordination", "restarts", "replay", "differential", "consistency", "cuts", "failover")
+FIRST = ("packets", "coordination", "restarts", "runbooks", "replay", "differential", "consistency", "cuts", "failover")
 
 Binary = collections.namedtuple("Binary", "name path folder server")
 
