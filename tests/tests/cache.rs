@@ -472,6 +472,31 @@ async fn executions_are_kept_by_their_parameters() {
     );
 }
 
+/// A statement reads the tables of the schema in which it was prepared, whatever the schema is when it is executed.
+#[tokio::test]
+async fn executions_in_another_schema_are_as_new() {
+    let (cluster, _turn) = cluster().await;
+    let mut conn = cluster.client_in(SCHEMA).await;
+    let statement = conn
+        .prep("SELECT SUM(n) AS elsewhere FROM u")
+        .await
+        .expect("prepared");
+    run(&mut conn, &["USE test_cache_2"]).await;
+    let mut other = cluster.client_in(SCHEMA).await;
+    let mut before: Option<u32> = None;
+    for _ in 0..500 {
+        before = conn.exec_first(&statement, ()).await.expect("a sum");
+        if reason(cluster, &conn).await == "cache" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(reason(cluster, &conn).await, "cache");
+    run(&mut other, &["UPDATE u SET n = n + 1 WHERE id = 1"]).await;
+    let after: Option<u32> = conn.exec_first(&statement, ()).await.expect("a sum");
+    assert_eq!(after, before.map(|sum| sum + 1));
+}
+
 /// Behind an answer from the cache the session is asked what it would be asked behind a server's, and says the same.
 #[tokio::test]
 async fn what_a_statement_leaves_is_left() {

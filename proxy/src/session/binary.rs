@@ -247,6 +247,17 @@ impl Session {
         Ok(())
     }
 
+    /// The `COM_STMT_EXECUTE` as it goes to a server, but for the statement's id; nothing where it opens a cursor.
+    pub(super) fn execution_of<'a>(&'a self, work: &'a Work) -> Option<&'a [u8]> {
+        let command = match &work.owned {
+            Some(owned) => owned,
+            None => self.client.inbox.bytes().get(..work.command.head)?,
+        };
+        let execution = command.get(HEADER_LEN..)?;
+        let has_cursor = StmtExecute::decode(execution).ok()?.wants_cursor();
+        (!has_cursor).then_some(execution)
+    }
+
     /// A prepared `KILL`: the server would end somebody else's connection. What was bound takes the place of its parameters.
     async fn kill_prepared(
         &mut self,

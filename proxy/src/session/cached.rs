@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_protocol::command::StmtExecute;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
 use super::aftermath::sure_found_rows;
@@ -99,7 +97,7 @@ impl Session {
         if !self.may_be_cached(work) {
             return None;
         }
-        let schema = self.reading().schema;
+        let schema = self.naming(work.prepared.as_deref()).schema;
         let topology = self.worker.topology.load();
         let mark = topology.mark.as_ref()?;
         let stamp = Stamp::take(&work.facts.tables, schema, mark).ok()?;
@@ -114,7 +112,7 @@ impl Session {
     /// session that may read what is older, for it is kept for others too.
     pub(super) fn transcript(&mut self, decision: Decision, work: &Work) -> Option<Transcript> {
         let keeping = work.keeping.as_ref()?;
-        let schema = self.reading().schema;
+        let schema = self.naming(work.prepared.as_deref()).schema;
         let is_fresh = match decision.target {
             Target::Active => true,
             Target::Standby => {
@@ -179,22 +177,18 @@ impl Session {
             // It is told more of its session than others are.
             && self.reports.is_none()
             && !self.reading().serializable
-            && !self.reading().system_schema
+            && !self.naming(work.prepared.as_deref()).system_schema
             && fit::check(&work.facts).is_ok()
     }
 
     fn question<'a>(&'a self, work: &'a Work) -> Option<Question<'a>> {
         let (text, prepared_under, parameters) = match &work.prepared {
             Some(prepared) => {
-                let command = self.command_of(work).get(HEADER_LEN..)?;
-                let execute = StmtExecute::decode(command).ok()?;
-                if execute.wants_cursor() {
-                    return None;
-                }
+                let execution = self.execution_of(work)?;
                 (
                     &*prepared.text,
                     Some(&prepared.settings),
-                    command.get(EXECUTE_ID_END..),
+                    execution.get(EXECUTE_ID_END..),
                 )
             }
             None if work.owned.is_none() => {
@@ -223,14 +217,5 @@ impl Session {
             text,
             parameters,
         })
-    }
-
-    /// The command as it goes to a server, but for the statement's id.
-    fn command_of<'a>(&'a self, work: &'a Work) -> &'a [u8] {
-        let inbox = self.client.inbox.bytes();
-        match &work.owned {
-            Some(owned) => owned,
-            None => inbox.get(..work.command.head).unwrap_or_default(),
-        }
     }
 }

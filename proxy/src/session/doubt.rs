@@ -116,12 +116,8 @@ impl Session {
     }
 
     /// Notes what became of it, when the answer has come.
-    pub(super) fn note_answered(
-        &mut self,
-        connection: &mut Connection,
-        facts: &Rc<Facts>,
-        learned: &Learned,
-    ) {
+    pub(super) fn note_answered(&mut self, connection: &mut Connection, work: &Work, learned: &Learned) {
+        let facts = &work.facts;
         if connection.token.is_none() {
             return;
         }
@@ -149,7 +145,7 @@ impl Session {
                     if changed && facts.effect() == Effect::Tables && self.trail.unproved.is_none() {
                         self.trail.unproved = Some(Unproved {
                             facts: Rc::clone(facts),
-                            schema: self.reading().schema,
+                            schema: self.naming(work.prepared.as_deref()).schema,
                         });
                     }
                 }
@@ -290,7 +286,7 @@ impl Session {
             token: sent.token,
             stream: sent.stream,
             subject,
-            table: self.only_table(&work.facts),
+            table: self.only_table(work),
             counter: None,
             found_rows: self.flags.contains(Capabilities::FOUND_ROWS),
             hides_insert_id: work.facts.links.contains(Links::SETS_INSERT_ID),
@@ -333,7 +329,7 @@ impl Session {
             },
             _ => Unproved {
                 facts: Rc::clone(&work.facts),
-                schema: self.reading().schema,
+                schema: self.naming(work.prepared.as_deref()).schema,
             },
         };
         if facts.effect() != Effect::Tables {
@@ -358,13 +354,17 @@ impl Session {
     }
 
     /// The only table that the statement's text says it writes.
-    fn only_table(&self, facts: &Facts) -> Option<TableName> {
-        let [table] = facts.tables.writes.as_slice() else {
+    fn only_table(&self, work: &Work) -> Option<TableName> {
+        let [table] = work.facts.tables.writes.as_slice() else {
             return None;
         };
         let mut table = table.clone();
         if table.schema.is_empty() {
-            let schema = self.settings.schema.as_deref()?;
+            let settings = work
+                .prepared
+                .as_ref()
+                .map_or(&self.settings, |prepared| &prepared.settings);
+            let schema = settings.schema.as_deref()?;
             table.schema = String::from_utf8_lossy(schema).into();
         }
         Some(table)

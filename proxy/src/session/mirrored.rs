@@ -4,8 +4,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tandem_protocol::command::StmtExecute;
-use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::response::Expect;
 
 use super::Session;
@@ -95,17 +93,12 @@ impl Session {
         let Some(prepared) = &work.prepared else {
             return (work.expect == Expect::Query).then(|| Statement::Text(self.text_of(work).to_vec()));
         };
-        let bytes = match &work.owned {
-            Some(owned) => owned.as_slice(),
-            None => self.client.inbox.bytes().get(..work.command.head)?,
-        };
-        let execute = bytes.get(HEADER_LEN..)?;
-        let has_cursor = StmtExecute::decode(execute).ok()?.wants_cursor();
+        let execute = self.execution_of(work)?;
         let then = &prepared.settings;
         let is_read_otherwise =
             set_for_reading(&self.settings, then).is_some() || then.schema != self.settings.schema;
         // With long data of its own it could not be prepared again either.
-        if has_cursor || is_read_otherwise || !work.may_prepare_again {
+        if is_read_otherwise || !work.may_prepare_again {
             return None;
         }
         Some(Statement::Prepared {

@@ -16,10 +16,26 @@ pub(super) struct Reading {
     pub(super) dialect: Dialect,
     /// Its reads lock.
     pub(super) serializable: bool,
-    /// Unqualified names are of tables that each server has of its own.
+    pub(super) naming: Naming,
+}
+
+/// How names without a schema are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Naming {
+    /// They are of tables that each server has of its own.
     pub(super) system_schema: bool,
     /// The default schema, if there is one and its name can be compared.
     pub(super) schema: Option<NameKey>,
+}
+
+impl Naming {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let schema = settings.schema.as_deref();
+        Self {
+            system_schema: schema.is_some_and(is_system_schema),
+            schema: schema.and_then(NameKey::new),
+        }
+    }
 }
 
 impl Reading {
@@ -28,8 +44,7 @@ impl Reading {
             settings: Rc::clone(settings),
             dialect: dialect(settings, topology),
             serializable: is_serializable(settings),
-            system_schema: settings.schema.as_deref().is_some_and(is_system_schema),
-            schema: settings.schema.as_deref().and_then(NameKey::new),
+            naming: Naming::new(settings),
         }
     }
 

@@ -349,8 +349,7 @@ impl Session {
         held_in: Option<u64>,
     ) -> Result<Decision, Complaint> {
         let facts = &work.facts;
-        let mut situation = self.situation(hold::asks(facts));
-        situation.schema = self.naming_schema(work.prepared.as_deref());
+        let mut situation = self.situation(hold::asks(facts), work.prepared.as_deref());
         situation.held_in = held_in;
         if let Some(level) = work.level {
             situation.level = level;
@@ -369,8 +368,9 @@ impl Session {
         decided.map_err(|_| Complaint::no_active(&why_no_active(&topology)))
     }
 
-    /// What the router needs to know of this session.
-    pub(super) fn situation(&mut self, links: Links) -> Situation {
+    /// What the router needs to know of this session, and of how the statement's names are read.
+    pub(super) fn situation(&mut self, links: Links, prepared: Option<&Prepared>) -> Situation {
+        let naming = self.naming(prepared);
         let held = self.lease.as_ref().and_then(|lease| {
             let reason = self.ties.for_links(links)?;
             Some(Held {
@@ -382,8 +382,8 @@ impl Session {
             held,
             autocommit_off: self.ties.autocommit_off(),
             serializable: self.reading().serializable,
-            system_schema: self.reading().system_schema,
-            schema: self.reading().schema,
+            system_schema: naming.system_schema,
+            schema: naming.schema,
             level: self.level,
             waits: self.may_wait(),
             held_in: None,
@@ -540,7 +540,7 @@ impl Session {
             ..Learned::default()
         };
         if !work.silent {
-            let schema = self.naming_schema(work.prepared.as_deref());
+            let schema = self.naming(work.prepared.as_deref()).schema;
             self.begin_write(&work.facts, schema);
             self.note_sent(connection, &work.facts);
         }
@@ -549,7 +549,7 @@ impl Session {
             .await;
         match &result {
             Ok(_) if !work.silent => {
-                self.note_answered(connection, &work.facts, &learned);
+                self.note_answered(connection, work, &learned);
                 self.settle_write(&work.facts, &learned);
             }
             Ok(_) => {}

@@ -8,13 +8,12 @@ use tandem_protocol::response::Expect;
 
 use super::complaint::Complaint;
 use super::library::Prepared;
-use super::reading::Reading;
+use super::reading::{Naming, Reading};
 use super::run::Work;
 use super::{Command, End, Session};
 use crate::classify::facts::{Facts, Kind, Links, Pins, Purity};
 use crate::config::Level;
 use crate::statistics::trace::Step;
-use crate::topology::table::NameKey;
 
 /// The query attribute by which a client says how new what a statement reads has to be.
 const LEVEL_ATTRIBUTE: &[u8] = b"tandem_consistency";
@@ -131,16 +130,16 @@ impl Session {
         &self.reading
     }
 
-    /// The schema in which a statement's names are read: a prepared one's is that of its PREPARE.
-    pub(super) fn naming_schema(&mut self, prepared: Option<&Prepared>) -> Option<NameKey> {
+    /// How a statement's names are read: a prepared one's as at its PREPARE.
+    pub(super) fn naming(&mut self, prepared: Option<&Prepared>) -> Naming {
         match prepared {
             Some(prepared)
                 if !Rc::ptr_eq(&prepared.settings, &self.settings)
                     && prepared.settings.schema != self.settings.schema =>
             {
-                prepared.settings.schema.as_deref().and_then(NameKey::new)
+                Naming::new(&prepared.settings)
             }
-            _ => self.reading().schema,
+            _ => self.reading().naming,
         }
     }
 

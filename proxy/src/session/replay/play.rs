@@ -188,7 +188,7 @@ impl Session {
         before: &[Option<String>],
     ) -> Result<Learned, Failed> {
         let facts = &entry.facts;
-        let schema = self.naming_schema(entry.prepared.as_deref());
+        let schema = self.naming(entry.prepared.as_deref()).schema;
         self.begin_write(facts, schema);
         let mut preamble = self.bring_state(connection, facts).await?;
         let mut work = Work::new(
