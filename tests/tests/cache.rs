@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
+use tandem::config::Config;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 use tandem_tests::logins::code;
@@ -54,19 +55,7 @@ cache = "1h"
 async fn cluster() -> (&'static Cluster, MutexGuard<'static, ()>) {
     let turn = TURN.lock().await;
     let start = || async {
-        let mut setup = Setup {
-            toml: RULES.to_owned(),
-            change: |config| {
-                config.listener.workers = 1;
-                // Where the standby can't keep up on a busy machine, that is no matter here.
-                config.monitor.max_lag = Duration::from_secs(3600);
-            },
-            ..Setup::default()
-        };
-        // The application's account makes triggers.
-        setup.pair.extra = vec!["log_bin_trust_function_creators=1".into()];
-        let cluster = Cluster::start(setup).await;
-        create_schema(&cluster).await;
+        let cluster = start_cluster(|config| of_workers(config, 1)).await;
         cluster.create_database("test_cache_2").await;
         let mut conn = cluster.client_in(SCHEMA).await;
         for statement in [
@@ -85,12 +74,27 @@ async fn cluster() -> (&'static Cluster, MutexGuard<'static, ()>) {
     (CLUSTER.get_or_init(start).await, turn)
 }
 
-/// With what the monitor needs to see which tables are behind its views.
-async fn create_schema(cluster: &Cluster) {
+fn of_workers(config: &mut Config, workers: usize) {
+    config.listener.workers = workers;
+    // Where the standby can't keep up on a busy machine, that is no matter here.
+    config.monitor.max_lag = Duration::from_secs(3600);
+}
+
+/// With the rules, and a schema with what the monitor needs to see which tables are behind its views.
+async fn start_cluster(change: fn(&mut Config)) -> Cluster {
+    let mut setup = Setup {
+        toml: RULES.to_owned(),
+        change,
+        ..Setup::default()
+    };
+    // The application's account makes triggers.
+    setup.pair.extra = vec!["log_bin_trust_function_creators=1".into()];
+    let cluster = Cluster::start(setup).await;
     cluster.create_database(SCHEMA).await;
     let grant = format!("GRANT SELECT ON {SCHEMA}.* TO {}@'%'", MONITOR.user);
     run(&mut cluster.direct(cluster.a()).await, &[&grant]).await;
     cluster.wait_replicated().await;
+    cluster
 }
 
 /// Why the session's last statement went where it went.
@@ -214,17 +218,7 @@ const SECONDS: u64 = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_counted_up_never_goes_back() {
     let _turn = TURN.lock().await;
-    let mut setup = Setup {
-        toml: RULES.to_owned(),
-        change: |config| {
-            config.listener.workers = 2;
-            config.monitor.max_lag = Duration::from_secs(3600);
-        },
-        ..Setup::default()
-    };
-    setup.pair.extra = vec!["log_bin_trust_function_creators=1".into()];
-    let cluster = Cluster::start(setup).await;
-    create_schema(&cluster).await;
+    let cluster = start_cluster(|config| of_workers(config, 2)).await;
     let mut conn = cluster.client_in(SCHEMA).await;
     for table in 0..COUNTED {
         let tables = [
