@@ -177,6 +177,11 @@ impl Topology {
         self.version().map(|version| version.flavor)
     }
 
+    /// The mark, or the last one while there is none.
+    pub fn last_mark(&self) -> Option<&Arc<Mark>> {
+        self.mark.as_ref().or(self.former.as_ref())
+    }
+
     /// Whether a server is known to have applied this commit.
     pub fn covers(&self, server: ServerId, gtid: &Gtid) -> bool {
         let marked = self.mark.as_ref().is_some_and(|mark| mark.covers(server, gtid));

@@ -57,7 +57,7 @@ async fn ground() -> Ground {
         conn.query_drop(statement).await.expect(statement);
     }
     cluster.wait_replicated().await;
-    wait_ready(&cluster).await;
+    roles::wait_ready(&cluster, WITHIN).await;
     wait_defined(&cluster).await;
     Ground { cluster, relay }
 }
@@ -81,19 +81,6 @@ async fn wait_defined(cluster: &Cluster) {
             Instant::now() < deadline,
             "the tables' definitions are not known: {rows:?}"
         );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn wait_ready(cluster: &Cluster) {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let mut admin = cluster.admin().await;
-        let rows: Vec<(String, Option<String>)> = admin.query("SHOW FAILOVER").await.expect("a status");
-        if rows.contains(&("could_fail_over".into(), Some("yes".into()))) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no failover is possible: {rows:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

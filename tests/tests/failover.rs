@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
-use tandem_tests::pair::Server;
+use tandem_tests::pair::{Pair, Server};
 use tandem_tests::{Cluster, Flavor, Proxy, Setup, WITHIN, roles, rounds, wait_until};
 
 async fn cluster() -> Cluster {
@@ -291,6 +291,46 @@ async fn a_crash_takes_nothing_from_a_master_that_is_alone() {
 }
 
 /// One of the two decides, as the README says of two in front of one pair.
+/// Nobody is active while the old master is fenced, and a transaction that is open there may be committed.
+#[tokio::test]
+async fn a_commit_that_is_sent_while_nobody_is_active_takes_effect_once() {
+    let pair = Pair::start(&Setup::with_failover().pair).await.expect("a pair");
+    let fenced = pair.directory().join("fenced");
+    let fence = format!("while [ ! -e '{}' ]; do sleep 0.02; done", fenced.display());
+    let cluster = Cluster::over(pair, "", move |config| {
+        let failover = config.failover.as_mut().expect("the harness switches it on");
+        failover.fence_command = Some(fence);
+    })
+    .await;
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
+    ledger::prepare(&cluster).await;
+    roles::wait_ready(&cluster, WITHIN).await;
+    let mut conn = cluster.client_in("shop").await;
+    for statement in ["BEGIN", "INSERT INTO ledger (writer, n) VALUES (1, 1)"] {
+        conn.query_drop(statement).await.expect(statement);
+    }
+    cluster.a().pause().expect("paused");
+    wait_until("nobody is active", WITHIN, || async {
+        roles::active(&cluster).await.is_none()
+    })
+    .await;
+    let commit = tokio::spawn(async move { conn.query_drop("COMMIT").await });
+    wait_until("the COMMIT is under way", WITHIN, || async {
+        let question = "SELECT COUNT(*) FROM sessions WHERE statement = 'COMMIT'";
+        let found = cluster.admin().await.query_first(question).await;
+        found.expect("sessions") == Some(1_u8)
+    })
+    .await;
+    std::fs::write(&fenced, "").expect("a file");
+    commit.await.expect("no panic").expect("its OK");
+    assert_eq!(roles::wait_active(&cluster, None, WITHIN).await, "b");
+    let mut survivor = cluster.direct(cluster.b()).await;
+    let rows = survivor.query_first("SELECT COUNT(*) FROM shop.ledger").await;
+    assert_eq!(rows.expect("a number"), Some(1_u8));
+    cluster.a().resume().expect("awake");
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn a_second_tandem_follows_and_its_sessions_carry_on() {
     let cluster = cluster().await;

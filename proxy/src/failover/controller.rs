@@ -225,11 +225,15 @@ impl<H: Hands> Controller<H> {
             // It may come back without replicating, and with what stands in its option file.
             self.standing.away = Some(other);
         }
+        if health[other.0].state == State::Down {
+            self.standing.stopped = None;
+        }
         match self.verdict(health) {
             None | Some(Verdict::Dead { .. }) => {}
             Some(Verdict::Alive) => {
                 let answer = health[active.0].answer.as_ref();
                 self.standing.seen |= answer.is_some_and(|answer| !answer.seen.read_only);
+                self.standing.stopped = None;
                 if std::mem::take(&mut self.suspected) {
                     self.tell(Kind::Recovered, active, "it answers again", None);
                 }

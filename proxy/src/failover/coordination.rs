@@ -357,7 +357,7 @@ impl Coordinator {
             }
         }
         let topology = self.sources.topology.load();
-        let mark = topology.mark.as_ref().or(topology.former.as_ref());
+        let mark = topology.last_mark();
         let member = Member {
             name: self.settings.name.clone(),
             seen: seen.max(before),

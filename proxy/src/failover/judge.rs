@@ -35,6 +35,9 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// What did not work is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
+/// Between two attempts at a failover that can't be carried through.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -77,6 +80,8 @@ pub struct Standing {
     pub opened: Option<Instant>,
     pub paused: bool,
     pub last_failover: Option<Instant>,
+    /// A failover of this active master could not be carried through.
+    pub stopped: Option<Stopped>,
     /// Nothing is tried before.
     pub retry_at: Option<Instant>,
     /// A server whose replication, in either direction, was stopped or may be.
@@ -113,6 +118,28 @@ pub struct Standing {
     pub minute: u16,
     /// The journal may say something else than this, since it could not be written.
     pub unrecorded: bool,
+}
+
+/// A failover that could not be carried through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// It is tried again then.
+    pub again: Instant,
+    /// What that waits for the next time.
+    pub pause: Duration,
+    pub why: String,
+}
+
+impl Stopped {
+    /// What stopped it may be over in a moment, or never: each attempt waits twice as long as the one before.
+    pub fn new(before: Option<&Self>, why: String, now: Instant) -> Self {
+        let pause = before.map_or(RETRY, |before| before.pause);
+        Self {
+            again: now + pause,
+            pause: (2 * pause).min(LONGEST_PAUSE),
+            why,
+        }
+    }
 }
 
 /// What is to be done.
@@ -251,15 +278,16 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
     } else {
         match link_to(candidate, from) {
             None => no("the standby does not replicate from the active master"),
-            // A Tandem that was killed in the middle of the promotion has stopped it. If it is broken, that is found out.
-            Some(_) if standing.promoting == Some(to) => {}
-            Some(link) if !link.applying => {
-                let error = link.error.as_deref().unwrap_or("it was stopped");
-                no(&format!("the standby's applier does not run: {error}"));
-            }
+            Some(link) if !link.applying => match &link.applier_error {
+                Some(error) => no(&format!("the standby's applier does not run: {error}")),
+                // A promotion that came no further has stopped it, or a Tandem that was killed in one. Else it has not been let in
+                // since it was started, and may lack what a crash has taken from it.
+                None if standing.stopped.is_some() || standing.promoting == Some(to) => {}
+                None => no("the standby's applier does not run: it was stopped"),
+            },
             Some(Link {
                 receiver: Receiver::Stopped,
-                error: Some(error),
+                receiver_error: Some(error),
                 ..
             }) if is_fresh(from, now) => no(&format!("the standby's receiver has stopped: {error}")),
             Some(_) => {}
@@ -275,6 +303,14 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
     }
     if !rules.automatic {
         no("failover.mode is \"manual\"");
+    }
+    if let Some(stopped) = standing.stopped.as_ref().filter(|stopped| stopped.again > now) {
+        let left = stopped.again - now;
+        no(&format!(
+            "the last attempt was stopped, and the next is in {} s: {}",
+            left.as_secs() + 1,
+            stopped.why
+        ));
     }
     let again = standing.last_failover.map(|last| last + rules.min_interval);
     if let Some(again) = again.filter(|&again| again > now) {
@@ -369,12 +405,12 @@ fn accompany(
     let is_stopped = [link, link_to(master, standby)]
         .into_iter()
         .flatten()
-        .any(|link| link.error.is_none() && link.receiver == Receiver::Stopped)
+        .any(|link| link.error().is_none() && link.receiver == Receiver::Stopped)
         || [master, standby].into_iter().any(replicates_from_nobody);
     let is_repaired = standing.look_again.is_none_or(|at| at <= now);
     // A standby that has not caught up yet refuses whoever has more of it than itself (1236), and so stops the receiver.
     let is_refused = link_to(master, standby)
-        .is_some_and(|link| link.error.is_some() && link.receiver == Receiver::Stopped)
+        .is_some_and(|link| link.error().is_some() && link.receiver == Receiver::Stopped)
         && is_repaired;
     match standing.quarantined {
         None if standing.away.is_some() => return Intent::Rejoin(other),

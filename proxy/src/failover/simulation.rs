@@ -87,7 +87,6 @@ impl Simulation {
         let mut world = World::new(dice, setup, trace);
         let (setup, shown) = (format!("{:?}", world.setup), format!("{rules:?}"));
         world.note(|| format!("{setup}\n             {shown}"));
-        world.plan();
         Self {
             reach: Reach(Arc::new(Mutex::new(world))),
             rules,
@@ -99,24 +98,29 @@ impl Simulation {
     }
 
     fn run(&mut self) {
+        self.reach.world().plan();
         self.start();
         while !self.over {
-            let event = self.reach.world().next().expect("there is always a next check");
-            self.reach.world().handle(event);
-            match event {
-                Event::Fault(index) => self.operate(index),
-                Event::FaultEnds(index) => self.operate_after(index),
-                Event::StartProxy if self.running.is_none() => self.start(),
-                Event::Calm => {
-                    self.start();
-                    self.order(Command::Resume, false);
-                }
-                Event::Check => self.check(),
-                _ => {}
-            }
-            self.turn();
-            self.over |= self.reach.world().violation.is_some();
+            self.step();
         }
+    }
+
+    fn step(&mut self) {
+        let event = self.reach.world().next().expect("there is always a next check");
+        self.reach.world().handle(event);
+        match event {
+            Event::Fault(index) => self.operate(index),
+            Event::FaultEnds(index) => self.operate_after(index),
+            Event::StartProxy if self.running.is_none() => self.start(),
+            Event::Calm => {
+                self.start();
+                self.order(Command::Resume, false);
+            }
+            Event::Check => self.check(),
+            _ => {}
+        }
+        self.turn();
+        self.over |= self.reach.world().violation.is_some();
     }
 
     fn turn(&mut self) {
@@ -144,11 +148,11 @@ impl Simulation {
             Ok(answer) => {
                 let mut world = self.reach.world();
                 world.note(|| format!("operator is told: {answer:?}"));
-                world.forced &= !asked.forces;
+                world.answered(asked.forces);
                 false
             }
             Err(oneshot::error::TryRecvError::Closed) => {
-                self.reach.world().forced &= !asked.forces;
+                self.reach.world().answered(asked.forces);
                 false
             }
             Err(oneshot::error::TryRecvError::Empty) => {
@@ -352,6 +356,38 @@ fn violation(seed: u64, trace: bool) -> (Option<String>, u32) {
         }
     }
     (world.violation.take(), world.failovers)
+}
+
+/// Other Tandems may be late with what their clients were told of, while the new active master has applied everything already.
+#[test]
+fn a_failover_that_was_stopped_late_is_tried_again() {
+    for seed in 1..=20 {
+        let mut simulation = Simulation::new(seed, false);
+        {
+            let mut world = simulation.reach.world();
+            world.setup.semi_sync = true;
+            world.setup.semi_sync_timeout = None;
+            world.setup.kill = 0;
+            world.mute = 2;
+        }
+        simulation.start();
+        let until = |simulation: &mut Simulation, time| {
+            while simulation.reach.world().now < time {
+                simulation.step();
+            }
+            let world = simulation.reach.world();
+            assert_eq!(world.violation, None, "seed {seed}");
+            (world.active(), world.mute)
+        };
+        let (active, _) = until(&mut simulation, 5 * SECOND);
+        let active = active.expect("somebody is active before the fault");
+        simulation
+            .reach
+            .world()
+            .begins_after(SECOND, Fault::Crash(active));
+        let found = until(&mut simulation, 20 * SECOND);
+        assert_eq!(found, (Some(1 - active), 0), "seed {seed}");
+    }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -68,7 +68,17 @@ pub struct Link {
     pub heard: u64,
     /// `Seconds_Behind_Master`. The servers give NULL while either thread does not run or the receiver isn't connected.
     pub lag: Option<Duration>,
-    pub error: Option<Arc<str>>,
+    /// Why the applier has stopped, if not because somebody told it to.
+    pub applier_error: Option<Arc<str>>,
+    /// The same of the receiver, or why it can't connect.
+    pub receiver_error: Option<Arc<str>>,
+}
+
+impl Link {
+    /// The last error of either thread: the applier's first, which does not go away by itself.
+    pub fn error(&self) -> Option<&Arc<str>> {
+        self.applier_error.as_ref().or(self.receiver_error.as_ref())
+    }
 }
 
 /// `Slave_IO_Running`.

@@ -222,9 +222,10 @@ fn link(
     columns: &LinkColumns,
     position: fn(&str) -> Option<Position>,
 ) -> Result<(Link, bool), String> {
-    let error = ["Last_SQL_Error", "Last_IO_Error"]
-        .into_iter()
-        .find_map(|name| fields.text(name).ok().filter(|text| !text.is_empty()));
+    let error = |name| {
+        let text = fields.text(name).ok().filter(|text| !text.is_empty());
+        text.map(Into::into)
+    };
     let lag = match fields.get(columns.lag)? {
         None => None,
         Some(_) => Some(Duration::from_secs(fields.number(columns.lag)?.into())),
@@ -241,7 +242,8 @@ fn link(
             .ok_or_else(|| format!("{} could not be read", columns.received))?,
         heard: columns.heard.iter().filter_map(|name| fields.wide(name)).sum(),
         lag,
-        error: error.map(Into::into),
+        applier_error: error("Last_SQL_Error"),
+        receiver_error: error("Last_IO_Error"),
     };
     let by_gtid = !matches!(fields.text(columns.gtid)?, "No" | "0");
     Ok((link, by_gtid))
@@ -313,7 +315,7 @@ mod tests {
             (seen.links[0].received.to_string().as_str(), seen.links[0].heard),
             ("0-1-9", 705)
         );
-        assert!(seen.links[0].applying && seen.links[0].error.is_none());
+        assert!(seen.links[0].applying && seen.links[0].error().is_none());
         assert!(seen.unfit.is_empty());
         assert_eq!(seen.timeouts, None);
         let state = format!("{STATE}; @@global.wait_timeout=600; @@global.interactive_timeout=7200");
@@ -336,7 +338,7 @@ mod tests {
         let seen = read(&STATE.replace("log_bin=1", "log_bin=0"), &link).unwrap();
         assert_eq!(seen.links[0].receiver, Receiver::Connecting);
         assert_eq!(seen.links[0].lag, None);
-        assert_eq!(seen.links[0].error.as_deref(), Some("error connecting"));
+        assert_eq!(seen.links[0].receiver_error.as_deref(), Some("error connecting"));
         assert_eq!(seen.unfit.len(), 2);
         assert!(seen.untold.is_empty(), "a server that does not know them");
         let silent = format!("{STATE}; texts=0; replicated_texts=1; compressed=1");
@@ -366,7 +368,7 @@ mod tests {
         let seen = seen(Flavor::MySql, &fields(&state), &[fields(link)]).unwrap();
         assert_eq!((seen.version.number, seen.read_only), (90_704, false));
         assert_eq!(seen.links[0].receiver, Receiver::Stopped);
-        assert_eq!(seen.links[0].error.as_deref(), Some("duplicate key"));
+        assert_eq!(seen.links[0].applier_error.as_deref(), Some("duplicate key"));
         assert_eq!(seen.position.to_string(), format!("{uuid}:1-7"));
         assert_eq!(flavor("9.7.4", "MySQL Community Server - GPL"), Flavor::MySql);
         assert_eq!(

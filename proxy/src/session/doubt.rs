@@ -106,7 +106,8 @@ impl Session {
             return;
         }
         let topology = self.worker.topology.load();
-        self.trail.sent = topology.mark.as_ref().map(|mark| Sent {
+        // A transaction goes on while nobody is active: its server may live, and its COMMIT come to the standby in time.
+        self.trail.sent = topology.last_mark().map(|mark| Sent {
             token,
             thread: Thread::of(connection),
             stained: connection.stained,

@@ -128,7 +128,7 @@ pub fn derive(
     let mark = mark(previous, histories, active, bounds);
     let former = match mark {
         Some(_) => None,
-        None => previous.mark.clone().or_else(|| previous.former.clone()),
+        None => previous.last_mark().cloned(),
     };
     Topology {
         // Losing the active master counts too: what was leased under it must not be used as the writer later.
@@ -163,7 +163,7 @@ fn mark(
         match old.filter(|_| previous.active == Some(active)).filter(goes_on) {
             Some(mark) => Arc::clone(mark),
             None => {
-                let former = previous.mark.as_ref().or(previous.former.as_ref()).filter(same);
+                let former = previous.last_mark().filter(same);
                 let floor = answer.seen.position.clone();
                 Mark::new(stream, histories.len(), floor, bounds.track, former)
             }
@@ -375,7 +375,7 @@ impl Pair<'_> {
 }
 
 fn stopped(what: &str, link: &Link) -> String {
-    match &link.error {
+    match link.error() {
         Some(error) => format!("{what}: {error}"),
         None => what.to_owned(),
     }
@@ -386,7 +386,7 @@ fn replication(link: &Link, lag: Option<Duration>) -> Replication {
         receiving: link.receiver == Receiver::Connected,
         applying: link.applying,
         lag,
-        error: link.error.clone(),
+        error: link.error().cloned(),
     }
 }
 

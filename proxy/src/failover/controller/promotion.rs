@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{ACT, Controller, Done, within};
 use crate::failover::events::Kind;
 use crate::failover::hands::{Acknowledged, Hands, Trouble};
+use crate::failover::judge::Stopped;
 use crate::topology::ServerId;
 
 /// What is done to the old active master, if it can be reached at all: the rest does not wait for it longer.
@@ -41,6 +42,9 @@ impl<H: Hands> Controller<H> {
             Err(trouble) => {
                 // The old one may come back, and then it must be replicated from again.
                 self.standing.away = Some(to);
+                let before = self.standing.stopped.take();
+                self.standing.stopped =
+                    Some(Stopped::new(before.as_ref(), trouble.clone(), self.hands.now()));
                 // If this fails, it is done before anything else: until then nobody is active.
                 let _ = self.withdraw().await;
                 self.publish(false);
@@ -148,6 +152,7 @@ impl<H: Hands> Controller<H> {
     /// The point of no return: from the record on, it is the active master.
     pub(super) async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
         self.standing.drained = None;
+        self.standing.stopped = None;
         let was_fresh = std::mem::replace(&mut self.standing.fresh, true);
         let recorded = self.record(self.standing.epoch + 1, Some(to), None).await;
         self.standing.fresh = recorded.is_ok() || was_fresh;

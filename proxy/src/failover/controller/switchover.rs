@@ -60,6 +60,7 @@ impl<H: Hands> Controller<H> {
         let standing = Standing {
             paused: false,
             last_failover: None,
+            stopped: None,
             seen: true,
             ..self.standing.clone()
         };

@@ -242,11 +242,33 @@ impl Seat {
                 lost.join(", ")
             )),
             Ok((told, _)) => Ok(told),
-            Err(_) => Err(format!(
-                "the other Tandems ({}) have not said within {:?} what their clients were told of",
-                self.names_of_others(&self.post.sight.borrow()).join(", "),
-                self.patience
-            )),
+            Err(_) => Err(self.silence()),
+        }
+    }
+
+    /// Who has said nothing, and of which publication they have heard.
+    fn silence(&self) -> String {
+        let patience = self.patience;
+        let Some(revision) = self.revision() else {
+            return format!("etcd has not taken within {patience:?} what the other Tandems are to go by");
+        };
+        let sight = self.post.sight.borrow();
+        let silent = sight
+            .members
+            .iter()
+            .filter(|(lease, member)| **lease != self.lease && member.seen < revision);
+        let silent: Vec<String> = silent
+            .map(|(_, member)| format!("{}, which has heard of {}", member.name, member.seen))
+            .collect();
+        match silent.is_empty() {
+            true => format!(
+                "etcd has told this Tandem within {patience:?} of its revision {} only, and not of {revision}",
+                sight.revision
+            ),
+            false => format!(
+                "other Tandems have not said within {patience:?} what their clients were told of before etcd's revision {revision}: {}",
+                silent.join("; ")
+            ),
         }
     }
 

@@ -57,7 +57,8 @@ pub(in crate::failover) fn server(id: ServerId) -> Health {
             received: Position::default(),
             heard: 7,
             lag: Some(Duration::ZERO),
-            error: None,
+            applier_error: None,
+            receiver_error: None,
         }],
         unfit: Vec::new(),
         untold: Vec::new(),
@@ -100,7 +101,7 @@ fn receiver(mut health: Health, state: Receiver) -> Health {
 fn applier_stopped(mut health: Health) -> Health {
     change(&mut health, |seen| {
         seen.links[0].applying = false;
-        seen.links[0].error = Some("Duplicate entry (1062)".into());
+        seen.links[0].applier_error = Some("Duplicate entry (1062)".into());
     });
     health
 }
@@ -354,6 +355,12 @@ fn each_obstacle_is_named() {
             "automatic in 51 s",
         ),
         (
+            with(|s| s.stopped = Some(Stopped::new(None, "it lacks 3 commits".to_owned(), *NOW))),
+            &lost,
+            &RULES,
+            "the last attempt was stopped, and the next is in 2 s: it lacks 3 commits",
+        ),
+        (
             with(|s| s.active = None),
             &lost,
             &RULES,
@@ -388,6 +395,12 @@ fn each_obstacle_is_named() {
         named(&restarted, &stopped, &RULES),
         "",
         "who began it has stopped it"
+    );
+    let tried = with(|s| s.stopped = Some(Stopped::new(None, String::new(), ago(5000))));
+    assert_eq!(
+        named(&tried, &stopped, &RULES),
+        "",
+        "the attempt before has stopped it"
     );
 }
 

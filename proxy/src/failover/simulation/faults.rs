@@ -98,6 +98,13 @@ impl World {
         self.after(CALM + 3 * SECOND, Event::Check);
     }
 
+    /// It does not end.
+    pub(super) fn begins_after(&mut self, delay: Time, fault: Fault) {
+        self.faults.push(fault);
+        let index = self.faults.len() - 1;
+        self.after(delay, Event::Fault(index));
+    }
+
     fn cut_off(&mut self, one: usize, on: bool) {
         for other in 0..3 {
             if other != one {

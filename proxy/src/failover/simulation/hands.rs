@@ -248,6 +248,16 @@ impl Hands for Reach {
     }
 
     async fn told(&self) -> Result<Vec<Acknowledged>, Trouble> {
+        let is_mute = {
+            let mut world = self.world();
+            let mute = world.mute;
+            world.mute = mute.saturating_sub(1);
+            mute > 0
+        };
+        if is_mute {
+            self.sleep_until(self.now() + Duration::from_secs(1)).await;
+            return Err("the other Tandems have not said what their clients were told of".to_owned());
+        }
         Ok(self.acknowledged().into_iter().collect())
     }
 

@@ -259,7 +259,8 @@ fn seen(server: usize, what: &str) -> Seen {
         received: Position::default(),
         heard: 0,
         lag: lag.and_then(|lag| lag.parse().ok()).map(Duration::from_secs),
-        error: None,
+        applier_error: None,
+        receiver_error: None,
     };
     Seen {
         version: Version {
