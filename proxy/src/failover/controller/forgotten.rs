@@ -31,8 +31,10 @@ impl<H: Hands> Controller<H> {
         {
             return Ok(0);
         }
+        let theirs = self.all_of(other, stream).await;
+        // Afterwards: while the other was waited for it may have crashed once more.
         let own = within(&self.hands, ACT, self.hands.newest(server, stream)).await?;
-        let needed = match self.all_of(other, stream).await {
+        let needed = match theirs {
             Ok(theirs) => theirs,
             Err(trouble) => {
                 return self
