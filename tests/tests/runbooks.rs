@@ -152,13 +152,7 @@ async fn restore(cluster: &Cluster, server: &Server, backup: &Path) {
         Flavor::MySql => say(server, &["RESET REPLICA ALL"]).await,
     }
     tell(cluster, &format!("OPEN {}", server.name())).await;
-    // It could take over; the other direction may not replicate.
     roles::wait_ready(cluster, WITHIN).await;
-    if server.engine().flavor() == Flavor::MariaDb {
-        let active = roles::other(cluster, server.name());
-        let follow = "SET GLOBAL gtid_slave_pos = @@GLOBAL.gtid_binlog_pos";
-        say(active, &["STOP SLAVE", follow, "START SLAVE"]).await;
-    }
     could_bear_a_loss(cluster).await;
     goes_on(cluster).await;
 }

@@ -241,6 +241,35 @@ impl Sql {
         Ok(())
     }
 
+    /// Where a MariaDB would ask its source for what comes behind a place that is the wrong one, it is told another.
+    async fn ask_from_elsewhere(&self, server: ServerId, from: ServerId, link: &Row) -> Result<(), Trouble> {
+        let (name, source) = (&self.doors[server.0].name, &self.doors[from.0].name);
+        let place = self.place(server).await?;
+        let (kind, detail, position) = if let Some(applied) = place.without_forgotten() {
+            let detail = format!(
+                "a crash has taken commits of its own from it, up to {}: it gets them back from {source}",
+                place.applied
+            );
+            (Kind::FetchesBack, detail, applied)
+        } else if column(link, "Last_IO_Errno") == REFUSED && self.errant(from, server).await?.is_none() {
+            let all = self.text(server, "SELECT @@GLOBAL.gtid_binlog_pos").await?;
+            // A source that is not there yet would refuse that too.
+            self.applied(from, &all, APPLY_LOOK).await?;
+            let detail = format!(
+                "{source} was made anew, and its log does not go back to where it was replicated from: it goes on behind {all}, since                  {source} has nothing that it lacks"
+            );
+            (Kind::SetUp, detail, all)
+        } else {
+            return Ok(());
+        };
+        let channel = column(link, "Connection_name");
+        self.run(server, &format!("STOP SLAVE '{channel}'")).await?;
+        self.run(server, &format!("SET GLOBAL gtid_slave_pos='{position}'"))
+            .await?;
+        self.tell(Event::of_now(kind, name.clone(), detail, None));
+        Ok(())
+    }
+
     /// Starts or stops applying what a channel receives.
     fn applier(&self, verb: &str, link: &Row) -> String {
         match self.flavor() {
@@ -274,6 +303,9 @@ impl Server {
         format!("server {}: {error}", self.name)
     }
 }
+
+/// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
+const REFUSED: &str = "1236";
 
 /// How long a commit may take that its standby has executed already, and its master not.
 const COMMITTING: Duration = Duration::from_secs(1);
@@ -384,20 +416,8 @@ impl Hands for Sql {
                 self.link(server).await?
             }
         };
-        if self.flavor() == Flavor::MariaDb
-            && let place = self.place(server).await?
-            && let Some(applied) = place.without_forgotten()
-        {
-            let channel = column(&link, "Connection_name");
-            self.run(server, &format!("STOP SLAVE '{channel}'")).await?;
-            self.run(server, &format!("SET GLOBAL gtid_slave_pos='{applied}'"))
-                .await?;
-            let detail = format!(
-                "a crash has taken commits of its own from it, up to {}: it gets them back from {}",
-                place.applied, self.doors[from.0].name
-            );
-            let name = self.doors[server.0].name.clone();
-            self.tell(Event::of_now(Kind::FetchesBack, name, detail, None));
+        if self.flavor() == Flavor::MariaDb {
+            self.ask_from_elsewhere(server, from, &link).await?;
         }
         let statement = match self.flavor() {
             Flavor::MariaDb => format!("START SLAVE '{}'", column(&link, "Connection_name")),
