@@ -91,19 +91,38 @@ async fn wait_whole(cluster: &Cluster, standby: &str) {
 #[tokio::test]
 async fn a_killed_master_is_replaced_and_comes_back_as_the_standby() {
     for _ in 0..rounds() {
-        Box::pin(kill_the_active_master()).await;
+        Box::pin(end_the_active_master(End::Killed)).await;
     }
 }
 
-async fn kill_the_active_master() {
+/// It tells its clients so, each in its own way, and what they have just written may be committed or not.
+#[tokio::test]
+async fn a_master_that_is_stopped_in_order_costs_nobody_an_error_and_comes_back() {
+    for _ in 0..rounds() {
+        Box::pin(end_the_active_master(End::Stopped)).await;
+    }
+}
+
+/// What becomes of a server.
+#[derive(Clone, Copy)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+async fn end_the_active_master(end: End) {
     let cluster = cluster().await;
     roles::wait_ready(&cluster, WITHIN).await;
     let load = load(&cluster).await;
-    let killed = Instant::now();
-    cluster.a().kill9().expect("killed");
+    let ended = Instant::now();
+    match end {
+        End::Killed => cluster.a().kill9(),
+        End::Stopped => cluster.a().stop().await,
+    }
+    .expect("ended");
     roles::wait_active(&cluster, Some("b"), WITHIN).await;
-    println!("b is active after {:?}", killed.elapsed());
-    println!("{}", roles::steps(&cluster, killed).await);
+    println!("b is active after {:?}", ended.elapsed());
+    println!("{}", roles::steps(&cluster, ended).await);
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     cluster.a().restart().await.expect("back");
     let is_in = wait_back(&cluster, "a").await;
@@ -291,6 +310,40 @@ async fn a_crash_takes_nothing_from_a_master_that_is_alone() {
 }
 
 /// One of the two decides, as the README says of two in front of one pair.
+/// A statement may be what servers die of, or somebody kills it there: it is not run for ever.
+#[tokio::test]
+async fn a_write_that_loses_its_server_again_and_again_is_given_up() {
+    let cluster = cluster().await;
+    let mut root = cluster.direct(cluster.a()).await;
+    let mut conn = cluster.client_in("shop").await;
+    let running = tokio::spawn(async move {
+        let statement = "INSERT INTO ledger (writer, n) SELECT 7, SLEEP(100)";
+        (conn.query_drop(statement).await, conn)
+    });
+    let mut killed = 0;
+    let deadline = Instant::now() + WITHIN;
+    while !running.is_finished() {
+        let question = "SELECT id FROM information_schema.processlist WHERE info LIKE '%SLEEP(100)' AND state = 'User sleep'";
+        if let Some(id) = root.query_first::<u64, _>(question).await.expect("a list") {
+            killed += u32::from(root.query_drop(format!("KILL {id}")).await.is_ok());
+        }
+        assert!(Instant::now() < deadline, "it is run again after {killed} kills");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (result, mut conn) = running.await.expect("no panic");
+    let error = result.expect_err("it was killed").to_string();
+    assert!(
+        error.contains("it did not take effect, and was run again before"),
+        "{error}"
+    );
+    assert!(killed >= 3, "{killed}");
+    let written = conn
+        .query_first("SELECT COUNT(*) FROM ledger WHERE writer = 7")
+        .await;
+    assert_eq!(written.expect("the session goes on"), Some(0_u8));
+    cluster.stop().await;
+}
+
 /// Nobody is active while the old master is fenced, and a transaction that is open there may be committed.
 #[tokio::test]
 async fn a_commit_that_is_sent_while_nobody_is_active_takes_effect_once() {

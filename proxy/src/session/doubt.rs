@@ -88,8 +88,8 @@ pub(super) struct Unanswered {
 
 /// What is to be done about it.
 pub(super) enum Resolved {
-    /// It left nothing.
-    RunAgain,
+    /// It left nothing; what the client is told if it has been run often enough.
+    RunAgain(Complaint),
     /// The client has its OK.
     Answered(Box<Learned>),
     /// Its transaction left nothing, and can be played again.
@@ -242,7 +242,10 @@ impl Session {
     /// Runs it again, if all of it is still here.
     fn again(&self, work: &Work, unanswered: &Unanswered) -> Resolved {
         match work.command.tail.is_some() || work.command.head == 0 && work.owned.is_none() {
-            false => Resolved::RunAgain,
+            false => Resolved::RunAgain(unanswered.told(
+                "it did not take effect, and was run again before: it may be what servers are lost by",
+                self.client.capabilities,
+            )),
             true => {
                 let rest =
                     "it did not take effect, and is too long to be kept for running it again, or was a file";

@@ -14,7 +14,7 @@ use super::learn::Learned;
 use super::relay::{self, Carried, Manner, Swallowed, carry, swallow};
 use super::replay::digest::Digest;
 use super::replicate::carry_dump;
-use super::run::{ASK_ELSEWHERE, Failed, GOING, Leeway, READ_ONLY, UNDONE, Work, is_server_fault};
+use super::run::{ASK_ELSEWHERE, ENDED, Failed, GOING, Leeway, READ_ONLY, UNDONE, Work, is_server_fault};
 use super::send::Preamble;
 use super::{End, Session};
 use crate::backend::Connection;
@@ -91,6 +91,7 @@ impl Session {
                     &[]
                 },
                 if leeway.may_repeat { UNDONE } else { &[] },
+                if leeway.may_be_lost { ENDED } else { &[] },
             ],
             keep: work.keep,
             discard: false,

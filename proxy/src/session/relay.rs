@@ -62,6 +62,8 @@ pub(crate) enum Error {
     UninvitedFile,
     #[error("it does not answer any more, and another server is the active master")]
     Abandoned,
+    #[error("it is being stopped, and has ended the connection with error {0}")]
+    Ended(u16),
     #[error("the server whose binlog is followed is no longer the active master")]
     MasterMoved,
     #[error("the client's file came out of order: {0}")]
@@ -123,7 +125,7 @@ pub(crate) struct Seen {
 pub(crate) struct Manner<'a> {
     pub(crate) expect: Expect,
     /// Error codes that must not reach the client when nothing else has: the statement is asked elsewhere.
-    pub(crate) withhold: [&'a [u16]; 3],
+    pub(crate) withhold: [&'a [u16]; 4],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
     pub(crate) keep: bool,
     /// The client has had its reply already, from another server: this one is only learnt from.

@@ -219,7 +219,7 @@ impl Session {
         self.transmit(connection, &mut work, &mut preamble).await?;
         let manner = Manner {
             expect: entry.expect,
-            withhold: [&[]; 3],
+            withhold: [&[]; 4],
             keep: false,
             discard: true,
             seen: None,
