@@ -181,8 +181,9 @@ pub(super) fn put_server(document: &mut DocumentMut, key: &str, server: Option<S
     }
 }
 
+/// No commit at all has no name, and is not written.
 pub(super) fn put_acknowledged(document: &mut DocumentMut, key: &str, known: Option<Acknowledged>) {
-    if let Some(known) = known {
+    if let Some(known) = known.filter(|known| known.number > 0) {
         document[key] = value(known.stream.up_to(known.number));
     }
 }

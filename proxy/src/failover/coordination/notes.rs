@@ -152,7 +152,7 @@ fn line(document: &DocumentMut, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::gtid::Stream;
+    use crate::topology::gtid::{Gtid, Stream};
 
     #[test]
     fn what_was_written_is_read_again() {
@@ -189,7 +189,17 @@ mod tests {
             }),
             epoch: 3,
         };
-        assert_eq!(Member::from_text(&member.to_text()), Ok(member));
+        assert_eq!(Member::from_text(&member.to_text()), Ok(member.clone()));
+        let mysql = Gtid::parse_mysql("3e11fa47-71ca-11e1-9e33-c80aa9429562:1").unwrap();
+        for stream in [Stream::of_mariadb(0, 1), mysql.stream()] {
+            let told = Some(Acknowledged { stream, number: 0 });
+            let silent = Member {
+                told,
+                ..member.clone()
+            };
+            let read = Member::from_text(&silent.to_text()).map(|member| member.told);
+            assert_eq!(read, Ok(None), "nothing was acknowledged yet");
+        }
         assert_eq!(Published::from_text("", &names), Ok(Published::default()));
     }
 
