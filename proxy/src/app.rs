@@ -157,7 +157,7 @@ impl App {
 
         let accounts = match config.listener.auth {
             Auth::Config => None,
-            Auth::Servers => Some(directory::new(&config, Arc::clone(&topology))),
+            Auth::Servers => Some(directory::new(&newer, Arc::clone(&topology))),
         };
         let (reader, mut directory) = accounts.unzip();
         if let Some(directory) = &mut directory {

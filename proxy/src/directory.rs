@@ -236,7 +236,7 @@ pub struct Task {
 }
 
 /// Makes the two ends.
-pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
+pub fn new(newer: &watch::Receiver<Arc<Config>>, topology: topology::Shared) -> (Reader, Task) {
     let (publish, read) = watch::channel(None);
     let wanted = Arc::new(Notify::new());
     let reader = Reader {
@@ -245,9 +245,8 @@ pub fn new(config: &Config, topology: topology::Shared) -> (Reader, Task) {
         guests: Arc::default(),
     };
     let guests = Arc::clone(&reader.guests);
-    let doors = config.servers.iter().map(|server| Door::new(server, config));
     let task = Task {
-        doors: doors.collect(),
+        doors: Door::of_all(newer),
         topology,
         ids: Ids(OF_SERVERS),
         publish,

@@ -199,9 +199,9 @@ pub fn start(
         true => Some(Journal::open(&settings.journal, &names)?),
         false => None,
     };
-    let events = Arc::new(Events::new(settings.event_command.clone()));
-    let (commands, requests) = mpsc::channel(COMMANDS);
     let sources = monitor.sources();
+    let events = Arc::new(Events::new(sources.newer.clone()));
+    let (commands, requests) = mpsc::channel(COMMANDS);
     let (status, view, deciding) = match (&config.coordination, journal) {
         (Some(coordination), journal) => {
             let (status, shown) = watch::channel(Status::default());
@@ -223,10 +223,8 @@ pub fn start(
             (shown, Some(view), Deciding { task, leave })
         }
         (None, Some((journal, remembered))) => {
-            let (pulse, stall) = Pulse::new(config, &sources);
+            let (pulse, stall) = Pulse::new(&sources);
             let hands = Sql::new(
-                config,
-                settings,
                 &sources,
                 authority,
                 Memory::Alone(journal),

@@ -35,13 +35,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::debug;
 
 use crate::config::Config;
 use crate::topology::derive::{Authority, Bounds};
 use crate::topology::{ServerId, Shared, Topology, derive};
 use applied::{Follower, Wake};
+use door::Door;
 use health::{Health, History, State};
 use observation::Observation;
 use probe::Probe;
@@ -119,24 +120,23 @@ pub fn start(
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (completed, complete) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    for (index, server) in config.servers.iter().enumerate() {
-        let id = ServerId(index);
-        let probe = Probe::new(id, server, config);
-        let interval = config.monitor.interval;
+    for id in (0..config.servers.len()).map(ServerId) {
+        let probe = Probe::new(id, Door::new(id, &newer));
         tasks.spawn(ask_again_and_again(
             probe,
-            interval,
+            newer.clone(),
             id,
             signals.clone(),
             observed.clone(),
         ));
-        let follower = Follower::new(id, server, config, topology.clone(), signals.clone());
+        let door = Door::new(id, &newer);
+        let follower = Follower::new(id, door, topology.clone(), signals.clone());
         tasks.spawn(follower.run());
     }
-    let reader = definitions::Reader::new(config, newer.clone(), topology.clone(), signals.clone());
+    let reader = definitions::Reader::new(newer.clone(), topology.clone(), signals.clone());
     tasks.spawn(reader.run());
     if config.consistency.track_external {
-        tasks.spawn(external::Watcher::new(config, topology.clone(), signals.clone()).run());
+        tasks.spawn(external::Watcher::new(&newer, topology.clone(), signals.clone()).run());
     }
     let (shown, health) = watch::channel(vec![Health::default(); config.servers.len()]);
     let publisher = Publisher {
@@ -242,24 +242,36 @@ impl Signals {
 
 async fn ask_again_and_again(
     mut probe: Probe,
-    interval: Duration,
+    mut newer: watch::Receiver<Arc<Config>>,
     server: ServerId,
     signals: Signals,
     observed: mpsc::Sender<Observation>,
 ) {
-    let mut tick = tokio::time::interval(interval);
-    // After a stall the next probe comes an interval later, not all missed ones at once.
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = ticks(Instant::now(), newer.borrow().monitor.interval);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = signals.reported(server) => {}
+            // Also for whoever waits to see what his change of [monitor] does.
+            Ok(()) = newer.changed() => {
+                let interval = newer.borrow_and_update().monitor.interval;
+                if interval != tick.period() {
+                    tick = ticks(Instant::now() + interval, interval);
+                }
+            }
         }
         if observed.send(probe.ask().await).await.is_err() {
             return;
         }
-        tokio::time::sleep(PROBE_GAP.min(interval)).await;
+        tokio::time::sleep(PROBE_GAP.min(tick.period())).await;
     }
+}
+
+fn ticks(from: Instant, interval: Duration) -> Interval {
+    let mut tick = tokio::time::interval_at(from.into(), interval);
+    // After a stall the next probe comes an interval later, not all missed ones at once.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }
 
 /// Takes observations in and publishes what follows from them.

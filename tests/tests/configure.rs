@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
+use tandem::demo::pair::monitor_grant;
 use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER};
 use tandem_tests::pair::{Pair, client};
-use tandem_tests::{Cluster, Setup, WITHIN, roles, wait_until};
+use tandem_tests::{Cluster, Setup, WITHIN, engine, roles, wait_until};
 
 const EXAMPLE: &str = include_str!("../../tandem.example.toml");
 /// A pair with Tandem as a process of its own, which has a file.
@@ -282,6 +283,88 @@ async fn who_decides_goes_by_what_is_set() {
         begun.elapsed() < Duration::from_secs(8),
         "as if nothing had been set: {refused}"
     );
+    drop(conn);
+
+    // Whether it is done without being asked for, and what is run then.
+    run(&mut admin, "SET failover.mode = manual").await;
+    wait_until("it would not be", WITHIN, async || {
+        roles::property(&mut cluster.admin().await, "why_not").await == "failover.mode is \"manual\""
+    })
+    .await;
+    let done = cluster.pair().directory().join("done");
+    run(
+        &mut admin,
+        &format!(
+            "SET failover.fence_command = 'echo fenced $TANDEM_SERVER >> {0}', \
+             failover.event_command = 'echo $TANDEM_EVENT >> {0}'",
+            done.display()
+        ),
+    )
+    .await;
+    cluster.a().kill9().expect("killed");
+    wait_until("it is seen", WITHIN, async || {
+        roles::property(&mut cluster.admin().await, "state")
+            .await
+            .contains("dead")
+    })
+    .await;
+    run(&mut admin, "SET failover.mode = automatic").await;
+    roles::wait_active(cluster, Some("b"), WITHIN).await;
+    wait_until("both commands were run", WITHIN, async || {
+        let done = std::fs::read_to_string(&done).unwrap_or_default();
+        done.contains("fenced a\n") && done.contains("promoted\n")
+    })
+    .await;
+}
+
+/// The account of `[monitor]` can be another, as after a change of its password, and how often it asks; an account that the servers
+/// do not know harms nobody while the connections last.
+#[tokio::test]
+async fn the_monitor_goes_by_what_is_set() {
+    let stand = Stand::new().await;
+    let cluster = &stand.cluster;
+    let grant = monitor_grant(engine().flavor()).trim_start_matches("GRANT ");
+    cluster.create_user("second_monitor", "other", grant).await;
+    let mut admin = cluster.admin().await;
+    let asked = async || {
+        let mut least = u64::MAX;
+        for server in cluster.pair().servers() {
+            let counts = cluster.query_counts_of(server, "second_monitor").await;
+            least = least.min(counts.reads);
+        }
+        least
+    };
+    run(
+        &mut admin,
+        "SET monitor.user = second_monitor, monitor.password = other, monitor.interval = 50ms",
+    )
+    .await;
+    wait_until("both are asked by the other account", WITHIN, async || {
+        asked().await > 0
+    })
+    .await;
+    let (before, begun) = (asked().await, Instant::now());
+    wait_until("they are asked", WITHIN, async || asked().await > before + 100).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "as every 250 ms: {took:?}");
+
+    run(&mut admin, "SET monitor.password = wrong").await;
+    wait_until("the log says that it does not work", WITHIN, async || {
+        let told = cluster.process().told();
+        let lines = told
+            .iter()
+            .filter(|line| line.contains("new account") && line.contains("(1045)"));
+        lines.count() == 2
+    })
+    .await;
+    let before = asked().await;
+    wait_until("they are asked as before", WITHIN, async || {
+        asked().await > before + 20
+    })
+    .await;
+    let mut conn = cluster.client().await;
+    run(&mut conn, "CREATE DATABASE IF NOT EXISTS shop").await;
+    cluster.wait_nothing_leased().await;
 }
 
 /// One mistake in one line, and what the error has to name.

@@ -209,12 +209,12 @@ pub(super) fn held_back(running: &[Part], wanted: &[Part]) -> Vec<Part> {
 fn mixed(running: Option<&Part>, wanted: &Part) -> Part {
     let mut part = wanted.clone();
     let Some(running) = running else { return part };
-    for key in part
-        .section
-        .keys
-        .iter()
-        .filter(|key| key.effect == Effect::Restart)
-    {
+    for key in part.section.keys {
+        let (before, after) = (running.text(key), wanted.text(key));
+        let effect = key.effect.of_change(before.as_deref(), after.as_deref());
+        if effect != Effect::Restart {
+            continue;
+        }
         match running.given.get(key.name) {
             Some(given) => part.given.insert(key.name, given.clone()),
             None => part.given.remove(key.name),
@@ -255,9 +255,9 @@ fn compare(before: &Part, after: &Part, changes: &mut Vec<Change>) {
         if old != new {
             changes.push(Change {
                 key: after.label(key.name),
+                effect: key.effect.of_change(old.as_deref(), new.as_deref()),
                 before: hidden(key, old),
                 after: hidden(key, new),
-                effect: key.effect,
             });
         }
     }

@@ -581,10 +581,8 @@ impl Coordinator {
 
     async fn decide(&mut self, seat: &Arc<Seat>, remembered: &Entry) -> Next {
         let memory = Memory::Shared(Arc::clone(seat));
-        let (pulse, stall) = Pulse::new(&self.config, &self.sources);
+        let (pulse, stall) = Pulse::new(&self.sources);
         let hands = Sql::new(
-            &self.config,
-            &self.failover,
             &self.sources,
             self.authority.clone(),
             memory,

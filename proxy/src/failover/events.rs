@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::Config;
 
 /// Older events are forgotten.
 const MOST: usize = 512;
@@ -136,16 +138,16 @@ impl Event {
 #[derive(Debug)]
 pub struct Events {
     newest: Mutex<VecDeque<Event>>,
-    command: Option<String>,
-    running: std::sync::Arc<Semaphore>,
+    newer: watch::Receiver<Arc<Config>>,
+    running: Arc<Semaphore>,
 }
 
 impl Events {
-    pub fn new(command: Option<String>) -> Self {
+    pub fn new(newer: watch::Receiver<Arc<Config>>) -> Self {
         Self {
             newest: Mutex::default(),
-            command,
-            running: std::sync::Arc::new(Semaphore::new(COMMANDS)),
+            newer,
+            running: Arc::new(Semaphore::new(COMMANDS)),
         }
     }
 
@@ -171,8 +173,12 @@ impl Events {
     }
 
     fn run_command(&self, event: &Event) {
-        let Some(command) = &self.command else { return };
-        let Ok(permit) = std::sync::Arc::clone(&self.running).try_acquire_owned() else {
+        let config = Arc::clone(&self.newer.borrow());
+        let failover = config.failover.as_ref();
+        let Some(command) = failover.and_then(|failover| failover.event_command.as_deref()) else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
             tracing::warn!("failover.event_command was not run: {COMMANDS} of them run already");
             return;
         };

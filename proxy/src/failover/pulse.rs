@@ -11,7 +11,6 @@ use mysql_async::{Conn, Error, Row};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::config::Config;
 use crate::monitor::door::Door;
 use crate::monitor::{CANT_WRITE, Signals, Sources};
 use crate::topology::{ServerId, Shared};
@@ -73,11 +72,11 @@ enum Beat {
 }
 
 impl Pulse {
-    pub(super) fn new(config: &Config, sources: &Sources) -> (Self, watch::Receiver<Option<Stall>>) {
+    pub(super) fn new(sources: &Sources) -> (Self, watch::Receiver<Option<Stall>>) {
         let (stall, seen) = watch::channel(None);
         let pulse = Self {
-            doors: Door::of_all(config),
-            names: config.server_names(),
+            doors: Door::of_all(&sources.newer),
+            names: sources.newer.borrow().server_names(),
             topology: Shared::clone(&sources.topology),
             signals: sources.signals.clone(),
             stall,

@@ -29,7 +29,7 @@ use super::events::{Event, Events, Kind, shell};
 use super::hands::{Acknowledged, Hands, Trouble};
 use super::journal::{Entry, Journal};
 use super::pulse::Stall;
-use crate::config::{Config, Failover};
+use crate::config::Config;
 use crate::monitor::applied;
 use crate::monitor::door::Door;
 use crate::monitor::{Signals, Sources};
@@ -59,9 +59,7 @@ pub(super) enum Memory {
 /// The real ones.
 pub(super) struct Sql {
     doors: Vec<Server>,
-    command: Option<String>,
-    /// The account.
-    login: crate::config::Monitor,
+    newer: watch::Receiver<Arc<Config>>,
     topology: Shared,
     signals: Signals,
     authority: watch::Sender<Authority>,
@@ -75,8 +73,6 @@ pub(super) struct Sql {
 struct Server {
     name: String,
     address: Endpoint,
-    /// It is not to be reached without TLS.
-    encrypts: bool,
     door: Door,
     /// One that failed in any way is not used again.
     conn: tokio::sync::Mutex<Option<Conn>>,
@@ -84,25 +80,23 @@ struct Server {
 
 impl Sql {
     pub(super) fn new(
-        config: &Config,
-        settings: &Failover,
         sources: &Sources,
         authority: watch::Sender<Authority>,
         memory: Memory,
         events: Arc<Events>,
         stall: watch::Receiver<Option<Stall>>,
     ) -> Self {
-        let servers = config.servers.iter().map(|server| Server {
+        let config = Arc::clone(&sources.newer.borrow());
+        let doors = Door::of_all(&sources.newer);
+        let servers = config.servers.iter().zip(doors).map(|(server, door)| Server {
             name: server.name.clone(),
             address: server.address.clone(),
-            encrypts: tls::protection(config.server_tls.mode, &server.address) == Protection::Required,
-            door: Door::new(server, config),
+            door,
             conn: tokio::sync::Mutex::default(),
         });
         Self {
             doors: servers.collect(),
-            command: settings.fence_command.clone(),
-            login: config.monitor.clone(),
+            newer: sources.newer.clone(),
             topology: Shared::clone(&sources.topology),
             signals: sources.signals.clone(),
             authority,
@@ -111,6 +105,11 @@ impl Sql {
             stall,
             mark: Mutex::default(),
         }
+    }
+
+    /// What acts now.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.newer.borrow())
     }
 
     fn flavor(&self) -> Flavor {
@@ -228,8 +227,12 @@ impl Sql {
             ));
         };
         let quoted = |text: &str| Value::from(text).as_sql(false);
-        let login = (quoted(&self.login.user), quoted(self.login.password.reveal()));
-        let statement = set_up(self.flavor(), *address, login, source.encrypts);
+        let config = self.config();
+        let account = &config.monitor;
+        let login = (quoted(&account.user), quoted(account.password.reveal()));
+        // It is not to be reached without TLS.
+        let encrypts = tls::protection(config.server_tls.mode, &source.address) == Protection::Required;
+        let statement = set_up(self.flavor(), *address, login, encrypts);
         // The statement is in no error: it has the password.
         self.ask_quietly(server, &statement).await?;
         let detail = format!(
@@ -365,8 +368,10 @@ impl Hands for Sql {
     }
 
     async fn end_sessions(&self, server: ServerId) -> Result<(), Trouble> {
+        let config = self.config();
         let is_foreign = |user: &str, command: &str| {
-            let own = user == self.login.user || user.starts_with("system user") || user == "event_scheduler";
+            let own =
+                user == config.monitor.user || user.starts_with("system user") || user == "event_scheduler";
             !own && !command.starts_with("Binlog Dump") && command != "Daemon"
         };
         self.end(server, is_foreign).await
@@ -540,7 +545,9 @@ impl Hands for Sql {
     }
 
     async fn fence(&self, server: ServerId) -> Result<(), Trouble> {
-        let Some(command) = &self.command else {
+        let config = self.config();
+        let failover = config.failover.as_ref();
+        let Some(command) = failover.and_then(|failover| failover.fence_command.as_deref()) else {
             return Ok(());
         };
         let server = &self.doors[server.0];

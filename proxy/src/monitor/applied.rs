@@ -14,7 +14,6 @@ use tracing::debug;
 
 use super::Signals;
 use super::door::Door;
-use crate::config::{self, Config};
 use crate::topology::gtid::Stream;
 use crate::topology::mark::Mark;
 use crate::topology::{Flavor, Role, ServerId, Shared};
@@ -49,25 +48,16 @@ impl Wake {
 pub(super) struct Follower {
     server: ServerId,
     door: Door,
-    /// For the server to answer, beside the time that it waits.
-    timeout: Duration,
     topology: Shared,
     signals: Signals,
     conn: Option<Conn>,
 }
 
 impl Follower {
-    pub(super) fn new(
-        id: ServerId,
-        server: &config::Server,
-        config: &Config,
-        topology: Shared,
-        signals: Signals,
-    ) -> Self {
+    pub(super) fn new(server: ServerId, door: Door, topology: Shared, signals: Signals) -> Self {
         Self {
-            server: id,
-            door: Door::new(server, config),
-            timeout: config.monitor.timeout,
+            server,
+            door,
             topology,
             signals,
             conn: None,
@@ -127,7 +117,8 @@ impl Follower {
     /// Whether the server has applied all commits of `stream` up to `number`, waiting for it a while. The connection is
     /// taken out while it is used: one whose answer has not come is not used again.
     async fn wait(&mut self, stream: &Stream, number: u64) -> Result<bool, String> {
-        let limit = PATIENCE + self.timeout;
+        // For the server to answer, beside the time that it waits.
+        let limit = PATIENCE + self.door.config().monitor.timeout;
         let question = question(stream.flavor(), &stream.up_to(number), PATIENCE);
         let asked = async {
             let mut conn = match self.conn.take() {

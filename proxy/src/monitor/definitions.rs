@@ -102,7 +102,6 @@ enum Unknown {
 pub(super) struct Reader {
     /// By server.
     doors: Vec<Door>,
-    interval: Duration,
     newer: watch::Receiver<Arc<Config>>,
     topology: Shared,
     signals: Signals,
@@ -119,15 +118,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
-        config: &Config,
-        newer: watch::Receiver<Arc<Config>>,
-        topology: Shared,
-        signals: Signals,
-    ) -> Self {
+    pub(super) fn new(newer: watch::Receiver<Arc<Config>>, topology: Shared, signals: Signals) -> Self {
         Self {
-            doors: Door::of_all(config),
-            interval: config.monitor.definitions_interval,
+            doors: Door::of_all(&newer),
             newer,
             topology,
             signals,
@@ -193,7 +186,8 @@ impl Reader {
     }
 
     fn is_due(&self, mark: &Mark) -> bool {
-        let is_old = |at: &Instant| at.elapsed() >= self.interval;
+        let interval = self.newer.borrow().monitor.definitions_interval;
+        let is_old = |at: &Instant| at.elapsed() >= interval;
         !mark.has_read_catalog() || mark.has_unchecked_code() || self.read_at.as_ref().is_none_or(is_old)
     }
 

@@ -1,15 +1,58 @@
 //! How the monitor gets into a server: where, as whom, and whether by TLS.
 
+use std::sync::Arc;
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use tandem_protocol::handshake::connect::Protection;
+use tokio::sync::watch;
 
 use crate::config::{Config, Server, ServerTls, ServerTlsMode, TlsVersion};
 use crate::net::address::Endpoint;
 use crate::net::tls;
+use crate::topology::ServerId;
 
-/// What it takes to connect to one server.
+/// Of one server. Whoever opens it goes by what the newest configuration says.
 pub(crate) struct Door {
+    server: ServerId,
+    newer: watch::Receiver<Arc<Config>>,
+}
+
+impl Door {
+    pub(crate) fn new(server: ServerId, newer: &watch::Receiver<Arc<Config>>) -> Self {
+        let newer = newer.clone();
+        Self { server, newer }
+    }
+
+    /// By server.
+    pub(crate) fn of_all(newer: &watch::Receiver<Arc<Config>>) -> Vec<Self> {
+        let count = newer.borrow().servers.len();
+        (0..count)
+            .map(|index| Self::new(ServerId(index), newer))
+            .collect()
+    }
+
+    /// What acts now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.newer.borrow())
+    }
+
+    pub(crate) fn way(&self) -> Way {
+        let config = self.newer.borrow();
+        // Which servers there are is the same until a restart.
+        Way::new(&config.servers[self.server.0], &config)
+    }
+
+    /// # Errors
+    /// As the driver says.
+    pub(crate) async fn open(&self) -> Result<Conn, Error> {
+        self.way().take().await
+    }
+}
+
+/// What it takes to connect to one server, by one configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
     opts: Opts,
     /// Taken where TLS is preferred and the server offers none.
     in_clear: Option<Opts>,
@@ -17,8 +60,8 @@ pub(crate) struct Door {
     least: TlsVersion,
 }
 
-impl Door {
-    pub(crate) fn new(server: &Server, config: &Config) -> Self {
+impl Way {
+    fn new(server: &Server, config: &Config) -> Self {
         let plain = plain(server, config);
         let tls = ssl_opts(&config.server_tls, &server.tls_name);
         let (opts, in_clear) = match tls::protection(config.server_tls.mode, &server.address) {
@@ -33,15 +76,9 @@ impl Door {
         }
     }
 
-    /// By server.
-    pub(crate) fn of_all(config: &Config) -> Vec<Self> {
-        let servers = config.servers.iter();
-        servers.map(|server| Self::new(server, config)).collect()
-    }
-
     /// # Errors
     /// As the driver says.
-    pub(crate) async fn open(&self) -> Result<Conn, Error> {
+    pub(crate) async fn take(&self) -> Result<Conn, Error> {
         let mut conn = match (Conn::new(self.opts.clone()).await, &self.in_clear) {
             (Err(Error::Driver(DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
                 Conn::new(plain.clone()).await?

@@ -1,10 +1,12 @@
 //! Asks the active master, every `consistency.track_interval`, how far it is, so that what others commit there is seen by
 //! reads through Tandem: see [`crate::topology::external`]. Only with `consistency.track_external`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
@@ -22,18 +24,16 @@ pub(super) struct Watcher {
     /// By server.
     doors: Vec<Door>,
     interval: Duration,
-    timeout: Duration,
     topology: Shared,
     signals: Signals,
     conn: Option<(ServerId, Conn)>,
 }
 
 impl Watcher {
-    pub(super) fn new(config: &Config, topology: Shared, signals: Signals) -> Self {
+    pub(super) fn new(newer: &watch::Receiver<Arc<Config>>, topology: Shared, signals: Signals) -> Self {
         Self {
-            doors: Door::of_all(config),
-            interval: config.consistency.track_interval,
-            timeout: config.monitor.timeout,
+            doors: Door::of_all(newer),
+            interval: newer.borrow().consistency.track_interval,
             topology,
             signals,
             conn: None,
@@ -51,7 +51,8 @@ impl Watcher {
                 continue;
             };
             let asked_at = Instant::now();
-            match tokio::time::timeout(self.timeout, self.ask(active, mark.stream())).await {
+            let limit = self.doors[active.0].config().monitor.timeout;
+            match tokio::time::timeout(limit, self.ask(active, mark.stream())).await {
                 Ok(Ok(Some(position))) => self.take(mark, asked_at, &position),
                 Ok(Ok(None)) => debug!("the active master's position could not be read"),
                 Ok(Err(problem)) => {

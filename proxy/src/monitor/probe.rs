@@ -1,15 +1,15 @@
 //! Asks one server, over a connection that is kept.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Row, Value};
+use tracing::warn;
 
-use super::door::Door;
+use super::door::{Door, Way};
 use super::observation::{Observation, ProbeError, Seen};
 use super::reading::{self, Fields};
-use crate::config::{self, Config};
 use crate::topology::{Flavor, ServerId};
 
 /// Shown with 1045 and its kin: what the monitor's account must have.
@@ -20,7 +20,8 @@ const GRANTS: &str = "the monitor needs its account on this server, with GRANT S
 pub(super) struct Probe {
     server: ServerId,
     door: Door,
-    timeout: Duration,
+    /// What was tried last.
+    way: Way,
     session: Option<Session>,
 }
 
@@ -30,11 +31,11 @@ struct Session {
 }
 
 impl Probe {
-    pub(super) fn new(id: ServerId, server: &config::Server, config: &Config) -> Self {
+    pub(super) fn new(server: ServerId, door: Door) -> Self {
         Self {
-            server: id,
-            door: Door::new(server, config),
-            timeout: config.monitor.timeout,
+            server,
+            way: door.way(),
+            door,
             session: None,
         }
     }
@@ -42,8 +43,9 @@ impl Probe {
     /// One probe, connecting included, in at most the configured time.
     pub(super) async fn ask(&mut self) -> Observation {
         let asked_at = Instant::now();
-        let outcome = tokio::time::timeout(self.timeout, self.attempt()).await;
-        let result = outcome.unwrap_or(Err(ProbeError::Timeout(self.timeout)));
+        let limit = self.door.config().monitor.timeout;
+        let outcome = tokio::time::timeout(limit, self.attempt()).await;
+        let result = outcome.unwrap_or(Err(ProbeError::Timeout(limit)));
         Observation {
             server: self.server,
             asked_at,
@@ -54,6 +56,7 @@ impl Probe {
 
     /// The session is taken out while it is used: whatever goes wrong, or is cut off by the timeout, it is not used again.
     async fn attempt(&mut self) -> Result<Seen, ProbeError> {
+        self.follow().await;
         if let Some(mut session) = self.session.take() {
             match session.ask().await {
                 Ok(seen) => {
@@ -66,16 +69,41 @@ impl Probe {
                 Err(error) => return Err(error),
             }
         }
-        let mut session = Session::connect(&self.door).await?;
+        let mut session = Session::connect(&self.way).await?;
         let seen = session.ask().await?;
         self.session = Some(session);
         Ok(seen)
     }
+
+    /// Where the configuration has another way in by now, the session comes to be one of that. A mistake there makes nobody
+    /// unreachable while the session that there is lasts.
+    async fn follow(&mut self) {
+        let way = self.door.way();
+        if way == self.way {
+            return;
+        }
+        self.way = way;
+        if self.session.is_none() {
+            return;
+        }
+        match Session::connect(&self.way).await {
+            Ok(session) => self.session = Some(session),
+            Err(error) => {
+                let config = self.door.config();
+                let server = &config.servers[self.server.0].name;
+                warn!(
+                    server,
+                    "the monitor's new account, or its new way to connect, does not work; its old connection is used while it \
+                     lasts: {error}"
+                );
+            }
+        }
+    }
 }
 
 impl Session {
-    async fn connect(door: &Door) -> Result<Self, ProbeError> {
-        let mut conn = door.open().await.map_err(|e| failure(&e))?;
+    async fn connect(way: &Way) -> Result<Self, ProbeError> {
+        let mut conn = way.take().await.map_err(|e| failure(&e))?;
         let maker: Option<(String, String)> = conn
             .query_first("SELECT @@version, @@version_comment")
             .await

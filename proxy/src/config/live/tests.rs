@@ -102,6 +102,36 @@ fn what_needs_a_restart_stays_and_is_told_each_time() {
     assert_eq!(disk.reload(FILE).expect("right").len(), 2, "and back");
 }
 
+/// Who decides is settled at the start, whether that is done without being asked is not.
+#[test]
+fn some_values_need_a_restart_and_others_of_the_same_key_do_not() {
+    let mut disk = Disk::new(&format!("{FILE}[failover]\nmode = \"automatic\"\n"));
+    let automatic = |disk: &Disk| {
+        let failover = disk.live.config().failover.as_ref();
+        failover.map(|failover| failover.automatic)
+    };
+    assert_eq!(
+        disk.set("failover.mode", "manual").expect("right"),
+        ["failover.mode automatic → manual at once"]
+    );
+    assert_eq!(automatic(&disk), Some(false));
+    assert_eq!(
+        disk.set("failover.mode", "off").expect("right"),
+        ["failover.mode manual → off after a restart"]
+    );
+    assert_eq!(automatic(&disk), Some(false));
+    // Whatever waits for the restart.
+    disk.set("failover.mode", "automatic").expect("right");
+    assert_eq!(automatic(&disk), Some(true));
+
+    let mut disk = Disk::new(FILE);
+    assert_eq!(
+        disk.set("failover.mode", "manual").expect("right"),
+        ["failover.mode off → manual after a restart"]
+    );
+    assert_eq!(automatic(&disk), None);
+}
+
 #[test]
 fn entries_come_and_go() {
     let mut disk = Disk::new(FILE);

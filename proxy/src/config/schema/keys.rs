@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Effect::{AtOnce, NewConnections, Restart};
+use super::Effect::{Among, AtOnce, NewConnections, Restart};
 use super::{Key, Section, key, not_set, required};
 use crate::config::scalar::{
     ClientTlsMode, Collector, Failback, FailoverMode, Hash, LogFilter, Ratio, Scalar, Size, Urls,
@@ -399,22 +399,22 @@ const ADMIN_USER: &[Key] = &[
 ];
 
 const MONITOR: &[Key] = &[
-    required("user", TEXT, Restart, "an account of both servers"),
-    required("password", TEXT, Restart, "its password").secret(),
-    not_set("password_env", TEXT, Restart, PASSWORD_ENV),
-    not_set("password_file", PATH, Restart, PASSWORD_FILE),
+    required("user", TEXT, NewConnections, "an account of both servers"),
+    required("password", TEXT, NewConnections, "its password").secret(),
+    not_set("password_env", TEXT, NewConnections, PASSWORD_ENV),
+    not_set("password_file", PATH, NewConnections, PASSWORD_FILE),
     key(
         "interval",
         DURATION,
         "250ms",
-        Restart,
+        AtOnce,
         "between two probes of a server",
     ),
     key(
         "timeout",
         DURATION,
         "1s",
-        Restart,
+        AtOnce,
         "a probe that takes longer has failed; at most 20 intervals",
     ),
     key(
@@ -435,7 +435,7 @@ const MONITOR: &[Key] = &[
         "definitions_interval",
         DURATION,
         "1m",
-        Restart,
+        AtOnce,
         "views, triggers and foreign keys are read again at least so often",
     ),
 ];
@@ -478,9 +478,10 @@ const FAILOVER: &[Key] = &[
         "mode",
         <FailoverMode as Scalar>::EXPECTED,
         "off",
-        Restart,
+        Among(&["manual", "automatic"]),
         "\"automatic\": the standby is promoted when the active master is dead; \"manual\": only by SWITCHOVER; \"off\": Tandem follows \
-         read_only, which others set; \"follower\": so too, because another Tandem decides, but sessions wait for its decision",
+         read_only, which others set; \"follower\": so too, because another Tandem decides, but sessions wait for its decision; from \
+         \"automatic\" to \"manual\" and back it changes at once",
     ),
     key(
         "journal",
@@ -568,14 +569,14 @@ const FAILOVER: &[Key] = &[
     not_set(
         "fence_command",
         TEXT,
-        Restart,
+        AtOnce,
         "what must happen before the standby is promoted, such as switching the dead master's power off; finds TANDEM_SERVER and \
          TANDEM_ADDRESS in its environment; if it does not end with 0, nobody is promoted",
     ),
     not_set(
         "event_command",
         TEXT,
-        Restart,
+        AtOnce,
         "is run on each event, with TANDEM_EVENT, TANDEM_SERVER and TANDEM_DETAIL in its environment",
     ),
 ];
