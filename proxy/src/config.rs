@@ -33,6 +33,7 @@ pub use self::day::DayWindow;
 pub use self::layers::Sources;
 pub use self::parts::Change;
 pub use self::problem::{Fault, Place, Problem, Problems};
+pub(crate) use self::scalar::show_duration;
 pub use self::schema::Effect;
 
 /// A configuration that can be used, with what its operator should nevertheless look at.
@@ -656,6 +657,16 @@ pub struct TimeLimit {
     pub most: Duration,
     /// It is the account's own, and not that of all.
     pub of_account: bool,
+}
+
+impl TimeLimit {
+    /// Which key says so; `name` without its section.
+    pub fn key(self, name: &str, user: &str) -> String {
+        match self.of_account {
+            true => format!("user.{user}.{name}"),
+            false => format!("limits.{name}"),
+        }
+    }
 }
 
 /// `[statistics]`: what is counted of statements by their shape.

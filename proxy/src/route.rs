@@ -1,5 +1,6 @@
 //! Where a statement goes, and why: a pure decision over facts, session and topology.
 
+pub mod allowance;
 pub mod balance;
 pub mod explain;
 pub mod freshness;

@@ -236,6 +236,62 @@ async fn a_statement_that_takes_too_long_is_stopped() {
     cluster.stop().await;
 }
 
+/// What a rule says of the statements that meet it counts instead of `statement_timeout`: a shorter time, a longer one, or none.
+#[tokio::test]
+async fn a_rules_timeout_counts_more_than_that_of_all() {
+    let cluster = limited("test_ruled", &["limits.statement_timeout=300ms"]).await;
+    let file = cluster.pair().directory().join("tandem").join("tandem.toml");
+    let mut text = std::fs::read_to_string(&file).expect("its file");
+    for (name, timeout) in [("hasty", "100ms"), ("patient", "10m"), ("endless", "0s")] {
+        text += &format!("[[rule]]\nname = \"{name}\"\nhint = \"{name}\"\ntimeout = \"{timeout}\"\n");
+    }
+    std::fs::write(&file, text).expect("written");
+    let mut admin = cluster.admin().await;
+    admin.query_drop("RELOAD").await.expect("taken");
+    let mut conn = cluster.client_in("test_ruled").await;
+    for (tag, expected) in [
+        ("hasty", Some("100ms (timeout of Tandem's rule 'hasty')")),
+        ("other", Some("300ms (Tandem: limits.statement_timeout)")),
+        ("patient", None),
+        ("endless", None),
+    ] {
+        let hint = format!("/* tandem:tag={tag} */");
+        match expected {
+            Some(expected) => {
+                let stopped = conn.query_drop(format!("{} {hint}", endless())).await;
+                let (code, message) = refusal(stopped.expect_err("stopped"));
+                assert!(code == overtime() && message.contains(expected), "{message}");
+            }
+            None => {
+                let slept: Option<u8> = conn
+                    .query_first(format!("SELECT SLEEP(0.8) {hint}"))
+                    .await
+                    .expect("it may");
+                // It returns 1 when it is told to stop.
+                assert_eq!(slept, Some(0), "{tag}");
+            }
+        }
+        let told: Vec<(String, String)> = admin
+            .query(format!("EXPLAIN ROUTE SELECT 1 {hint}"))
+            .await
+            .expect("explained");
+        let stopped = told.into_iter().find(|(name, _)| name == "stopped");
+        let shown = match tag {
+            "hasty" => Some("after 100ms on a server (timeout of the rule)"),
+            "other" => Some("after 300ms on a server (limits.statement_timeout)"),
+            "patient" => Some("after 10m on a server (timeout of the rule)"),
+            _ => None,
+        };
+        assert_eq!(stopped.as_ref().map(|(_, value)| &**value), shown, "{tag}");
+    }
+    let actions: Vec<String> = admin
+        .query("SELECT actions FROM rules WHERE rule = 'patient'")
+        .await
+        .expect("rules");
+    assert_eq!(actions, ["timeout = \"10m\""]);
+    cluster.stop().await;
+}
+
 /// On MariaDB, a statement that has committed and waits for the standby's acknowledgement is not stopped: the client would be told of a
 /// commit that the standby lacks. (MySQL waits on whatever comes.)
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::layers::{Origins, entry_key};
 use super::problem::{Fault, Problems};
+use super::scalar::{show_duration, show_size};
 use super::{Auth, Config, Network, Password, Server, ServerTlsMode};
 use crate::net::address::Endpoint;
 use crate::net::tls::ServerName;
@@ -669,21 +670,4 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         x.ip().is_unspecified() && (y.ip().is_loopback() || y.ip().is_unspecified())
     };
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || everywhere(a, b) || everywhere(b, a))
-}
-
-fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let (scale, unit) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
-        .into_iter()
-        .find(|(scale, _)| millis >= *scale && millis.is_multiple_of(*scale))
-        .unwrap_or((1, "ms"));
-    format!("{}{unit}", millis / scale)
-}
-
-fn show_size(bytes: usize) -> String {
-    let (scale, unit) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
-        .into_iter()
-        .find(|(scale, _)| bytes >= *scale && bytes.is_multiple_of(*scale))
-        .unwrap_or((1, " bytes"));
-    format!("{}{unit}", bytes / scale)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 
-use super::scalar::{Scalar, must_be};
+use super::scalar::{Scalar, must_be, show_duration, show_size};
 use super::{DayWindow, Level, Networks};
 use crate::classify::Fingerprint;
 use crate::classify::facts::{Facts, Kind, Purity};
@@ -55,7 +55,7 @@ pub struct Actions {
     /// Its reply is kept for so long for others who ask the same, see [`crate::cache`].
     pub cache: Option<Duration>,
     pub refuse: Option<String>,
-    /// How long a server may take over it.
+    /// How long a server may take over it; zero is for ever.
     pub timeout: Option<Duration>,
     pub retry: Option<Retry>,
     /// A reply that is longer is broken off with an error.
@@ -531,7 +531,7 @@ impl Conditions {
 impl Actions {
     /// Those that are given, each as the file has it.
     pub fn given(&self) -> Vec<(&'static str, String)> {
-        let duration = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
+        let duration = |duration: Duration| format!("\"{}\"", show_duration(duration));
         let parts = [
             ("target", self.target.as_ref().map(|aim| format!("\"{aim}\""))),
             (
@@ -547,7 +547,10 @@ impl Actions {
             ("timeout", self.timeout.map(duration)),
             ("retry", self.retry.map(|retry| format!("{:?}", retry.name()))),
             ("max_rows", self.max_rows.map(|rows| rows.to_string())),
-            ("max_bytes", self.max_bytes.map(|bytes| format!("\"{bytes}\""))),
+            (
+                "max_bytes",
+                self.max_bytes.map(|bytes| format!("\"{}\"", show_size(bytes))),
+            ),
             ("rate", self.rate.map(|rate| format!("\"{rate}\""))),
             ("rate_wait", self.rate_wait.map(duration)),
             (

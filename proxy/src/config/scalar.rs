@@ -212,6 +212,25 @@ impl Scalar for Duration {
     }
 }
 
+/// As a file may have it, in the largest unit that it is a whole number of.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let (scale, unit) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+        .into_iter()
+        .find(|(scale, _)| millis >= *scale && millis.is_multiple_of(*scale))
+        .unwrap_or((1, "ms"));
+    format!("{}{unit}", millis / scale)
+}
+
+/// Likewise.
+pub(super) fn show_size(bytes: usize) -> String {
+    let (scale, unit) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(scale, _)| bytes >= *scale && bytes.is_multiple_of(*scale))
+        .unwrap_or((1, "B"));
+    format!("{}{unit}", bytes / scale)
+}
+
 /// "250ms" is 250 and "ms".
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
@@ -687,6 +706,18 @@ impl Scalar for LogFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_written() {
+        for text in ["0ms", "250ms", "1500ms", "5s", "90s", "10m", "8h", "1d"] {
+            let duration = Duration::from_text(text).expect("a duration");
+            assert_eq!(show_duration(duration), text);
+        }
+        for text in ["0B", "1000B", "64KiB", "1536KiB", "3MiB", "2GiB"] {
+            let Size(bytes) = Size::from_text(text).expect("a size");
+            assert_eq!(show_size(bytes), text);
+        }
+    }
 
     #[test]
     fn durations_have_units() {

@@ -1,5 +1,6 @@
 //! `EXPLAIN ROUTE`: what would happen to a statement, in words. Nothing is run.
 
+use super::allowance::{Allowance, allowance};
 use super::rules::trial::{Asked, Verdict, trials};
 use super::rules::{self, can_be_refused, minute_now};
 use super::{Aim, Reason, Situation, Written, decide};
@@ -8,8 +9,8 @@ use crate::cache::fit;
 use crate::classify::facts::{Effect, Facts, Purity, TableName, Tables};
 use crate::classify::identity::parts;
 use crate::classify::{Dialect, hint, normalise};
-use crate::config::FirewallMode;
 use crate::config::rule::{self, Rule};
+use crate::config::{FirewallMode, show_duration};
 use crate::firewall::Place;
 use crate::mirror::shape::Shape;
 use crate::topology::ledger::Needed;
@@ -93,7 +94,8 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
     if let Some(actions) = actions {
         if let Some(lifetime) = actions.cache {
             let told = fit::explain(facts, fresh.schema, &topology);
-            row("answered from the cache", format!("for {lifetime:?}, {told}"));
+            let lifetime = show_duration(lifetime);
+            row("answered from the cache", format!("for {lifetime}, {told}"));
         }
         if actions.refuse.is_some() {
             let refused = match can_be_refused(facts) {
@@ -112,6 +114,11 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
                 obeyed(&aim.to_string(), decision.reason, is_met),
             );
         }
+    }
+    let timeout = actions.and_then(|actions| actions.timeout);
+    let general = config.time_limits(account).statement;
+    if let Some(told) = stopped(allowance(facts, timeout, general), user.unwrap_or_default()) {
+        row("stopped", told);
     }
     // Both candidates are named: which one a read gets depends on what they have to do at that moment.
     match decided {
@@ -199,6 +206,16 @@ fn told(rule: &Rule, verdict: &Verdict) -> String {
         Verdict::Sometimes(percent) => format!("decides for {percent} of 100 such statements: {actions}"),
         Verdict::Not(why) => format!("no: {why}"),
     }
+}
+
+/// After what time.
+fn stopped(allowance: Allowance, user: &str) -> Option<String> {
+    let (limit, by) = match allowance {
+        Allowance::OfRule(limit) => (limit, "timeout of the rule".to_owned()),
+        Allowance::OfAccount(limit) => (limit.most, limit.key("statement_timeout", user)),
+        Allowance::Endless => return None,
+    };
+    Some(format!("after {} on a server ({by})", show_duration(limit)))
 }
 
 /// Whether a copy goes to the rule's mirror.

@@ -454,7 +454,7 @@ impl Complaint {
         let message = format!(
             "Query execution was interrupted: it took longer than {:?} (Tandem: {})",
             limit.most,
-            time_key("statement_timeout", limit, user)
+            limit.key("statement_timeout", user)
         );
         match flavor {
             Flavor::MariaDb => Self::new(1969, "70100", message),
@@ -467,7 +467,7 @@ impl Complaint {
         let message = format!(
             "The transaction was rolled back, since it was open for longer than {:?} (Tandem: {}); begin it again",
             limit.most,
-            time_key("transaction_timeout", limit, user)
+            limit.key("transaction_timeout", user)
         );
         Self::new(1213, "40001", message)
     }
@@ -485,13 +485,6 @@ impl Complaint {
         let message =
             format!("Too many connections: Tandem serves {limit} already (listener.max_connections)");
         Self::new(1040, "08004", message)
-    }
-}
-
-fn time_key(name: &str, limit: TimeLimit, user: &str) -> String {
-    match limit.of_account {
-        true => format!("user.{user}.{name}"),
-        false => format!("limits.{name}"),
     }
 }
 

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::complaint::Complaint;
 use super::registry::{Bound, IdleLimits};
+use super::ruled::Ruled;
 use super::run::{Ran, Work};
 use super::{End, Session};
 use crate::classify::facts::Kind;
 use crate::config::TimeLimit;
 use crate::meter::Meter;
+use crate::route::allowance::{Allowance, allowance, can_be_stopped};
 use tandem_protocol::response::Expect;
 
 /// Why a statement was told to stop.
@@ -70,16 +72,20 @@ impl Times {
 }
 
 impl Session {
+    pub(super) fn allowance(&self, work: &Work) -> Allowance {
+        let by_rule = work.ruled.as_ref().and_then(Ruled::timeout);
+        allowance(&work.facts, by_rule, self.handle.time_limits.get().statement)
+    }
+
     /// How long a server may work on this.
     pub(super) fn bound(&self, work: &Work) -> Bound {
-        // What ends a transaction can't be undone half-way, and a dump has no end.
-        let ends = matches!(work.facts.kind, Kind::Commit | Kind::Rollback | Kind::Xa);
-        if ends || work.silent || work.unasked || work.expect == Expect::Dump {
+        // A dump has no end.
+        if !can_be_stopped(&work.facts) || work.silent || work.unasked || work.expect == Expect::Dump {
             return Bound::Never;
         }
-        match self.handle.time_limits.get().statement {
-            Some(limit) => Bound::Until(Instant::now() + limit.most, limit),
-            None => Bound::Transaction,
+        match self.allowance(work) {
+            Allowance::OfAccount(limit) => Bound::Until(Instant::now() + limit.most, limit),
+            Allowance::OfRule(_) | Allowance::Endless => Bound::Transaction,
         }
     }
 

@@ -14,10 +14,11 @@ use super::relay::Bounds;
 use super::run::{Ran, Work};
 use super::{Command, End, Session};
 use crate::backend::UserId;
-use crate::classify::facts::{Facts, Kind};
+use crate::classify::facts::Facts;
 use crate::classify::{Dialect, normalise};
 use crate::config::rule::{Retry, Rule};
 use crate::route::Aim;
+use crate::route::allowance::{Allowance, allowance};
 use crate::route::rules::book::Book;
 use crate::route::rules::rewrite::Unfit;
 use crate::route::rules::{Moment, Rules, Shape, Who, can_be_cut, can_be_refused, minute_now};
@@ -64,10 +65,9 @@ impl Ruled {
         self.rule()?.actions.wait
     }
 
-    /// How long a server may take over it.
-    pub(super) fn timeout(&self, facts: &Facts) -> Option<Duration> {
-        let timeout = self.rule()?.actions.timeout;
-        timeout.filter(|_| can_be_refused(facts) && facts.kind != Kind::Xa)
+    /// How long a server may take over it, if it says so; zero is for ever.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.rule()?.actions.timeout
     }
 
     /// How long replies to such statements are kept for others, if they are.
@@ -98,7 +98,8 @@ impl Ruled {
         let actions = &self.rule()?.actions;
         let cut = |most: Option<usize>| most.filter(|_| can_be_cut(facts));
         let (max_rows, max_bytes) = (cut(actions.max_rows), cut(actions.max_bytes));
-        let is_bound = max_rows.is_some() || max_bytes.is_some() || self.timeout(facts).is_some();
+        let is_timed = matches!(allowance(facts, self.timeout(), None), Allowance::OfRule(_));
+        let is_bound = max_rows.is_some() || max_bytes.is_some() || is_timed;
         is_bound.then(|| Bounds {
             worker: Rc::clone(worker),
             ruled: self.clone(),

@@ -28,6 +28,7 @@ use crate::failover::outcome::is_marked;
 use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
+use crate::route::allowance::Allowance;
 use crate::route::{self, Aim, Decision, Held, Situation, Target};
 use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Topology};
@@ -549,9 +550,10 @@ impl Session {
             bound: self.bound(work),
         });
         let busy = Busy::new(&pool);
-        let ruled = work.ruled.as_ref();
-        let limit = ruled.and_then(|ruled| ruled.timeout(&work.facts));
-        let overtime = limit.map(|limit| self.worker.end_after(&self.handle, limit));
+        let overtime = match self.allowance(work) {
+            Allowance::OfRule(limit) => Some(self.worker.end_after(&self.handle, limit)),
+            Allowance::OfAccount(_) | Allowance::Endless => None,
+        };
         let mut forwarded = false;
         let mut learned = Learned {
             transcript: self.transcript(decision, work),

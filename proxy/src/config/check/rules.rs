@@ -60,8 +60,7 @@ impl Check<'_> {
             self.range(&key("cache"), lifetime, bounds, show_duration);
         }
         if let Some(timeout) = rule.actions.timeout {
-            let bounds = (Duration::from_millis(1), DAY);
-            self.range(&key("timeout"), timeout, bounds, show_duration);
+            self.range(&key("timeout"), timeout, (Duration::ZERO, DAY), show_duration);
         }
         if let Some(wait) = rule.actions.rate_wait {
             self.range(&key("rate_wait"), wait, (Duration::ZERO, MINUTE), show_duration);

@@ -167,7 +167,7 @@ const ADDITIONS: &[Broken] = &[
     add("[[rule]]\nname = \"r\"", "target = \"master\"", "rule.r.target", "which is no server; write \"active\""),
     add("[[rule]]\nname = \"r\"", "consistency = \"stale\"", "rule.r.consistency", "\"eventual\""),
     add("[[rule]]\nname = \"r\"", "wait = \"5m\"", "rule.r.wait", "from 0ms to 1m, not 5m"),
-    add("[[rule]]\nname = \"r\"", "timeout = \"2d\"", "rule.r.timeout", "from 1ms to 1d, not 2d"),
+    add("[[rule]]\nname = \"r\"", "timeout = \"2d\"", "rule.r.timeout", "from 0ms to 1d, not 2d"),
     add("[[rule]]\nname = \"r\"", "retry = \"always\"", "rule.r.retry", "\"deadlocks\""),
     add("[[rule]]\nname = \"r\"", "max_rows = -1", "rule.r.max_rows", "isn't negative"),
     add("[[rule]]\nname = \"r\"", "max_bytes = \"1MB\"", "rule.r.max_bytes", "write KiB, MiB or GiB"),

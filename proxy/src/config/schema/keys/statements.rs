@@ -120,7 +120,8 @@ pub(super) const RULE: &[Key] = &[
         "timeout",
         DURATION,
         AtOnce,
-        "a server that takes longer is told to stop; the client gets error 1969 (MySQL: 3024), or 1317 behind rows that it has seen",
+        "a server that takes longer is told to stop; the client gets error 1969 (MySQL: 3024), or 1317 behind rows that it has seen; it counts \
+         instead of statement_timeout, of [limits] or of the account, whether that is shorter or longer; 0s: no limit",
     ),
     not_set(
         "retry",
