@@ -93,7 +93,7 @@ use registry::{Handle, Signal};
 use relay::Client;
 pub(crate) use relay::{Swallowed, ask, sum_up, swallow};
 use replay::record::Record;
-use ruled::Membership;
+use ruled::Memberships;
 pub(crate) use send::first_row;
 use settings::Settings;
 use statements::Statements;
@@ -214,7 +214,7 @@ pub(crate) struct Session {
     /// Of its user. MariaDB stops listening to them.
     failed_changes: u8,
     /// Which rules its statements may meet.
-    membership: Membership,
+    memberships: Memberships,
     /// By what the firewall knows them.
     guarded: Guarded,
 }

@@ -128,6 +128,26 @@ async fn application(conn: &mut Conn, n: u32) {
     run(conn, "DEALLOCATE PREPARE s").await;
 }
 
+/// Names of a prepared statement are those of its PREPARE's schema: there its executions are known, wherever the session has gone since.
+#[tokio::test]
+async fn an_execution_is_known_where_it_was_prepared() {
+    let stand = Stand::new().await;
+    let mut conn = stand.cluster.client_in(SCHEMA).await;
+    stand.mode("learn").await;
+    let read = conn.prep("SELECT n FROM t WHERE id < ?").await.expect("prepared");
+    conn.exec_drop(&read, (1,)).await.expect("learnt");
+    run(&mut conn, &format!("USE {OTHER}")).await;
+    assert_eq!(stand.listed("SELECT n FROM t WHERE id < ?").await.len(), 1);
+    stand.mode("refuse").await;
+    conn.exec_drop(&read, (2,))
+        .await
+        .expect("known where it was prepared");
+    refused(&mut conn, "SELECT n FROM t WHERE id < 2").await;
+    let again = conn.prep("SELECT n FROM t WHERE id < ? ").await.map(drop);
+    refusal("prepared here", again);
+    conn.exec_drop(&read, (3,)).await.expect("as before");
+}
+
 /// The whole life of it: learn, refuse, look, accept, forget, restart.
 #[tokio::test]
 async fn what_was_learnt_passes_and_nothing_else() {

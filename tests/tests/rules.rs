@@ -103,6 +103,12 @@ name = "some"
 hint = "some"
 percent = 25
 target = "standby"
+
+[[rule]]
+name = "by table"
+tables = "test_rules.who"
+hint = "by_table"
+target = "standby"
 "#;
 
 /// The standby has weight 0: it answers what a rule sends there, and nothing else.
@@ -326,7 +332,7 @@ async fn the_admin_port_tells_what_the_rules_do() {
         "no: the default schema is 'test_rules'; wanted: schema = \"test_refused\""
     );
     assert_eq!(told(&rows, "rule to active"), "decides: target = \"active\"");
-    assert_eq!(told(&rows, "rules behind it"), "9, not tried");
+    assert_eq!(told(&rows, "rules behind it"), "10, not tried");
     assert_eq!(told(&rows, "reason"), "rule");
     let rows = explain("IN test_rules DROP TABLE keep_1", cluster).await;
     assert_eq!(
@@ -348,7 +354,7 @@ async fn the_admin_port_tells_what_the_rules_do() {
         .query("SELECT place, rule, enabled, conditions, actions FROM rules ORDER BY place")
         .await
         .expect("rules");
-    assert_eq!(rules.len(), 16);
+    assert_eq!(rules.len(), 17);
     let text = |text: &str| text.to_owned();
     assert_eq!(
         rules[1],
@@ -383,6 +389,24 @@ async fn what_a_rule_traces_shows_its_steps() {
     let told: Vec<(&str, &str)> = traces.iter().map(|(text, step)| (&**text, &**step)).collect();
     let of = |statement: &'static str| STEPS.map(|step| (statement, step));
     assert_eq!(told, [of("SELECT ?"), of("SELECT ?, ?")].concat());
+}
+
+/// Rules take the names of a prepared statement, and its default schema, as they were at its PREPARE.
+#[tokio::test]
+async fn an_execution_meets_the_rules_of_where_it_was_prepared() {
+    let cluster = cluster().await;
+    let mut conn = cluster.client_in(SCHEMA).await;
+    let who = conn
+        .prep("SELECT name FROM who /* tandem:tag=by_table */")
+        .await
+        .expect("prepared");
+    conn.query_drop("USE test_refused").await.expect("another schema");
+    for _ in 0..3 {
+        conn.exec_drop(&who, ()).await.expect("not refused");
+        let error = conn.query_drop("SELECT 1").await.expect_err("refused");
+        assert!(error.to_string().contains("nothing works here"), "{error}");
+    }
+    assert_eq!(count_of("by table", "hits", cluster).await, 3);
 }
 
 /// What takes too long is ended on the server, by text and prepared, and the session and its transaction go on.

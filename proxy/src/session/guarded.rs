@@ -23,9 +23,17 @@ use crate::worker::Worker;
 /// How much of a statement's text is kept.
 const KEPT: usize = 1000;
 
-/// What is known of the session's account, as long as nothing of that changes.
+/// What is known of the session's account: in the schema of what comes as text, and in that of executions, whose names are read as at
+/// their PREPARE.
 #[derive(Debug, Default)]
 pub(super) struct Guarded {
+    by_text: Known,
+    prepared: Known,
+}
+
+/// As long as nothing of that changes.
+#[derive(Debug, Default)]
+struct Known {
     of: Option<Of>,
     by: Option<(FirewallMode, Rc<Set>)>,
 }
@@ -68,7 +76,7 @@ impl Session {
         if !self.worker.firewall.is_on() {
             return None;
         }
-        let (mode, set) = self.guarding(facts)?;
+        let (mode, set) = self.guarding(facts, None)?;
         let text = self.client.inbox.bytes().get(command.text_at..command.head);
         let text = text.filter(|_| command.tail.is_none());
         let asked = Text {
@@ -94,7 +102,7 @@ impl Session {
             Some(asked) => (&asked.facts, &asked.text),
             None => (&prepared.facts, &prepared.text),
         };
-        let (mode, set) = self.guarding(facts)?;
+        let (mode, set) = self.guarding(facts, Some(prepared))?;
         let asked = Text {
             facts,
             text: Some(text),
@@ -104,31 +112,35 @@ impl Session {
     }
 
     /// What is done about the account's new statements, if anything. Nothing keeps a session from ending its transaction.
-    fn guarding(&mut self, facts: &Facts) -> Option<(FirewallMode, Rc<Set>)> {
+    fn guarding(&mut self, facts: &Facts, prepared: Option<&Prepared>) -> Option<(FirewallMode, Rc<Set>)> {
         let worker = &self.worker;
-        let is_known = self.guarded.of.as_ref().is_some_and(|of| {
+        let (known, settings) = match prepared {
+            None => (&mut self.guarded.by_text, &self.settings),
+            Some(prepared) => (&mut self.guarded.prepared, &prepared.settings),
+        };
+        let is_known = known.of.as_ref().is_some_and(|of| {
             of.generation == worker.firewall.generation()
                 && of.config == worker.config_version()
                 && of.user == self.account.id
-                && of.schema.as_deref() == self.settings.schema.as_deref()
+                && of.schema.as_deref() == settings.schema.as_deref()
         });
         if !is_known {
             let config = worker.config();
             let mode = config.firewall_mode(self.account.configured_in(&config));
-            let schema = self.settings.schema.as_deref().unwrap_or_default();
+            let schema = settings.schema.as_deref().unwrap_or_default();
             let place = Place::new(&self.account.name, &String::from_utf8_lossy(schema));
             let set = || (mode, worker.firewall.set(place));
-            self.guarded = Guarded {
+            *known = Known {
                 of: Some(Of {
                     generation: worker.firewall.generation(),
                     config: worker.config_version(),
                     user: self.account.id,
-                    schema: self.settings.schema.clone(),
+                    schema: settings.schema.clone(),
                 }),
                 by: (mode != FirewallMode::Off).then(set),
             };
         }
-        let (mode, set) = self.guarded.by.as_ref()?;
+        let (mode, set) = known.by.as_ref()?;
         can_be_refused(facts).then(|| (*mode, Rc::clone(set)))
     }
 

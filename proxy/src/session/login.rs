@@ -22,7 +22,7 @@ use super::prove::{Claim, Proved, Refused, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
-use super::ruled::Membership;
+use super::ruled::Memberships;
 use super::settings::{Settings, login_collation};
 use super::statements::Statements;
 use super::writes::WrittenTables;
@@ -293,7 +293,7 @@ async fn welcome(
         last: [None; 2],
         last_server: None,
         failed_changes: 0,
-        membership: Membership::default(),
+        memberships: Memberships::default(),
         guarded: Guarded::default(),
     };
     handle

@@ -12,6 +12,7 @@ use super::library::Prepared;
 use super::reading::Reading;
 use super::relay::Bounds;
 use super::run::{Ran, Work};
+use super::settings::Settings;
 use super::{Command, End, Session};
 use crate::backend::UserId;
 use crate::classify::facts::Facts;
@@ -28,11 +29,35 @@ use crate::worker::Worker;
 /// How much of a statement's text a line of the log has.
 const LOGGED: usize = 512;
 
-/// The rules whose conditions on the session hold, as long as nothing of that changes.
+/// The rules whose conditions on the session hold, as long as nothing of that changes: for what comes as text, and for executions,
+/// whose names are read as at their PREPARE.
 #[derive(Debug, Default)]
-pub(super) struct Membership {
+pub(super) struct Memberships {
+    by_text: Membership,
+    prepared: Membership,
+}
+
+#[derive(Debug, Default)]
+struct Membership {
     of: Option<Of>,
     words: Box<[u64]>,
+}
+
+impl Membership {
+    fn follow(&mut self, rules: &Rules, user: UserId, who: &Who<'_>) {
+        let is_known = self.of.as_ref().is_some_and(|of| {
+            of.generation == rules.generation() && of.user == user && of.schema.as_deref() == who.schema
+        });
+        if is_known {
+            return;
+        }
+        self.words = rules.of_session(who);
+        self.of = Some(Of {
+            generation: rules.generation(),
+            user,
+            schema: who.schema.map(Box::from),
+        });
+    }
 }
 
 /// What they were found for.
@@ -134,6 +159,15 @@ impl Ruled {
     }
 }
 
+/// How a statement has come.
+#[derive(Clone, Copy)]
+enum Came<'a> {
+    /// `prepares` where it is to be prepared only.
+    AsText { command: Command, prepares: bool },
+    /// When it was prepared, these were the settings.
+    Prepared(&'a Settings),
+}
+
 /// What a client has asked for, where a rule has put another text in its place.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -150,16 +184,15 @@ fn since_start() -> Duration {
 /// What of a statement changes each time.
 struct Now<'a> {
     session: &'a Session,
-    /// Of a `COM_QUERY`.
-    command: Option<Command>,
+    came: Came<'a>,
     book: &'a Book,
-    /// Nothing is to be sent: the rules for some of a hundred statements say nothing of that.
-    prepares: bool,
 }
 
 impl Moment for Now<'_> {
     fn attribute(&self, name: &str) -> Option<&[u8]> {
-        let command = self.command?;
+        let Came::AsText { command, .. } = self.came else {
+            return None;
+        };
         let client = &self.session.client;
         let payload = client.inbox.bytes().get(HEADER_LEN..command.text_at)?;
         query_attribute(payload, client.capabilities, name.as_bytes())
@@ -170,9 +203,10 @@ impl Moment for Now<'_> {
     }
 
     fn is_among(&self, rule: usize, percent: u32) -> bool {
-        match self.prepares {
-            true => percent >= 100,
-            false => self.book.is_among(rule, percent),
+        match self.came {
+            // Nothing is to be sent: the rules for some of a hundred statements say nothing of that.
+            Came::AsText { prepares: true, .. } => percent >= 100,
+            _ => self.book.is_among(rule, percent),
         }
     }
 }
@@ -224,7 +258,7 @@ impl Session {
             return None;
         }
         let dialect = self.reading().dialect;
-        self.rule_of(book, facts, Some(command), prepares, |session| {
+        self.rule_of(book, facts, Came::AsText { command, prepares }, |session| {
             let text = session.client.inbox.bytes().get(command.text_at..command.head);
             (text.filter(|_| command.tail.is_none()), dialect)
         })
@@ -240,7 +274,7 @@ impl Session {
             Some(asked) => (&asked.facts, &asked.text),
             None => (&prepared.facts, &prepared.text),
         };
-        self.rule_of(book, facts, None, false, |session| {
+        self.rule_of(book, facts, Came::Prepared(&prepared.settings), |session| {
             let topology = session.worker.topology.load();
             let dialect = Reading::new(&prepared.settings, &topology).dialect;
             (Some(&**text), dialect)
@@ -297,11 +331,19 @@ impl Session {
         &'a mut self,
         book: Rc<Book>,
         facts: &Facts,
-        command: Option<Command>,
-        prepares: bool,
+        came: Came<'_>,
         text: impl FnOnce(&'a Self) -> (Option<&'a [u8]>, Dialect),
     ) -> Option<Ruled> {
-        self.join(book.rules());
+        let (membership, settings) = match came {
+            Came::AsText { .. } => (&mut self.memberships.by_text, &*self.settings),
+            Came::Prepared(settings) => (&mut self.memberships.prepared, settings),
+        };
+        let who = Who {
+            user: &self.handle.user.borrow(),
+            schema: settings.schema.as_deref(),
+            client: self.handle.client.get(),
+        };
+        membership.follow(book.rules(), self.account.id, &who);
         let session = &*self;
         let shape = facts.matched.of(book.rules().generation(), || {
             let (text, dialect) = text(session);
@@ -313,37 +355,16 @@ impl Session {
         });
         let now = Now {
             session,
-            command,
+            came,
             book: &book,
-            prepares,
         };
-        let schema = session.settings.schema.as_deref();
-        let words = &session.membership.words;
+        let (membership, settings) = match came {
+            Came::AsText { .. } => (&session.memberships.by_text, &*session.settings),
+            Came::Prepared(settings) => (&session.memberships.prepared, settings),
+        };
+        let (words, schema) = (&membership.words, settings.schema.as_deref());
         let index = book.rules().find(words, &shape, facts, schema, &now)?;
         Some(Ruled { book, index })
-    }
-
-    /// Looks which rules the session may meet, if that may have changed.
-    fn join(&mut self, rules: &Rules) {
-        let is_known = self.membership.of.as_ref().is_some_and(|of| {
-            of.generation == rules.generation()
-                && of.user == self.account.id
-                && of.schema.as_deref() == self.settings.schema.as_deref()
-        });
-        if is_known {
-            return;
-        }
-        let words = rules.of_session(&Who {
-            user: &self.handle.user.borrow(),
-            schema: self.settings.schema.as_deref(),
-            client: self.handle.client.get(),
-        });
-        let of = Of {
-            generation: rules.generation(),
-            user: self.account.id,
-            schema: self.settings.schema.clone(),
-        };
-        self.membership = Membership { of: Some(of), words };
     }
 
     /// Waits for the statement's turn among those of its rule. What the client is told where that would take too long.

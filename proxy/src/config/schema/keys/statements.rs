@@ -29,7 +29,7 @@ pub(super) const RULE: &[Key] = &[
         "schema",
         <Globs as Scalar>::EXPECTED,
         AtOnce,
-        "condition: the session's default schema",
+        "condition: the session's default schema; of a prepared statement, that of its PREPARE",
     ),
     not_set(
         "client",
