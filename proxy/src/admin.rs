@@ -61,7 +61,7 @@ impl Admin {
     pub async fn run(
         self,
         configurator: Arc<Configurator>,
-        tls: Option<Arc<Acceptor>>,
+        tls: Arc<Acceptor>,
         topology: topology::Shared,
         data: Arc<dyn DataPath>,
         failover: Option<failover::Handle>,

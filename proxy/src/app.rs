@@ -202,6 +202,7 @@ impl App {
         let _ = parts.peers.set(Workers::new(&workers));
 
         let holders = Holders {
+            tls: tls.clone(),
             accounts: Arc::clone(&parts.accounts),
             failed_logins: Arc::clone(&parts.failed_logins),
             quotas: Arc::clone(&quotas),

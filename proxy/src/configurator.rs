@@ -16,6 +16,7 @@ use crate::config::{Change, Config, Problems};
 use crate::firewall::keeper::Keeper;
 use crate::log;
 use crate::mirror::Mirrors;
+use crate::net::tls::{Renewal, Tls};
 use crate::quota::{self, Quotas};
 use crate::worker::accounts::Accounts;
 use crate::worker::failed_logins::FailedLogins;
@@ -43,6 +44,7 @@ pub struct Configurator {
 
 /// Those of the data path.
 pub struct Holders {
+    pub tls: Tls,
     pub accounts: Arc<Accounts>,
     pub failed_logins: Arc<FailedLogins>,
     pub quotas: Arc<Quotas>,
@@ -164,14 +166,20 @@ impl Configurator {
             let _turn = all.turn.lock().await;
             let live = all.live().clone();
             // Files are read and names resolved.
-            let reading = tokio::task::spawn_blocking(move || read(&live));
-            let next = reading.await.unwrap_or_else(|_| Err(Problems::default()))?;
-            Ok::<_, Problems>(all.take(next).await)
+            let tls = all.holders.tls.clone();
+            let reading = tokio::task::spawn_blocking(move || {
+                let next = read(&live)?;
+                let renewal = tls.renewal(&next.config());
+                let renewal = renewal.map_err(|error| next.refused_for(error.parts()))?;
+                Ok((next, renewal))
+            });
+            let (next, renewal) = reading.await.unwrap_or_else(|_| Err(Problems::default()))?;
+            Ok::<_, Problems>(all.take(next, renewal).await)
         });
         changing.await.unwrap_or_else(|_| Err(Problems::default()))
     }
 
-    async fn take(&self, next: Next) -> Vec<Change> {
+    async fn take(&self, next: Next, renewal: Renewal) -> Vec<Change> {
         let (config, changes) = (next.config(), next.changes().to_vec());
         for warning in next.warnings() {
             tracing::warn!("configuration: {warning}");
@@ -181,6 +189,7 @@ impl Configurator {
         let listener = &config.listener;
         let logins = &self.holders.failed_logins;
         logins.bound(listener.failed_logins, listener.failed_logins_window);
+        self.holders.tls.renew(renewal);
         self.holders.accounts.renew(&config.users);
         self.holders.quotas.renew(&config);
         self.holders.firewall.renew(&config);

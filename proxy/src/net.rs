@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use rustls::ProtocolVersion;
 use tandem_protocol::compression::{Algorithm, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use address::{Accepted, Endpoint};
 use buffer::Inbox;
@@ -60,9 +60,9 @@ impl Stream {
     ///
     /// # Errors
     /// Whatever TLS does not allow; the stream can't be used afterwards.
-    pub async fn accept_tls(&mut self, acceptor: &tls::Acceptor, inbox: &mut Inbox) -> io::Result<()> {
+    pub async fn accept_tls(&mut self, acceptor: &TlsAcceptor, inbox: &mut Inbox) -> io::Result<()> {
         let socket = self.take_socket(inbox)?;
-        let stream = acceptor.current().accept(socket).await?;
+        let stream = acceptor.accept(socket).await?;
         self.transport = Transport::Tls(Box::new(stream.into()));
         Ok(())
     }

@@ -325,6 +325,13 @@ impl Worker {
         let prepared = share::of(config.limits.prepared_bytes, self.index, self.workers);
         self.library.bound(prepared);
         self.shelf.bound(record_limits(config, self.index, self.workers));
+        let before = self.config();
+        if (&before.server_tls, &before.server_compression)
+            != (&config.server_tls, &config.server_compression)
+        {
+            // Sessions that come from now on get no connection of before.
+            self.begin_epoch();
+        }
         let mut cache = self.cache.borrow_mut();
         if config.rules.generation() != self.config.borrow().rules.generation() {
             // What is kept is so by the places of the rules that were.

@@ -10,6 +10,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
 use tandem::demo::pair::monitor_grant;
 use tandem::demo::{ADMIN_PASSWORD, ADMIN_USER};
+use tandem_tests::authority::Authority;
+use tandem_tests::external::mariadb;
 use tandem_tests::pair::{Pair, client};
 use tandem_tests::{Cluster, Setup, WITHIN, engine, roles, wait_until};
 
@@ -365,6 +367,72 @@ async fn the_monitor_goes_by_what_is_set() {
     let mut conn = cluster.client().await;
     run(&mut conn, "CREATE DATABASE IF NOT EXISTS shop").await;
     cluster.wait_nothing_leased().await;
+}
+
+/// TLS on both legs is for connections that come or are opened from then on; files that can't be used change nothing.
+#[tokio::test]
+async fn tls_goes_by_what_is_set() {
+    let authority = Authority::new("the authority of what is set");
+    let server = authority.sign("server", &["db.example"]);
+    let mut setup = Setup::default();
+    setup.pair.extra.extend([
+        format!("ssl_ca={}", authority.file().display()),
+        format!("ssl_cert={}", server.certificate.display()),
+        format!("ssl_key={}", server.key.display()),
+    ]);
+    let stand = Stand::of(&setup).await;
+    let cluster = &stand.cluster;
+    let mut admin = cluster.admin().await;
+    let mut early = cluster.client().await;
+
+    let ca = format!("--ssl-ca={}", authority.file().display());
+    let comes_in = async |by: &[&str]| {
+        let arguments = [by, &["-e", "SELECT 1"]].concat();
+        mariadb(cluster.address(), &arguments, "").await.status == Some(0)
+    };
+    let by_tls = [ca.as_str(), "--ssl-verify-server-cert"];
+    let in_clear = ["--skip-ssl"];
+    assert!(!comes_in(&by_tls).await && comes_in(&in_clear).await);
+    let identity = authority.sign("tandem", &["127.0.0.1"]);
+    let certificate = format!(
+        "SET client_tls.certificate = '{}'",
+        identity.certificate.display()
+    );
+    let refused = refusal(
+        &mut admin,
+        &format!("{certificate}, client_tls.key = '/nowhere/key.pem'"),
+    )
+    .await;
+    assert!(
+        refused.contains("SET client_tls.key: client_tls.key /nowhere/key.pem can't be read"),
+        "{refused}"
+    );
+    assert!(!comes_in(&by_tls).await);
+    let key = format!("client_tls.key = '{}'", identity.key.display());
+    run(&mut admin, &format!("{certificate}, {key}")).await;
+    assert!(comes_in(&by_tls).await && comes_in(&in_clear).await);
+    run(&mut admin, "SET client_tls.mode = required").await;
+    assert!(comes_in(&by_tls).await && !comes_in(&in_clear).await);
+    run(&mut admin, "SET client_tls.mode = disabled").await;
+    assert!(!comes_in(&by_tls).await && comes_in(&in_clear).await);
+
+    let spoken = async || {
+        let mut conn = cluster.client().await;
+        let version = conn.query_first("SHOW STATUS LIKE 'Ssl_version'").await;
+        let version: Option<(String, String)> = version.expect("shown");
+        version.expect("a variable").1
+    };
+    assert_eq!(spoken().await, "", "on the way to this machine itself");
+    run(&mut admin, "SET server_tls.mode = required").await;
+    assert_eq!(spoken().await, "TLSv1.3");
+    run(&mut admin, "SET server_tls.mode = disabled").await;
+    assert_eq!(spoken().await, "");
+    run(&mut early, "SELECT 1").await;
+    assert_eq!(
+        reload(&mut admin).await.len(),
+        4,
+        "back to what the file says, without a restart"
+    );
 }
 
 /// One mistake in one line, and what the error has to name.

@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) configurator: Arc<Configurator>,
     pub(super) audit: Audit,
     /// That of the listener.
-    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) tls: Arc<Acceptor>,
     pub(super) topology: topology::Shared,
     pub(super) data: Arc<dyn DataPath>,
     /// `None`: Tandem decides nothing.
@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let begun = Instant::now();
     let config = shared.configurator.config();
     let accounts = Accounts::new(&config.admin, &config.admin_users);
-    let login = log_in(stream, &accounts, shared.tls.as_deref(), id, peer);
+    let login = log_in(stream, &accounts, shared.tls.current(), id, peer);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client did not log in in time");
     let logged_in = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)?;
     let LoggedIn {

@@ -13,12 +13,12 @@ use tandem_protocol::handshake::accept::{Accept, AcceptOptions, Answer, Login};
 use tandem_protocol::handshake::response::HandshakeResponse;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
 
 use super::show::VERSION;
 use super::stream::error_packet;
 use crate::config::{self, Rights};
 use crate::net::nonce;
-use crate::net::tls::Acceptor;
 
 /// What opensrv speaks.
 const OFFERED: Capabilities = Capabilities::PROTOCOL_41
@@ -129,7 +129,7 @@ pub(super) enum Refused {
 pub(super) async fn log_in<'a, S: Duplex + 'a>(
     mut stream: S,
     accounts: &Accounts,
-    tls: Option<&Acceptor>,
+    tls: Option<TlsAcceptor>,
     id: u32,
     peer: SocketAddr,
 ) -> Result<LoggedIn<'a>, Refused> {
@@ -151,7 +151,7 @@ pub(super) async fn log_in<'a, S: Duplex + 'a>(
     match (accept.response(seq, &payload).map_err(invalid)?, tls) {
         (Answer::Login(login), _) => prove(Box::new(stream), accounts, login, nonce, peer).await,
         (Answer::StartTls(accept), Some(tls)) => {
-            let mut stream = tls.current().accept(stream).await?;
+            let mut stream = tls.accept(stream).await?;
             let (seq, payload) = packet(&mut stream).await?;
             match accept.response(seq, &payload).map_err(invalid)? {
                 Answer::Login(login) => prove(Box::new(stream), accounts, login, nonce, peer).await,

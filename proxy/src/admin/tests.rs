@@ -147,22 +147,22 @@ async fn start(data: Fake) -> (SocketAddr, Arc<Fake>, watch::Sender<bool>) {
     let address = admin.local_address().expect("address");
     let config = config::parse(CONFIG).expect("a configuration");
     let (publish, _) = watch::channel(Arc::new(config.clone()));
+    let tls = Tls::new(&config).expect("no files are named");
+    let certificates = Arc::clone(&tls.clients);
     let holders = Holders {
+        tls: tls.clone(),
         firewall: Keeper::open(&config).expect("no file"),
         accounts: Arc::new(Accounts::new(&[], None)),
         failed_logins: Arc::new(FailedLogins::new(0, Duration::from_secs(60))),
         quotas: Arc::new(Quotas::new(&Arc::new(config.clone()))),
-        mirrors: Arc::new(Mirrors::new(
-            &config,
-            Tls::new(&config).expect("no files are named").servers,
-        )),
+        mirrors: Arc::new(Mirrors::new(&config, tls.servers)),
         workers: Arc::new(Workers::new(&[])),
     };
     let configurator = Configurator::new(Live::fixed(config), publish, holders);
     let data = Arc::new(data);
     let (stop, shutdown) = watch::channel(false);
     let path: Arc<dyn DataPath> = Arc::clone(&data) as _;
-    tokio::spawn(admin.run(configurator, None, topology(), path, None, shutdown));
+    tokio::spawn(admin.run(configurator, certificates, topology(), path, None, shutdown));
     (address, data, stop)
 }
 

@@ -78,6 +78,23 @@ impl Next {
     pub fn warnings(&self) -> &Problems {
         &self.warnings
     }
+
+    /// It can't be taken after all: what a key names can't be used.
+    pub fn refused_for(&self, (key, why): (&str, String)) -> Problems {
+        let given = |part: &Part| {
+            let of_part = part
+                .section
+                .keys
+                .iter()
+                .find(|known| part.label(known.name) == key)?;
+            part.place(of_part).cloned()
+        };
+        Problems::from(Problem {
+            key: key.to_owned(),
+            place: self.wanted.parts.iter().find_map(given).unwrap_or(Place::Nowhere),
+            fault: Fault::Invalid(why),
+        })
+    }
 }
 
 impl Live {

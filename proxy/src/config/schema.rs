@@ -45,8 +45,8 @@ pub enum Effect {
     AtOnce,
     /// For connections that come, or are opened, from then on.
     NewConnections,
-    /// At once from one of these values to another of them; what else, after a restart.
-    Among(&'static [&'static str]),
+    /// So from one of these values to another of them; what else, after a restart.
+    Among(&'static [&'static str], &'static Self),
     Restart,
 }
 
@@ -55,17 +55,19 @@ impl Effect {
         match self {
             Self::AtOnce => "at once",
             Self::NewConnections => "for new connections",
-            Self::Among(_) => "partly after a restart",
+            Self::Among(..) => "partly after a restart",
             Self::Restart => "after a restart",
         }
     }
 
     /// When a key that is `before` becomes `after`.
     pub(super) fn of_change(self, before: Option<&str>, after: Option<&str>) -> Self {
-        let Self::Among(values) = self else { return self };
+        let Self::Among(values, effect) = self else {
+            return self;
+        };
         let is_among = |value: Option<&str>| value.is_some_and(|value| values.contains(&value));
         match is_among(before) && is_among(after) {
-            true => Self::AtOnce,
+            true => *effect,
             false => Self::Restart,
         }
     }

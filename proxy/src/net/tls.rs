@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{
@@ -49,6 +49,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Which key, or else section, it is about, and what is wrong with that.
+    pub fn parts(&self) -> (&'static str, String) {
+        let about = match self {
+            Self::File { key, .. } | Self::NoCertificate { key, .. } => key,
+            Self::Unfit { section, .. } => section,
+        };
+        let text = self.to_string();
+        let why = text.strip_prefix(about).unwrap_or(&text);
+        (about, why.trim_start_matches([':', ' ']).to_owned())
+    }
+
     fn file<E: fmt::Display>(key: &'static str, path: &Path) -> impl Fn(E) -> Self {
         move |error| Self::File {
             key,
@@ -60,15 +71,23 @@ impl Error {
 
 /// What clients meet.
 pub struct Acceptor {
-    settings: ClientTls,
-    current: ArcSwap<ServerConfig>,
+    /// `None` while they are offered none.
+    current: ArcSwapOption<Made<ClientTls, ServerConfig>>,
 }
 
 /// What servers meet.
 pub struct Connector {
-    settings: ServerTls,
-    current: ArcSwap<ClientConfig>,
+    current: ArcSwap<Made<ServerTls, ClientConfig>>,
 }
+
+/// What was made of settings and of the files that they name.
+struct Made<S, C> {
+    settings: S,
+    config: Arc<C>,
+}
+
+type Accepting = Option<Arc<Made<ClientTls, ServerConfig>>>;
+type Connecting = Arc<Made<ServerTls, ClientConfig>>;
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,31 +104,47 @@ impl fmt::Debug for Connector {
 impl Acceptor {
     /// # Errors
     /// See [`Error`].
-    pub fn new(settings: &ClientTls) -> Result<Self, Error> {
-        Ok(Self {
-            current: ArcSwap::from(server_config(settings)?),
-            settings: settings.clone(),
-        })
+    pub fn new(settings: Option<&ClientTls>) -> Result<Self, Error> {
+        let current = ArcSwapOption::from(accepting(settings)?);
+        Ok(Self { current })
     }
 
-    pub fn current(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+    /// `None` where clients are offered none.
+    pub fn current(&self) -> Option<TlsAcceptor> {
+        let current = self.current.load();
+        let made = current.as_ref()?;
+        Some(TlsAcceptor::from(Arc::clone(&made.config)))
     }
+}
+
+fn accepting(settings: Option<&ClientTls>) -> Result<Accepting, Error> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Made {
+        config: server_config(settings)?,
+        settings: settings.clone(),
+    })))
+}
+
+fn connecting(settings: &ServerTls) -> Result<Connecting, Error> {
+    Ok(Arc::new(Made {
+        config: client_config(settings)?,
+        settings: settings.clone(),
+    }))
 }
 
 impl Connector {
     /// # Errors
     /// See [`Error`].
     pub fn new(settings: &ServerTls) -> Result<Self, Error> {
-        Ok(Self {
-            current: ArcSwap::from(client_config(settings)?),
-            settings: settings.clone(),
-        })
+        let current = ArcSwap::from(connecting(settings)?);
+        Ok(Self { current })
     }
 
     /// How a connection to `endpoint` is to be protected for a client that has come by TLS or not.
     pub fn protection(&self, endpoint: &Endpoint, client_by_tls: bool) -> Protection {
-        match self.settings.mode {
+        match self.current.load().settings.mode {
             ServerTlsMode::AsClient if client_by_tls => Protection::Required,
             ServerTlsMode::AsClient => protection(ServerTlsMode::Disabled, endpoint),
             mode => protection(mode, endpoint),
@@ -117,7 +152,7 @@ impl Connector {
     }
 
     pub fn current(&self) -> TlsConnector {
-        TlsConnector::from(self.current.load_full())
+        TlsConnector::from(Arc::clone(&self.current.load().config))
     }
 }
 
@@ -139,8 +174,7 @@ pub fn protection(mode: ServerTlsMode, endpoint: &Endpoint) -> Protection {
 /// Both legs, as everybody who serves a client has them.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// `None` where clients are offered none.
-    pub clients: Option<Arc<Acceptor>>,
+    pub clients: Arc<Acceptor>,
     pub servers: Arc<Connector>,
 }
 
@@ -151,47 +185,75 @@ impl Tls {
     /// See [`Error`].
     pub fn new(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            clients: match &config.client_tls {
-                Some(settings) => Some(Arc::new(Acceptor::new(settings)?)),
-                None => None,
-            },
+            clients: Arc::new(Acceptor::new(config.client_tls.as_ref())?),
             servers: Arc::new(Connector::new(&config.server_tls)?),
         })
     }
+
+    /// Reads the files that another configuration names, where its settings are others.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn renewal(&self, config: &Config) -> Result<Renewal, Error> {
+        let clients = self.clients.current.load();
+        let known = clients.as_ref().map(|made| &made.settings);
+        let clients = match config.client_tls.as_ref() {
+            settings if settings == known => None,
+            settings => Some(accepting(settings)?),
+        };
+        let servers = match &config.server_tls {
+            settings if *settings == self.servers.current.load().settings => None,
+            settings => Some(connecting(settings)?),
+        };
+        Ok(Renewal { clients, servers })
+    }
+
+    /// Connections that come or are opened from now on are by these.
+    pub fn renew(&self, renewal: Renewal) {
+        if let Some(made) = renewal.clients {
+            self.clients.current.store(made);
+        }
+        if let Some(made) = renewal.servers {
+            self.servers.current.store(made);
+        }
+    }
+}
+
+/// What [`Tls::renewal`] has made; nothing of what stays.
+pub struct Renewal {
+    clients: Option<Accepting>,
+    servers: Option<Connecting>,
 }
 
 /// Takes over new certificates: looks at the files again and again, and at what they hold when one has changed.
 /// Files that are wrong or half written change nothing; the log says why.
 pub async fn keep_fresh(tls: Tls) {
-    let Tls {
-        clients: acceptor,
-        servers: connector,
-    } = tls;
+    let Tls { clients, servers } = tls;
     let mut ours = Watched::default();
     let mut theirs = Watched::default();
-    if let Some(acceptor) = &acceptor {
-        ours.have_changed(acceptor.settings.files());
-    }
-    theirs.have_changed(connector.settings.files());
     let mut ticks = tokio::time::interval(LOOK);
     loop {
-        ticks.tick().await;
-        if let Some(acceptor) = &acceptor
-            && ours.have_changed(acceptor.settings.files())
+        if let Some(made) = &*clients.current.load()
+            && ours.have_changed(made.settings.files())
         {
-            take_over("client_tls", server_config(&acceptor.settings), &acceptor.current);
+            take_over("client_tls", accepting(Some(&made.settings)), |made| {
+                clients.current.store(made);
+            });
         }
-        if theirs.have_changed(connector.settings.files()) {
-            let made = client_config(&connector.settings);
-            take_over("server_tls", made, &connector.current);
+        let made = servers.current.load_full();
+        if theirs.have_changed(made.settings.files()) {
+            take_over("server_tls", connecting(&made.settings), |made| {
+                servers.current.store(made);
+            });
         }
+        ticks.tick().await;
     }
 }
 
-fn take_over<T>(section: &str, made: Result<Arc<T>, Error>, current: &ArcSwap<T>) {
+fn take_over<T>(section: &str, made: Result<T, Error>, take: impl FnOnce(T)) {
     match made {
-        Ok(config) => {
-            current.store(config);
+        Ok(made) => {
+            take(made);
             tracing::info!(section, "new certificates are in use for new connections");
         }
         Err(error) => tracing::error!(
@@ -201,19 +263,20 @@ fn take_over<T>(section: &str, made: Result<Arc<T>, Error>, current: &ArcSwap<T>
     }
 }
 
-/// Files as they were when last looked at: the time of their change, and their length.
+/// Files as they were when last looked at: their names, the time of their change, and their length.
 #[derive(Default)]
-struct Watched(Vec<Option<(SystemTime, u64)>>);
+struct Watched(Vec<(PathBuf, Option<(SystemTime, u64)>)>);
 
 impl Watched {
-    /// Looks at them again.
+    /// Looks at them again. Others than before are not the same ones changed.
     fn have_changed<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> bool {
         let stamp = |path: &Path| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len()))
         };
-        let now: Vec<_> = files.map(stamp).collect();
-        let changed = now != self.0;
+        let now: Vec<_> = files.map(|path| (path.to_owned(), stamp(path))).collect();
+        let names = |files: &[(PathBuf, _)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        let changed = now != self.0 && names(&now) == names(&self.0);
         self.0 = now;
         changed
     }

@@ -9,6 +9,7 @@ use tandem_protocol::handshake::{Accept, AcceptOptions, Answer, Login};
 use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::reply;
+use tokio_rustls::TlsAcceptor;
 
 use super::aftermath::Aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
@@ -42,14 +43,13 @@ use crate::worker::Worker;
 
 /// What the greeting offers: see [`offer`], beside TLS where Tandem has a certificate, and files where somebody may send
 /// them.
-fn offered(worker: &Worker) -> Capabilities {
+fn offered(worker: &Worker, tls: bool) -> Capabilities {
     let topology = worker.topology.load();
     let versions = topology
         .servers
         .iter()
         .filter_map(|server| server.version.as_ref());
     let mut offered = offer::offered(versions);
-    let tls = worker.tls.clients.is_some();
     offered.set(Capabilities::SSL | Capabilities::SSL_VERIFY_SERVER_CERT, tls);
     // Who it is comes only with the answer: an account that may not gets connections without.
     let config = worker.config();
@@ -138,18 +138,19 @@ async fn introduce(
     let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
+    let acceptor = worker.tls.clients.current();
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
         nonce,
-        capabilities: offered(worker),
+        capabilities: offered(worker, acceptor.is_some()),
         charset: worker.greeting_collation(),
         plugin,
     });
     let mut out = Vec::new();
     accept.greeting(&mut out);
     client.write(&out).await.map_err(|_| Refused::silently())?;
-    let login = answer(worker, handle, client, accept).await?;
+    let login = answer(worker, handle, client, accept, acceptor).await?;
     client.capabilities = login.capabilities;
     let required = worker
         .config()
@@ -182,6 +183,7 @@ async fn answer(
     handle: &Handle,
     client: &mut Client,
     accept: Accept<'_>,
+    acceptor: Option<TlsAcceptor>,
 ) -> Result<Login, Refused> {
     learn_origin(worker, handle, client).await?;
     let (seq, payload) = read_packet(client).await?;
@@ -189,10 +191,10 @@ async fn answer(
         Answer::Login(login) => return Ok(login),
         Answer::StartTls(accept) => accept,
     };
-    let Some(acceptor) = &worker.tls.clients else {
+    let Some(acceptor) = acceptor else {
         return Err(Refused::silently());
     };
-    if let Err(error) = client.stream.accept_tls(acceptor, &mut client.inbox).await {
+    if let Err(error) = client.stream.accept_tls(&acceptor, &mut client.inbox).await {
         // There is no common language left to tell it in; TLS has its own alerts.
         tracing::info!(session = handle.id, client = %handle.client.get(), "TLS with a client failed: {error}");
         return Err(Refused::silently());

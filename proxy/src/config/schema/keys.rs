@@ -284,27 +284,27 @@ const CLIENT_TLS: &[Key] = &[
         "mode",
         <ClientTlsMode as Scalar>::EXPECTED,
         "preferred",
-        Restart,
+        NewConnections,
         "clients may use it; \"required\": nobody but the Unix socket's without; \"disabled\" (the default without a certificate)",
     ),
     not_set(
         "certificate",
         PATH,
-        Restart,
+        NewConnections,
         "the certificate, the chain behind it in the same file",
     ),
-    not_set("key", PATH, Restart, "its private key"),
+    not_set("key", PATH, NewConnections, "its private key"),
     not_set(
         "ca",
         PATH,
-        Restart,
+        NewConnections,
         "with mode \"required\": clients must show a certificate that it signed",
     ),
     key(
         "min_version",
         <TlsVersion as Scalar>::EXPECTED,
         "1.2",
-        Restart,
+        NewConnections,
         "the oldest version that is spoken",
     ),
 ];
@@ -314,28 +314,37 @@ const SERVER_TLS: &[Key] = &[
         "mode",
         <ServerTlsMode as Scalar>::EXPECTED,
         "preferred",
-        Restart,
+        Among(
+            &[
+                "disabled",
+                "preferred",
+                "required",
+                "verify_ca",
+                "verify_identity",
+            ],
+            &NewConnections,
+        ),
         "where a server offers it, but not to 127.0.0.1; \"required\": no connection without; \"verify_ca\": signed by ca; \
-         \"verify_identity\": and for the server's name; \"as_client\": for sessions that have come by TLS and no others",
+         \"verify_identity\": and for the server's name; \"as_client\" (from and to which it changes after a restart only): for sessions that have come by TLS and no others",
     ),
     not_set(
         "ca",
         PATH,
-        Restart,
+        NewConnections,
         "the authority that signed the servers' certificates",
     ),
     not_set(
         "certificate",
         PATH,
-        Restart,
+        NewConnections,
         "for accounts that the servers REQUIRE X509 of",
     ),
-    not_set("key", PATH, Restart, "its private key"),
+    not_set("key", PATH, NewConnections, "its private key"),
     key(
         "min_version",
         <TlsVersion as Scalar>::EXPECTED,
         "1.2",
-        Restart,
+        NewConnections,
         "the oldest version that is spoken",
     ),
 ];
@@ -345,8 +354,9 @@ const SERVER_COMPRESSION: &[Key] = &[
         "algorithm",
         <ServerAlgorithm as Scalar>::EXPECTED,
         "none",
-        Restart,
-        "used with the servers that offer it; \"as_client\": what each session's client uses",
+        Among(&["none", "zlib", "zstd"], &NewConnections),
+        "used with the servers that offer it; \"as_client\" (from and to which it changes after a restart only): what each \
+         session's client uses",
     ),
     key(
         "level",
@@ -478,7 +488,7 @@ const FAILOVER: &[Key] = &[
         "mode",
         <FailoverMode as Scalar>::EXPECTED,
         "off",
-        Among(&["manual", "automatic"]),
+        Among(&["manual", "automatic"], &AtOnce),
         "\"automatic\": the standby is promoted when the active master is dead; \"manual\": only by SWITCHOVER; \"off\": Tandem follows \
          read_only, which others set; \"follower\": so too, because another Tandem decides, but sessions wait for its decision; from \
          \"automatic\" to \"manual\" and back it changes at once",
