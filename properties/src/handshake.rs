@@ -109,7 +109,10 @@ pub(crate) fn connect(data: &[u8]) {
                 let text = error.to_string();
                 // What the server says in its refusal is passed on, and libFuzzer learns the password from comparisons.
                 let guessed = holds(data, PASSWORD);
-                assert!(guessed || !holds(text.as_bytes(), PASSWORD), "a secret in an error: {text}");
+                assert!(
+                    guessed || !holds(text.as_bytes(), PASSWORD),
+                    "a secret in an error: {text}"
+                );
                 return;
             }
         }
