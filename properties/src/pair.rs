@@ -251,12 +251,19 @@ pub(crate) fn reports(data: &[u8]) {
         return assert!(told.is_none(), "a report that can't be read");
     };
     let told = told.unwrap();
-    let names = String::from_utf8_lossy(&reports.variables).to_lowercase();
+    let space = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ');
     let named = |name: &[u8]| {
-        let name = String::from_utf8_lossy(name).to_lowercase();
-        names
-            .split(',')
-            .any(|wanted| wanted.trim() == name || wanted.trim() == "*")
+        reports.variables.split(|byte| *byte == b',').any(|wanted| {
+            let begin = wanted
+                .iter()
+                .position(|byte| !space(byte))
+                .unwrap_or(wanted.len());
+            let end = wanted
+                .iter()
+                .rposition(|byte| !space(byte))
+                .map_or(begin, |last| last + 1);
+            wanted[begin..end] == *b"*" || wanted[begin..end].eq_ignore_ascii_case(name)
+        })
     };
     let wanted = all.iter().filter(|change| match change {
         Change::SystemVariable { name, .. } => named(name),

@@ -31,7 +31,7 @@ enum Variables {
 impl Filter {
     pub(crate) fn new(reports: &Reports, flavor: Flavor) -> Self {
         let names = reports.variables.split(|byte| *byte == b',');
-        let names: Vec<_> = names.map(|name| name.trim_ascii().to_ascii_lowercase()).collect();
+        let names: Vec<_> = names.map(|name| trim(name).to_ascii_lowercase()).collect();
         Self {
             variables: match names.iter().any(|name| name == b"*") {
                 true => Variables::All,
@@ -86,6 +86,14 @@ impl Filter {
     }
 }
 
+/// Without the white space of the servers, which has the vertical tab too.
+fn trim(mut name: &[u8]) -> &[u8] {
+    while let [b'\t'..=b'\r' | b' ', rest @ ..] | [rest @ .., b'\t'..=b'\r' | b' '] = name {
+        name = rest;
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case_and_a_star_is_all() {
         let mut reports = Reports::built_in(Flavor::MariaDb);
-        reports.variables = b"SQL_mode , x"[..].into();
+        reports.variables = b"\x0bSQL_mode , x"[..].into();
         let all = [set("sql_mode"), set("time_zone")];
         assert_eq!(
             filtered(&reports, Flavor::MariaDb, &all),
