@@ -180,7 +180,7 @@ impl Live {
         let sources = self.sources.as_ref().ok_or_else(no_sources)?;
         let (wanted, warnings) = read(sources, None, &set)?;
         let running = self.until_the_restart(&wanted, sources)?;
-        let changes = parts::changes(&before.parts, &wanted.parts);
+        let changes = parts::changes(&before.parts, &wanted.parts, &self.running.parts);
         Ok(Next {
             changes: changes
                 .into_iter()

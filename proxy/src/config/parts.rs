@@ -228,14 +228,14 @@ pub(super) fn find<'a>(parts: &'a [Part], wanted: &Part) -> Option<&'a Part> {
     parts.iter().find(same)
 }
 
-/// What is another in `after`, in the order of the schema.
-pub(super) fn changes(before: &[Part], after: &[Part]) -> Vec<Change> {
+/// What is another in `after`, in the order of the schema; when it acts depends on what is `running`.
+pub(super) fn changes(before: &[Part], after: &[Part], running: &[Part]) -> Vec<Change> {
     let mut changes = Vec::new();
     for section in SECTIONS {
         let of_section = |part: &&Part| part.section.name == section.name;
         for part in after.iter().filter(of_section) {
             match find(before, part) {
-                Some(known) => compare(known, part, &mut changes),
+                Some(known) => compare(known, part, find(running, part), &mut changes),
                 None => changes.push(whole(part, None, Some("(new)"))),
             }
         }
@@ -249,13 +249,14 @@ pub(super) fn changes(before: &[Part], after: &[Part]) -> Vec<Change> {
     changes
 }
 
-fn compare(before: &Part, after: &Part, changes: &mut Vec<Change>) {
+fn compare(before: &Part, after: &Part, running: Option<&Part>, changes: &mut Vec<Change>) {
     for key in after.section.keys {
         let (old, new) = (before.text(key), after.text(key));
         if old != new {
+            let acts = running.unwrap_or(before).text(key);
             changes.push(Change {
                 key: after.label(key.name),
-                effect: key.effect.of_change(old.as_deref(), new.as_deref()),
+                effect: key.effect.of_change(acts.as_deref(), new.as_deref()),
                 before: hidden(key, old),
                 after: hidden(key, new),
             });

@@ -84,7 +84,7 @@ impl Live {
     pub fn differences(&self) -> Result<Vec<Difference>, Problems> {
         let sources = self.sources.as_ref().ok_or_else(super::no_sources)?;
         let (file, _) = read(sources, None, &[])?;
-        let newer = parts::changes(&file.parts, &self.wanted.parts);
+        let newer = parts::changes(&file.parts, &self.wanted.parts, &self.running.parts);
         let difference = |change: Change| {
             let is_newer = newer.iter().any(|newer| newer.key == change.key);
             let why = if self.set.iter().any(|(key, _)| *key == change.key) {
@@ -96,7 +96,7 @@ impl Live {
             };
             Difference { change, why }
         };
-        let changes = parts::changes(&file.parts, &self.running.parts);
+        let changes = parts::changes(&file.parts, &self.running.parts, &self.running.parts);
         let mut differences: Vec<Difference> = changes.into_iter().map(difference).collect();
         // What was set and waits for a restart acts no more than the file's, and is no less to be saved.
         let waiting = newer.into_iter().filter(|change| !change.acts());

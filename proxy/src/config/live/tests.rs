@@ -121,7 +121,10 @@ fn some_values_need_a_restart_and_others_of_the_same_key_do_not() {
     );
     assert_eq!(automatic(&disk), Some(false));
     // Whatever waits for the restart.
-    disk.set("failover.mode", "automatic").expect("right");
+    assert_eq!(
+        disk.set("failover.mode", "automatic").expect("right"),
+        ["failover.mode off → automatic at once"]
+    );
     assert_eq!(automatic(&disk), Some(true));
 
     let mut disk = Disk::new(FILE);
