@@ -22,6 +22,9 @@ use crate::failover::journal::Entry;
 /// Between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// So many questions' time has a connection: etcd takes 60 ms of a core for a password, and much longer where others want the core.
+const LOGIN: u32 = 3;
+
 /// What etcd says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sight {
@@ -244,7 +247,7 @@ impl Link {
 
     /// Serves as long as the connection does.
     async fn session(&mut self, url: &str) -> Result<Infallible, Ended> {
-        let client = bounded(self.reach, self.connect(url)).await?;
+        let client = bounded(LOGIN * self.reach, self.connect(url)).await?;
         let (lease, asked) = self.renew(client.clone()).await?;
         self.lease = Some(lease);
         let revision = self.look(client.clone(), url, lease).await?;
