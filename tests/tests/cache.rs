@@ -707,9 +707,9 @@ async fn the_admin_port_tells_of_the_cache() {
         .expect("limits");
     assert!(used.is_some_and(|bytes| bytes > 0), "{used:?}");
     for (statement, expected) in [
-        (read, "for 3600s, as long as nothing of what it reads is written"),
-        ("SELECT id, NOW() FROM t", "for 3600s, no: it calls NOW()"),
-        ("UPDATE t SET n = 1", "for 3600s, no: it is no pure read"),
+        (read, "for 1h, as long as nothing of what it reads is written"),
+        ("SELECT id, NOW() FROM t", "for 1h, no: it calls NOW()"),
+        ("UPDATE t SET n = 1", "for 1h, no: it is no pure read"),
     ] {
         let told: Vec<(String, String)> = admin
             .query(format!("EXPLAIN ROUTE IN {SCHEMA} {statement}"))

@@ -35,6 +35,9 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// What did not work is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
+/// A write that takes less is none that does not end: what a backup's lock has held is still being written when that is given back.
+const STALL: Duration = Duration::from_secs(1);
+
 /// Between two attempts at a failover that can't be carried through.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -239,8 +242,10 @@ pub fn judge_active(standing: &Standing, health: &[Health], rules: &Rules, now: 
     let (active, other) = pair(standing, health)?;
     let verdict = judge(&health[active.0], &health[other.0], rules, now);
     let stall = standing.stall.as_ref();
-    let Some(stall) = stall.filter(|stall| verdict == Verdict::Alive && stall.awaits == Awaits::Server)
-    else {
+    let is_seen = |stall: &&Stall| {
+        verdict == Verdict::Alive && stall.awaits == Awaits::Server && now >= stall.since + STALL
+    };
+    let Some(stall) = stall.filter(is_seen) else {
         return Some(verdict);
     };
     let deadline = stall.since + rules.unreachable_time;

@@ -253,7 +253,7 @@ impl Sql {
                 "a crash has taken commits of its own from it, up to {}: it gets them back from {source}",
                 place.applied
             );
-            (Kind::FetchesBack, detail, applied)
+            (Kind::FetchesBack, detail, format!("'{applied}'"))
         } else if column(link, "Last_IO_Errno") == REFUSED && self.errant(from, server).await?.is_none() {
             let all = self.text(server, "SELECT @@GLOBAL.gtid_binlog_pos").await?;
             // A source that is not there yet would refuse that too.
@@ -261,13 +261,14 @@ impl Sql {
             let detail = format!(
                 "{source} was made anew, and its log does not go back to where it was replicated from: it goes on behind {all}, since                  {source} has nothing that it lacks"
             );
-            (Kind::SetUp, detail, all)
+            // What it has committed meanwhile too: less than it has is refused (gtid_strict_mode).
+            (Kind::SetUp, detail, "@@GLOBAL.gtid_binlog_pos".to_owned())
         } else {
             return Ok(());
         };
         let channel = column(link, "Connection_name");
         self.run(server, &format!("STOP SLAVE '{channel}'")).await?;
-        self.run(server, &format!("SET GLOBAL gtid_slave_pos='{position}'"))
+        self.run(server, &format!("SET GLOBAL gtid_slave_pos={position}"))
             .await?;
         self.tell(Event::of_now(kind, name.clone(), detail, None));
         Ok(())

@@ -283,6 +283,7 @@ fn stalled(awaits: Awaits, since: Instant) -> Standing {
 fn one_that_answers_and_writes_nothing_is_dead_after_the_unreachable_time() {
     let health = [writable(server(A)), server(B)];
     let verdict = |since| judge_active(&stalled(Awaits::Server, since), &health, &RULES, *NOW);
+    assert_eq!(verdict(ago(900)), Some(Verdict::Alive));
     assert!(matches!(verdict(ago(4900)), Some(Verdict::Suspect { until, .. }) if until == Some(ahead(100))));
     assert!(matches!(verdict(ago(5000)), Some(Verdict::Dead { .. })));
     let intent = decide(&stalled(Awaits::Server, ago(5000)), &health, &RULES, *NOW);
