@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use tokio::sync::watch;
 
-use super::link::{Post, Trouble, is_of, put_leased};
-use super::notes::Published;
+use super::link::{Post, Sight, Trouble, is_of, put_leased};
+use super::notes::{Member, Published};
 use crate::failover::hands::Acknowledged;
 use crate::failover::journal::{Entry, Journal};
 use crate::topology::derive::Decided;
@@ -199,8 +199,7 @@ impl Seat {
             return is_waited_for;
         };
         let sight = self.post.sight.borrow();
-        let mut others = sight.members.iter().filter(|(lease, _)| **lease != self.lease);
-        others.any(|(_, member)| match member.seen >= revision {
+        self.others(&sight).any(|member| match member.seen >= revision {
             true => member.writing,
             false => is_waited_for,
         })
@@ -221,18 +220,16 @@ impl Seat {
             };
             let waited_for = self.names_of_others(&self.post.sight.borrow());
             let mut sight = self.post.sight.clone();
-            let ready = |sight: &super::link::Sight| {
-                let mut others = sight.members.iter().filter(|(lease, _)| **lease != self.lease);
+            let ready = |sight: &Sight| {
                 // All members of that moment are known, and have said it.
-                sight.revision >= revision && others.all(|(_, member)| member.seen >= revision)
+                sight.revision >= revision && self.others(sight).all(|member| member.seen >= revision)
             };
             let Ok(sight) = sight.wait_for(ready).await else {
                 return (Vec::new(), Vec::new());
             };
             let answered = self.names_of_others(&sight);
             let lost = waited_for.into_iter().filter(|name| !answered.contains(name));
-            let others = sight.members.iter().filter(|(lease, _)| **lease != self.lease);
-            let told = others.filter_map(|(_, member)| member.told).collect();
+            let told = self.others(&sight).filter_map(|member| member.told).collect();
             (told, lost.collect())
         };
         match tokio::time::timeout(self.patience, wait).await {
@@ -253,12 +250,9 @@ impl Seat {
             return format!("etcd has not taken within {patience:?} what the other Tandems are to go by");
         };
         let sight = self.post.sight.borrow();
-        let silent = sight
-            .members
-            .iter()
-            .filter(|(lease, member)| **lease != self.lease && member.seen < revision);
+        let silent = self.others(&sight).filter(|member| member.seen < revision);
         let silent: Vec<String> = silent
-            .map(|(_, member)| format!("{}, which has heard of {}", member.name, member.seen))
+            .map(|member| format!("{}, which has heard of {}", member.name, member.seen))
             .collect();
         match silent.is_empty() {
             true => format!(
@@ -272,8 +266,13 @@ impl Seat {
         }
     }
 
-    fn names_of_others(&self, sight: &super::link::Sight) -> Vec<String> {
+    /// The Tandems beside this one.
+    fn others<'a>(&'a self, sight: &'a Sight) -> impl Iterator<Item = &'a Member> {
         let others = sight.members.iter().filter(|(lease, _)| **lease != self.lease);
-        others.map(|(_, member)| member.name.clone()).collect()
+        others.map(|(_, member)| member)
+    }
+
+    fn names_of_others(&self, sight: &Sight) -> Vec<String> {
+        self.others(sight).map(|member| member.name.clone()).collect()
     }
 }
