@@ -17,7 +17,7 @@ help:
 	@echo "make bench  what a statement costs, beside HAProxy, nginx and MySQL Router (15 minutes; ONLY=text,connect ROUNDS=5)"
 	@echo "make bench-pure  what it costs in nanoseconds, where that can be measured without servers"
 	@echo "make drivers  the drivers' own test suites, directly and through Tandem, compared"
-	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes)"
+	@echo "make cluster-test  the cluster of docker/: each container killed once under visitors (five minutes; CLUSTER=--mysql, --hang)"
 	@echo "make study  four set-ups of the same site measured, in calm, under load and under harm: docs/study.html (40 minutes)"
 	@echo "make build  the optimised program, target/release/tandem"
 	@echo "make packages       a .deb and an .rpm of it, in target/packages"

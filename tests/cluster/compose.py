@@ -19,9 +19,9 @@ def run(*command, timeout=60, check=True, **more):
     return done.stdout
 
 
-def engine():
-    """Starts the machine's own Docker engine if none runs, and has the commands that follow use it."""
-    run(str(ROOT / ".ci/docker"), "start", timeout=600)
+def engine(*suites):
+    """Starts the machine's own Docker engine if none runs, and has the commands that follow use it. `suites` of Debian are built on."""
+    run(str(ROOT / ".ci/docker"), "start", *suites, timeout=600)
     host = run(str(ROOT / ".ci/docker"), "host").strip()
     if host:
         os.environ["DOCKER_HOST"] = host
@@ -55,13 +55,14 @@ def until(what, seconds, condition):
 
 
 class Compose:
-    def __init__(self, file, project, environment=None):
-        self.file, self.project = ROOT / file, project
+    def __init__(self, file, project, environment=None, over=()):
+        """`over` are files that change something of `file`."""
+        self.files, self.project = [str(ROOT / each) for each in (file, *over)], project
         self.environment = {**os.environ, "TANDEM_TARGET": "given", **(environment or {})}
 
     def call(self, *words, timeout=900):
-        return run("docker-compose", "--project-name", self.project, "--file", str(self.file), *words,
-                   timeout=timeout, env=self.environment)
+        files = [word for file in self.files for word in ("--file", file)]
+        return run("docker-compose", "--project-name", self.project, *files, *words, timeout=timeout, env=self.environment)
 
     def up(self):
         self.call("build")
@@ -122,24 +123,48 @@ class Compose:
 
     def sql(self, service, question):
         """The rows of an answer."""
-        text = self.inside(service, "mariadb", "--defaults-file=/etc/mysql/tandem.cnf", "--user=mysql",
-                           "--skip-column-names", "--batch", "--execute", question, user="mysql")
+        text = self.inside(service, "console", "--skip-column-names", "--batch", "--execute", question, user="mysql")
         return [line.split("\t") for line in text.splitlines()]
 
+    def tandem(self, *words):
+        """Tells the Tandem that decides."""
+        for service in ("tandem-1", "tandem-2"):
+            try:
+                return self.inside(service, "tandem", *words)
+            except RuntimeError as error:
+                refused = error
+        raise refused
+
+    def replace(self, database, source):
+        """What docs/runbooks.md says of a server in quarantine."""
+        self.tandem("drain", database)
+        self.remake(database, source)
+        self.tandem("open", database)
+
     def remake(self, database, source):
-        """Makes a database anew from a backup of the other, as docs/runbooks.md has it; returns the GTIDs that it has then. It runs, and
-        does not replicate yet."""
+        """Makes a database anew from a backup of the other. It runs then, and does not replicate yet."""
+        mysql = self.inside(source, "cat", "/var/lib/mysql/made").strip() == "mysqld"
         run("docker", "stop", "--time", "5", self.container(database))
-        backup = (f"docker exec --user mysql {self.container(source)} mariadb-backup --defaults-file=/etc/mysql/tandem.cnf --user=mysql "
-                  "--backup --stream=mbstream --target-dir=/tmp")
-        restore = (f"docker run --rm --interactive --network none --user mysql --volumes-from {self.container(database)} "
-                   "--entrypoint bash tandem/database -ec 'cd /var/lib/mysql; find . -mindepth 1 -delete; mbstream -x; "
-                   "mariadb-backup --prepare --target-dir=. >&2; touch made; cat xtrabackup_binlog_info'")
-        gtids = run("bash", "-o", "pipefail", "-c", f"{backup} | {restore}", timeout=120).split()[2]
+        if mysql:
+            self.inside(source, "rm", "-rf", "/tmp/backup", user="mysql")
+            self.sql(source, "CLONE LOCAL DATA DIRECTORY = '/tmp/backup'")
+            backup, restore, after = "tar --create --directory /tmp/backup .", "tar --extract", "true"
+        else:
+            backup = "mariadb-backup --defaults-file=/etc/mysql/tandem.cnf --user=mysql --backup --stream=mbstream --target-dir=/tmp"
+            restore, after = "mbstream -x", "mariadb-backup --prepare --target-dir=. >&2; cat xtrabackup_binlog_info"
+        image = run("docker", "inspect", "--format", "{{.Image}}", self.container(database)).strip()
+        made = run("bash", "-o", "pipefail", "-c",
+                   f"docker exec --user mysql {self.container(source)} {backup} | "
+                   f"docker run --rm --interactive --network none --user mysql --volumes-from {self.container(database)} --entrypoint bash "
+                   f"{image} -ec 'cd /var/lib/mysql; cp made /tmp/made; rm -rf * .[!.]*; {restore}; {after}; cp /tmp/made .'", timeout=300)
         run("docker", "start", self.container(database))
         until(f"{database} runs", 40, lambda: self.healthy(database))
-        self.sql(database, f"RESET MASTER; SET GLOBAL gtid_binlog_state = '{gtids}'; SET GLOBAL gtid_slave_pos = '{gtids}'")
-        return gtids
+        if mysql:
+            self.inside(source, "rm", "-rf", "/tmp/backup", user="mysql")
+            self.sql(database, "RESET REPLICA ALL")
+        else:
+            gtids = made.split()[2]
+            self.sql(database, f"RESET MASTER; SET GLOBAL gtid_binlog_state = '{gtids}'; SET GLOBAL gtid_slave_pos = '{gtids}'")
 
     def logs(self, service):
         done = subprocess.run(["docker", "logs", "--tail", "40", self.container(service)], capture_output=True, text=True,
@@ -153,13 +178,17 @@ def state(tandem, timeout=5):
         return json.load(answer)
 
 
-def can_fail_over(tandems):
-    """Whether the Tandem that decides, of these addresses, says that the standby could take over."""
+def obstacles(tandems):
+    """Why the standby could not take over, as the Tandem that decides says it, of these addresses; nothing if it could."""
     for tandem in tandems:
         try:
             failover = state(tandem)["failover"]
         except OSError:
             continue
-        if failover["role"].startswith("leader") and not failover["obstacles"]:
-            return True
-    return False
+        if failover["role"].startswith("leader"):
+            return failover["obstacles"]
+    return ["no Tandem decides"]
+
+
+def can_fail_over(tandems):
+    return not obstacles(tandems)

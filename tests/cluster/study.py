@@ -442,20 +442,9 @@ class Study:
         return True
 
     def remake_behind_tandem(self, standby, active):
-        self.tandem("drain", standby)
-        self.cluster.remake(standby, active)
-        self.tandem("open", standby)
+        self.cluster.replace(standby, active)
         until(f"{standby} could take over", 40, self.whole)
         self.follow(active)
-
-    def tandem(self, *words):
-        """Tells the Tandem that decides."""
-        for service in ("tandem-1", "tandem-2"):
-            try:
-                return self.cluster.inside(service, "tandem", *words)
-            except RuntimeError as error:
-                refused = error
-        raise refused
 
     def remake_behind_scripts(self, standby, active):
         self.cluster.remake(standby, active)
