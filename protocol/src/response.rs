@@ -99,10 +99,24 @@ enum State {
     Done,
 }
 
+/// Which number the next packet must have.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+enum Due {
+    Number(u8),
+    /// The next one begins a count that is not known.
+    First,
+    /// None counts.
+    Nothing,
+}
+
 /// Follows one reply.
+///
+/// The numbers of its packets must count up from that of the command: what is left of another reply, or belongs to another
+/// session, is not taken for this one's, however right it looks.
 #[derive(Debug, Clone)]
 pub struct Walker {
     state: State,
+    due: Due,
     expect: Expect,
     capabilities: Capabilities,
     /// Bytes of an opaque packet that are still to come.
@@ -131,8 +145,14 @@ impl Walker {
             Expect::Dump => State::Events,
             Expect::Query | Expect::Prepare | Expect::Execute | Expect::Single => State::Head,
         };
+        // Under compression the servers number the packets within by the compressed ones, and a dump's go on for ever.
+        let uncounted = expect == Expect::Dump || capabilities.intersects(COMPRESSED);
         Self {
             state,
+            due: match uncounted {
+                true => Due::Nothing,
+                false => Due::Number(1),
+            },
             expect,
             capabilities,
             skip: 0,
@@ -145,6 +165,15 @@ impl Walker {
             parts_rows: false,
             in_rows: false,
         }
+    }
+
+    /// The first packet must have this number: of a command in several frames, the reply goes on where these have ended.
+    #[must_use]
+    pub fn beginning_at(mut self, number: u8) -> Self {
+        if let Due::Number(due) = &mut self.due {
+            *due = number;
+        }
+        self
     }
 
     /// The column count of each result comes as [`Control::ColumnCount`], for who has to change it.
@@ -216,6 +245,7 @@ impl Walker {
                 let Some(header) = Header::peek(rest) else {
                     return Ok(pass_or_need(at, HEADER_LEN));
                 };
+                self.check_number(header.seq)?;
                 at += self.open_frame(header);
                 continue;
             }
@@ -244,6 +274,10 @@ impl Walker {
             if header.len == 0 {
                 return Err(EMPTY_PACKET);
             }
+            // What a server says before it hangs up on a client that has not asked anything is no answer, and has no number.
+            if !(first == ERR_HEADER && header.seq == 0 && self.due == Due::Number(1)) {
+                self.check_number(header.seq)?;
+            }
             match self.classify(header, first, rest)? {
                 Seen::Opaque => at += self.open_frame(header),
                 Seen::Unclear(need) => return Ok(pass_or_need(at, need)),
@@ -258,13 +292,14 @@ impl Walker {
     #[inline]
     fn pass_rows(&mut self, input: &[u8]) -> usize {
         let mut at = 0;
-        while let Some(&[a, b, c, _, first]) = input.get(at..).and_then(<[u8]>::first_chunk) {
+        while let Some(&[a, b, c, seq, first]) = input.get(at..).and_then(<[u8]>::first_chunk) {
             let len = u32::from_le_bytes([a, b, c, 0]) as usize;
             // Whatever may be the end of the rows, is too long for one frame or is empty is
             // looked at closely by the caller.
-            if first >= OK_AS_EOF_HEADER || len == MAX_PAYLOAD || len == 0 {
+            if first >= OK_AS_EOF_HEADER || len == MAX_PAYLOAD || len == 0 || !self.is_due(seq) {
                 break;
             }
+            self.count(seq);
             at += HEADER_LEN + len;
             self.rows += 1;
         }
@@ -275,9 +310,31 @@ impl Walker {
 
     /// Steps over the header of an opaque frame.
     fn open_frame(&mut self, header: Header) -> usize {
+        self.count(header.seq);
         self.skip = header.len;
         self.continued = header.is_continued();
         HEADER_LEN
+    }
+
+    fn is_due(&self, seq: u8) -> bool {
+        match self.due {
+            Due::Number(due) => due == seq,
+            Due::First | Due::Nothing => true,
+        }
+    }
+
+    fn check_number(&self, seq: u8) -> Result<(), DecodeError> {
+        match self.due {
+            Due::Number(expected) if expected != seq => Err(DecodeError::Sequence { expected, got: seq }),
+            Due::Number(_) | Due::First | Due::Nothing => Ok(()),
+        }
+    }
+
+    /// A packet with this number was stepped over.
+    fn count(&mut self, seq: u8) {
+        if self.due != Due::Nothing {
+            self.due = Due::Number(seq.wrapping_add(1));
+        }
     }
 
     fn incomplete(&self, at: usize, rest: &[u8]) -> Result<Step, DecodeError> {
@@ -490,6 +547,11 @@ impl Walker {
         };
         let ended_rows = self.state == State::Rows;
         self.state = self.after_control(kind, payload)?;
+        self.count(header.seq);
+        if kind == Control::LocalInfile && self.due != Due::Nothing {
+            // Where the client's packets end, only they know.
+            self.due = Due::First;
+        }
         if ended_rows && kind == Control::Eof && std::mem::take(&mut self.out_params) {
             self.state = State::Head;
         }
@@ -545,6 +607,9 @@ enum Seen {
 /// Under either of these a byte behind the column count says whether definitions follow.
 const METADATA_FLAG: Capabilities =
     Capabilities::MARIADB_CACHE_METADATA.union(Capabilities::OPTIONAL_RESULTSET_METADATA);
+
+/// Under either of these packets travel in compressed ones.
+const COMPRESSED: Capabilities = Capabilities::COMPRESS.union(Capabilities::ZSTD_COMPRESSION);
 
 /// A count of nine bytes and a flag.
 const LONGEST_COUNT: usize = 10;

@@ -345,3 +345,81 @@ fn rows_are_passed_by_themselves() {
         }
     }
 }
+
+/// What is left of another reply, or was lost on the way, shows in the numbers wherever it comes.
+#[test]
+fn packets_out_of_turn_are_refused() {
+    let whole = packets(&[b"\x01", COLUMN, b"\x01a", b"\x01b", OK_AS_EOF]);
+    let numbers: Vec<usize> = {
+        let mut at = 0;
+        std::iter::from_fn(|| {
+            let header = Header::peek(&whole[at..])?;
+            let number = at + 3;
+            at += HEADER_LEN + header.len;
+            Some(number)
+        })
+        .collect()
+    };
+    assert_eq!(numbers.len(), 5);
+    for at in numbers {
+        let mut bytes = whole.clone();
+        bytes[at] += 1;
+        let (expected, got) = (whole[at], bytes[at]);
+        assert_eq!(
+            walk(Expect::Query, MODERN, &bytes),
+            Err(DecodeError::Sequence { expected, got })
+        );
+        let compressed = MODERN | Capabilities::COMPRESS;
+        assert!(
+            walk(Expect::Query, compressed, &bytes).is_ok(),
+            "these are not counted"
+        );
+    }
+}
+
+/// Whole rows that fill a frame are counted by their frames, and 255 is followed by 0.
+#[test]
+fn numbers_go_on_over_frames_and_after_255() {
+    let mut payloads: Vec<&[u8]> = vec![b"\x01", COLUMN];
+    payloads.extend([&b"\x01a"[..]; 600]);
+    payloads.push(OK_AS_EOF);
+    assert_eq!(
+        walk(Expect::Query, MODERN, &packets(&payloads)).unwrap().rows,
+        600
+    );
+    let huge = vec![b'x'; MAX_PAYLOAD + 5];
+    let bytes = packets(&[b"\x01", COLUMN, &huge, b"\x01b", OK_AS_EOF]);
+    assert_eq!(walk(Expect::Query, MODERN, &bytes).unwrap().rows, 2);
+}
+
+/// Behind a command in three frames, and behind a client's file.
+#[test]
+fn a_reply_begins_where_the_command_has_ended() {
+    let (mut bytes, mut seq) = (Vec::new(), 3);
+    write_packet(&mut bytes, &mut seq, b"\0\0\0\x02\0\0\0");
+    let step = |walker: Walker| walker.clone().step(&bytes);
+    assert!(step(Walker::new(Expect::Query, MODERN).beginning_at(3)).is_ok());
+    assert!(step(Walker::new(Expect::Query, MODERN)).is_err());
+    let mut walker = Walker::new(Expect::Query, MODERN);
+    let asks = packets(&[b"\xfbfile"]);
+    assert!(matches!(
+        walker.step(&asks),
+        Ok(Step::Packet {
+            kind: Control::LocalInfile,
+            ..
+        })
+    ));
+    assert!(step(walker).is_ok());
+}
+
+/// MySQL 9.7's word to a client that it disconnects for its silence has the number 0; no reply has.
+#[test]
+fn a_goodbye_is_understood() {
+    let goodbye = |number: u8| {
+        let (mut bytes, mut seq) = (Vec::new(), number);
+        write_packet(&mut bytes, &mut seq, b"\xff\xbf\x0f#HY000gone");
+        walk(Expect::Query, MODERN, &bytes)
+    };
+    assert_eq!(goodbye(0).unwrap().kinds, [Control::Err]);
+    assert!(goodbye(2).is_err());
+}

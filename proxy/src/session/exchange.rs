@@ -75,6 +75,8 @@ impl Session {
         let bounds = ruled.and_then(|ruled| ruled.bounds(&work.facts, &self.worker));
         let mut manner = Manner {
             expect: work.expect,
+            // One of Tandem's own making is in one frame.
+            first: work.owned.as_ref().map_or(self.client.seq, |_| 1),
             withhold: [
                 match leeway {
                     Leeway {

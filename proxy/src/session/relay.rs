@@ -124,6 +124,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner<'a> {
     pub(crate) expect: Expect,
+    /// The number of its first packet.
+    pub(crate) first: u8,
     /// Error codes that must not reach the client when nothing else has: the statement is asked elsewhere.
     pub(crate) withhold: [&'a [u16]; 4],
     /// The id that replaces the server's in the reply to a PREPARE is given afterwards: hold the reply back.
@@ -200,7 +202,7 @@ pub(crate) async fn carry(
     learned: &mut Learned,
     forwarded: &mut bool,
 ) -> Result<Carried, Error> {
-    let mut walker = Walker::new(manner.expect, connection.capabilities);
+    let mut walker = Walker::new(manner.expect, connection.capabilities).beginning_at(manner.first);
     if client.capabilities.contains(Capabilities::MARIADB_CACHE_METADATA) {
         walker = walker.handing_out_counts();
     }

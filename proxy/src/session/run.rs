@@ -633,6 +633,8 @@ impl Session {
             Ok(carried) => {
                 // The password may have been changed meanwhile, which connections from before do not notice.
                 lease.connection_mut().broken |= learned.error == Some(MUST_CHANGE_PASSWORD);
+                // Then its rows are still to come, and would be the next session's.
+                lease.connection_mut().broken |= lacks_rows(&work.facts, &learned);
                 if let Some(passing) = work.passing.take() {
                     lease.connection_mut().close_prepared(passing);
                 }
@@ -735,6 +737,11 @@ fn can_be_repeated(facts: &Facts) -> bool {
     );
     let locks_rows = facts.purity == Purity::LockingRead;
     (changes_rows || locks_rows) && !facts.links.contains(Links::CALLS_UNKNOWN)
+}
+
+/// Whether a read was answered as only a statement without rows is.
+fn lacks_rows(facts: &Facts, learned: &Learned) -> bool {
+    facts.kind == Kind::Select && facts.purity == Purity::Pure && learned.affected.is_some()
 }
 
 fn why_no_active(topology: &Topology) -> String {

@@ -219,6 +219,7 @@ impl Session {
         self.transmit(connection, &mut work, &mut preamble).await?;
         let manner = Manner {
             expect: entry.expect,
+            first: 1,
             withhold: [&[]; 4],
             keep: false,
             discard: true,
