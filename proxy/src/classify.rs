@@ -105,7 +105,8 @@ impl fmt::Display for Fingerprint {
 pub fn fingerprint(text: &[u8], dialect: Dialect) -> Fingerprint {
     let (seen, whole) = looked_at(text);
     // The seed is for what only the cache sees.
-    fingerprint::shape(seen, dialect, 0, whole).map_or(Fingerprint(0), |shape| shape.fingerprint)
+    let shape = fingerprint::shape(seen, dialect, 0, whole, &mut fingerprint::Outer::default());
+    shape.map_or(Fingerprint(0), |shape| shape.fingerprint)
 }
 
 /// A statement's facts, shared by all statements of its shape.

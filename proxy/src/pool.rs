@@ -207,20 +207,11 @@ impl Pool {
         numbers.connect_errors += u64::from(!succeeded);
     }
 
-    /// Lends a connection: the session's last one if it is still there, else one whose settings fit, else any,
-    /// else the permit to open one, else whatever is released first.
+    /// Waits in line for whatever is released first, where [`Pool::acquire_now`] has given nothing.
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::Timeout`] when the bounds are reached.
-    pub async fn acquire(
-        self: &Rc<Self>,
-        key: Key,
-        last: Option<ConnectionId>,
-        wanted: &Rc<Settings>,
-    ) -> Result<Grant, Error> {
-        if let Some(grant) = self.acquire_now(key, last, wanted) {
-            return Ok(grant);
-        }
+    pub async fn acquire(self: &Rc<Self>, key: Key) -> Result<Grant, Error> {
         let receiver = self.enqueue(key)?;
         let place = PlaceInQueue(self);
         let started = Instant::now();
@@ -265,7 +256,9 @@ impl Pool {
         (!lease.connection_mut().is_disturbed()).then_some(lease)
     }
 
-    fn acquire_now(
+    /// Lends a connection: the session's last one if it is still there, else one whose settings fit, else any,
+    /// else the permit to open one. `None` where others wait, or all are in use.
+    pub fn acquire_now(
         self: &Rc<Self>,
         key: Key,
         last: Option<ConnectionId>,

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::analyse::{analyse, unreadable};
 use super::facts::Facts;
-use super::fingerprint::{Shape, shape};
+use super::fingerprint::{Outer, Shape, shape};
 use super::hint::KNOWN;
 use super::tally::Tally;
 use super::{Classified, Dialect, Fingerprint, looked_at, normalise};
@@ -20,6 +20,7 @@ pub struct Classifier {
     old: FxHashMap<Shape, Rc<Facts>>,
     generation: usize,
     seed: u64,
+    outer: Outer,
     unreadable: Rc<Facts>,
     /// Shapes that are kept.
     kept: Meter,
@@ -42,6 +43,7 @@ impl Classifier {
             old: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
             generation,
             seed: RandomState::new().hash_one(0),
+            outer: Outer::default(),
             unreadable: Rc::new(Facts {
                 tally: Tally::named(Fingerprint(0), "(could not be read to its end)", false),
                 ..unreadable()
@@ -75,7 +77,7 @@ impl Classifier {
     /// Whoever holds only the beginning of a long statement passes more than [`super::LOOKED_AT`] bytes of it.
     pub fn classify(&mut self, text: &[u8], dialect: Dialect) -> Classified {
         let (seen, whole) = looked_at(text);
-        let Some(shape) = shape(seen, dialect, self.seed, whole) else {
+        let Some(shape) = shape(seen, dialect, self.seed, whole, &mut self.outer) else {
             self.misses += 1;
             return Classified {
                 facts: Rc::clone(&self.unreadable),

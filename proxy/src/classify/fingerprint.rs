@@ -18,10 +18,16 @@ pub(crate) struct Shape {
 
 /// The shape of `text`, or nothing where the text can't be read to its end.
 ///
-/// `whole` is false where `text` is only the beginning of a longer statement.
-pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Option<Shape> {
+/// `whole` is false where `text` is only the beginning of a longer statement. `outer` is room that is used again and again.
+pub(crate) fn shape(
+    text: &[u8],
+    dialect: Dialect,
+    seed: u64,
+    whole: bool,
+    outer: &mut Outer,
+) -> Option<Shape> {
     let mut lexer = Lexer::new(text, dialect);
-    let mut builder = Builder::new(Some(dialect), seed, whole);
+    let mut builder = Builder::new(Some(dialect), seed, whole, outer);
     for token in lexer.by_ref() {
         builder.token(text, &token);
     }
@@ -34,7 +40,8 @@ pub(crate) fn shape(text: &[u8], dialect: Dialect, seed: u64, whole: bool) -> Op
 
 /// The shape of one statement of a text that was read to its end, whatever the dialect by which it was.
 pub(super) fn shape_of(text: &[u8], tokens: &[Token], hints: Hints, seed: u64) -> Shape {
-    let mut builder = Builder::new(None, seed, true);
+    let mut outer = Outer::default();
+    let mut builder = Builder::new(None, seed, true, &mut outer);
     for token in tokens {
         builder.token(text, token);
     }
@@ -109,18 +116,23 @@ impl List {
 /// Deeper parentheses than this are counted like any other token.
 const DEEPEST: usize = 24;
 
-struct Builder {
+/// The lists around the one that is being read.
+#[derive(Default)]
+pub(crate) struct Outer(Vec<List>);
+
+struct Builder<'a> {
     seed: u64,
-    outer: [List; DEEPEST],
+    /// [`DEEPEST`] at most.
+    outer: &'a mut Vec<List>,
     depth: usize,
     list: List,
     before: Kind,
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
     /// Facts depend on the dialect, and so does the guard. The fingerprint does not: rules and the firewall know a statement by
     /// it, also when the servers have got another version.
-    fn new(dialect: Option<Dialect>, seed: u64, whole: bool) -> Self {
+    fn new(dialect: Option<Dialect>, seed: u64, whole: bool, outer: &'a mut Outer) -> Self {
         let mut list = List::START;
         list.done.mix(seed, u64::from(whole));
         if let Some(dialect) = dialect {
@@ -134,9 +146,10 @@ impl Builder {
             guarded.mix(seed, flags);
             list.done.secret = guarded.secret;
         }
+        outer.0.clear();
         Self {
             seed,
-            outer: [List::START; DEEPEST],
+            outer: &mut outer.0,
             depth: 0,
             list,
             before: Kind::Semicolon,
@@ -176,10 +189,12 @@ impl Builder {
         }
         let tag = if kind == Kind::Word { 1 << 32 } else { 1 << 33 };
         self.mark(tag | name.len() as u64);
-        for chunk in name.chunks(8) {
-            let mut value = [0; 8];
-            value[..chunk.len()].copy_from_slice(chunk);
-            self.mark(u64::from_le_bytes(value));
+        let (eights, rest) = name.as_chunks::<8>();
+        for eight in eights {
+            self.mark(u64::from_le_bytes(*eight));
+        }
+        if !rest.is_empty() {
+            self.mark(little_endian(rest));
         }
     }
 
@@ -187,8 +202,8 @@ impl Builder {
         // `COUNT (x)` may call another function than `COUNT(x)`.
         let call = !spaced && self.before == Kind::Word;
         self.mark(if call { 5 } else { 6 });
-        if let Some(slot) = self.outer.get_mut(self.depth) {
-            *slot = std::mem::replace(&mut self.list, List::START);
+        if self.depth < DEEPEST {
+            self.outer.push(std::mem::replace(&mut self.list, List::START));
         }
         self.depth += 1;
     }
@@ -198,11 +213,12 @@ impl Builder {
             return self.mark(7);
         };
         self.depth = depth;
-        let Some(slot) = self.outer.get(depth) else {
+        if depth >= DEEPEST {
             return self.mark(8);
-        };
+        }
         self.list.close_element(self.seed);
-        let inner = std::mem::replace(&mut self.list, *slot);
+        let around = self.outer.pop().unwrap_or(List::START);
+        let inner = std::mem::replace(&mut self.list, around);
         self.list.element.lanes(self.seed, inner.done);
     }
 
@@ -223,3 +239,18 @@ impl Builder {
 }
 
 const LITERAL: u64 = 9;
+
+/// The number that fewer than eight bytes are, without a copy of unknown length, which costs as much as all the rest.
+fn little_endian(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // Where both overlap they are the same.
+        (Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last));
+            u64::from(u32::from_le_bytes(*first)) | last << (8 * (bytes.len() - 4))
+        }
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    }
+}

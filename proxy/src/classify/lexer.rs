@@ -275,7 +275,21 @@ impl<'a> Lexer<'a> {
 
     fn word(&mut self) -> Kind {
         let start = self.at;
-        self.skip_while(WORD);
+        let mut bits = 0;
+        while let Some(&byte) = self.text.get(self.at)
+            && CLASS[byte as usize] & WORD != 0
+        {
+            bits |= byte;
+            self.at += 1;
+        }
+        if !bits.is_ascii() {
+            self.foreign_word(start);
+        }
+        Kind::Word
+    }
+
+    /// What of a word is not ASCII may leave it open where the word ends.
+    fn foreign_word(&mut self, start: usize) {
         let word = self.text.get(start..self.at).unwrap_or_default();
         // 0xA0 is white space to a latin1 server and part of a name to a utf8 one.
         if word.contains(&0xa0)
@@ -283,11 +297,8 @@ impl<'a> Lexer<'a> {
         {
             self.broken = true;
         }
-        if self.dialect.multibyte && !word.is_ascii() {
-            // Where a second byte may be any letter or a backtick, the end of the word is not certain.
-            self.broken = true;
-        }
-        Kind::Word
+        // Where a second byte may be any letter or a backtick, the end of the word is not certain.
+        self.broken |= self.dialect.multibyte;
     }
 
     /// A number, or a word that starts with digits: `1a` is a name, `1e5a` is a number and a name.

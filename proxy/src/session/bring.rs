@@ -58,9 +58,12 @@ impl Session {
         let clear = (foreign && connection.ran_code) || lost_warnings;
         let wanted = Rc::clone(&self.settings);
         let trackers = self.trackers_for(facts);
-        let expired = self
-            .sync(connection, &wanted, trackers, clear, &mut preamble)
-            .await?;
+        let is_there = is_in_sync(connection, &wanted, &trackers) && !clear;
+        let expired = match is_there {
+            true => None,
+            // Seldom, and large: a sleeping session's task has no place for it.
+            false => Box::pin(self.sync(connection, &wanted, trackers, clear, &mut preamble)).await?,
+        };
         if let Some(refused) = expired
             && !matches!(facts.kind, Kind::Set | Kind::Use)
             && !facts
@@ -94,11 +97,7 @@ impl Session {
         clear: bool,
         preamble: &mut Preamble,
     ) -> Result<Option<ServerError>, FailedSync> {
-        if Rc::ptr_eq(&connection.settings, wanted)
-            && connection.trackers == trackers
-            && !connection.soiled
-            && !clear
-        {
+        if is_in_sync(connection, wanted, &trackers) && !clear {
             return Ok(None);
         }
         let Ok(plan) = Plan::between(&connection.known(), wanted, &trackers, connection.flavor, clear) else {
@@ -140,16 +139,13 @@ impl Session {
         Ok(None)
     }
 
-    /// The server's id of a prepared statement on this connection, which prepares it if need be.
-    pub(super) async fn server_statement(
+    /// Prepares a statement on a connection that does not have it. Returns the server's id of it.
+    pub(super) async fn prepare_there(
         &mut self,
         connection: &mut Connection,
         prepared: &Rc<Prepared>,
         preamble: &mut Preamble,
     ) -> Result<u32, Failed> {
-        if let Some(id) = connection.prepared.find(prepared.id) {
-            return Ok(id);
-        }
         self.worker.count(|counters| counters.reprepared += 1);
         let current = Rc::clone(&self.settings);
         let then = &prepared.settings;
@@ -204,4 +200,9 @@ impl Session {
             },
         }
     }
+}
+
+/// Whether the connection has these very settings, so that nothing needs to be compared.
+fn is_in_sync(connection: &Connection, wanted: &Rc<Settings>, trackers: &Trackers) -> bool {
+    Rc::ptr_eq(&connection.settings, wanted) && connection.trackers == *trackers && !connection.soiled
 }

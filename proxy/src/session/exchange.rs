@@ -107,7 +107,7 @@ impl Session {
             self.client.inbox.consume(work.command.head);
             work.command.head = 0;
             let (client, topology) = (&mut self.client, &self.worker.topology);
-            carry_dump(&self.handle, client, connection, topology, learned).await?;
+            Box::pin(carry_dump(&self.handle, client, connection, topology, learned)).await?;
             return Ok(Carried::All);
         }
         loop {
@@ -148,16 +148,22 @@ impl Session {
         preamble: &mut Preamble,
     ) -> Result<(), Failed> {
         if let Some(prepared) = work.prepared.clone() {
-            let id = self.server_statement(connection, &prepared, preamble).await?;
+            let id = match connection.prepared.find(prepared.id) {
+                Some(id) => id,
+                None => Box::pin(self.prepare_there(connection, &prepared, preamble)).await?,
+            };
             self.patch_statement(work, id);
         }
         let preamble = std::mem::take(preamble);
         if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
-            return Err(last_words(connection, failed).await);
+            return Err(Box::pin(last_words(connection, failed)).await);
         }
         self.handle.step(Step::Send);
         self.panic_if_asked(work);
-        let synced = preamble.replies(self, connection).await?;
+        if !preamble.awaits_replies() {
+            return Ok(());
+        }
+        let synced = Box::pin(preamble.replies(self, connection)).await?;
         if let Err(refused) = synced {
             if refused.code == MUST_CHANGE_PASSWORD {
                 connection.soiled = true;

@@ -61,11 +61,16 @@ impl Session {
         let pool = Rc::clone(&self.worker.pools[server.0]);
         let last = self.last.get(server.0).copied().flatten();
         let key = self.key(&pool);
-        let settings = Rc::clone(&self.settings);
-        let grant = self
-            .while_client_is_there(pool.acquire(key, last, &settings))
-            .await?;
-        let permit = match grant.map_err(|error| self.no_connection(&pool, &error))? {
+        let grant = match pool.acquire_now(key, last, &self.settings) {
+            Some(grant) => grant,
+            None => {
+                let waiting = Box::pin(self.while_client_is_there(pool.acquire(key)));
+                waiting
+                    .await?
+                    .map_err(|error| self.no_connection(&pool, &error))?
+            }
+        };
+        let permit = match grant {
             Grant::Permit(permit) => permit,
             Grant::Lease(lease) => {
                 let schema_in_the_way =

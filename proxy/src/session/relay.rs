@@ -106,7 +106,14 @@ impl Client {
 }
 
 async fn write_bounded(stream: &mut Stream, bytes: &[u8], bound: Duration) -> Result<(), Error> {
-    match tokio::time::timeout(bound, stream.write_all(bytes)).await {
+    let mut writing = pin!(stream.write_all(bytes));
+    // The socket mostly takes all of it at once: a timer is made where it does not.
+    let at_once = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+    let written = match at_once {
+        Poll::Ready(written) => Ok(written),
+        Poll::Pending => Box::pin(tokio::time::timeout(bound, writing)).await,
+    };
+    match written {
         Ok(written) => written.map_err(Error::Client),
         Err(_) => Err(Error::ClientStuck(bound)),
     }
@@ -331,7 +338,7 @@ pub(crate) async fn carry(
         }
         if let Some(seq) = learned.wants_file.take() {
             client.inbox.consume(std::mem::take(&mut learned.before_file));
-            match carry_file(handle, client, connection, seq).await {
+            match Box::pin(carry_file(handle, client, connection, seq)).await {
                 Ok(size) => learned.uploaded += size,
                 Err(error) => {
                     if matches!(error, Error::Server(_)) {

@@ -35,6 +35,10 @@ impl Preamble {
         self.bytes.is_empty()
     }
 
+    pub(super) fn awaits_replies(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// Adds commands that [`crate::backend::sync::Plan::write`] has counted.
     pub(super) fn expect_sync(&mut self, replies: usize) {
         self.replies.extend((0..replies).map(|_| Awaited::Sync));

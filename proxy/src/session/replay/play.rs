@@ -203,7 +203,9 @@ impl Session {
         work.owned = Some(command.to_vec());
         if let Some(prepared) = &entry.prepared {
             // First, since what is set for one statement must not be taken by another.
-            self.server_statement(connection, prepared, &mut preamble).await?;
+            if connection.prepared.find(prepared.id).is_none() {
+                self.prepare_there(connection, prepared, &mut preamble).await?;
+            }
             work.prepared = Some(Rc::clone(prepared));
         }
         let (seconds, micros) = (entry.sent_at / 1_000_000, entry.sent_at % 1_000_000);
