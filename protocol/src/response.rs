@@ -296,7 +296,8 @@ impl Walker {
             let len = u32::from_le_bytes([a, b, c, 0]) as usize;
             // Whatever may be the end of the rows, is too long for one frame or is empty is
             // looked at closely by the caller.
-            if first >= OK_AS_EOF_HEADER || len == MAX_PAYLOAD || len == 0 || !self.is_due(seq) {
+            if first >= OK_AS_EOF_HEADER || len == MAX_PAYLOAD || len == 0 || self.check_number(seq).is_err()
+            {
                 break;
             }
             self.count(seq);
@@ -314,13 +315,6 @@ impl Walker {
         self.skip = header.len;
         self.continued = header.is_continued();
         HEADER_LEN
-    }
-
-    fn is_due(&self, seq: u8) -> bool {
-        match self.due {
-            Due::Number(due) => due == seq,
-            Due::First | Due::Nothing => true,
-        }
     }
 
     fn check_number(&self, seq: u8) -> Result<(), DecodeError> {
