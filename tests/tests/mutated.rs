@@ -197,7 +197,9 @@ impl Told {
     fn arrived(&self, payload: &[u8]) {
         let known = match payload.split_first() {
             Some((0x03 | 0x16, text)) => {
-                let own = OWN.iter().any(|own| text.starts_with(own.as_bytes()));
+                // Behind the count of no query attributes, where a login has asked for these.
+                let bare = text.strip_prefix(b"\0\x01").unwrap_or(text);
+                let own = OWN.iter().any(|own| bare.starts_with(own.as_bytes()));
                 let statements = self.statements.lock().expect("statements");
                 own || statements.contains(text)
                     || originals(text).iter().any(|text| statements.contains(text))
