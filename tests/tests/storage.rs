@@ -84,6 +84,18 @@ async fn wait_event(cluster: &Cluster, words: &str) {
     }
 }
 
+/// Writes whose effect is not known, while commits that the active master has already counted never get to its disk: neither one
+/// that fails nor one whose client has gone says that anybody was told of these.
+async fn fail_and_leave(cluster: &Cluster) {
+    let mut conn = cluster.client_in("shop").await;
+    let fails = "CREATE TABLE left_behind (id INT)";
+    let failed = conn.query_drop(fails).await;
+    assert!(failed.is_err(), "the disk is full, and there is room for a table");
+    let waits = conn.query_drop("INSERT INTO ledger (writer, n) VALUES (1000, 1)");
+    let waited = tokio::time::timeout(Duration::from_millis(500), waits).await;
+    assert!(waited.is_err(), "the disk is full, and a write ends: {waited:?}");
+}
+
 /// Its place is taken by the standby, which has everything that was acknowledged.
 #[tokio::test]
 async fn a_master_whose_disk_is_full_is_replaced() {
@@ -98,6 +110,8 @@ async fn a_master_whose_disk_is_full_is_replaced() {
     let load = Load::start(&cluster.opts(Some("shop")), &Manner::ALL, 2);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let filler = disk.fill();
+    wait_event(&cluster, "suspected").await;
+    fail_and_leave(&cluster).await;
     wait_event(&cluster, "promoted").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut conn = cluster.direct(cluster.b()).await;

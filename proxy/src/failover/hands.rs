@@ -23,11 +23,9 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     pub(super) fn of(mark: &Mark) -> Self {
-        let stream = mark.stream();
         Self {
-            stream,
-            // What was there when the mark began may have been acknowledged by the Tandem before this one.
-            number: mark.told().max(mark.floor().newest(&stream)),
+            stream: mark.stream(),
+            number: mark.told(),
         }
     }
 

@@ -469,6 +469,9 @@ impl Session {
 
     /// What the session reads next must have it.
     fn note_commit(&mut self, gtid: Option<Gtid>) {
+        if let (Some(gtid), Some(mark)) = (&gtid, self.worker.topology.load().last_mark()) {
+            mark.commit(gtid);
+        }
         self.written = match gtid {
             Some(gtid) => Written::At(gtid),
             None => Written::Somewhere(Instant::now()),

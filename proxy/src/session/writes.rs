@@ -99,7 +99,9 @@ impl Session {
         if learned.reported || refused {
             self.writing.end();
         } else {
-            self.writing.owe(Instant::now());
+            // Who has an error knows of no commit, unless it came from code of which a part had succeeded.
+            let told = learned.error.is_none() || runs_code(facts.kind);
+            self.writing.owe(told, Instant::now());
         }
         if facts.tables.defines != Defines::Nothing {
             self.worker.wake_catalog();
@@ -108,7 +110,7 @@ impl Session {
 
     /// The reply did not come.
     pub(super) fn lose_write(&mut self) {
-        self.writing.owe(Instant::now());
+        self.writing.owe(false, Instant::now());
     }
 }
 

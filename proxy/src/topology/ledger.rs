@@ -87,6 +87,8 @@ struct Debt {
     foreign: Option<Gtid>,
     /// Marks of before in which sessions may still have writes under way.
     formers: Vec<Arc<Mark>>,
+    /// Its client has an answer that may mean a commit. Without one, as when the connection was lost, nobody was told of any.
+    told: bool,
 }
 
 impl Default for Ledger {
@@ -174,6 +176,7 @@ impl Ledger {
             places: Vec::new(),
             foreign: None,
             formers,
+            told: false,
         });
         ledger
     }
@@ -264,12 +267,21 @@ impl Ledger {
     /// Debts that are older than a probe of the active master's position are paid by that position: what they may have
     /// committed is in it.
     ///
-    /// `number` is how far the active master has got in the mark's stream; `standby` is for commits of other streams.
-    pub fn settle(&self, asked_at: Instant, number: u64, standby: Option<&Position>, now: Instant) {
+    /// `number` is how far the active master has got in the mark's stream; `standby` is for commits of other streams. Gives
+    /// the newest commit of that stream that clients may have been told of by what was paid, 0 for none.
+    pub fn settle(&self, asked_at: Instant, number: u64, standby: Option<&Position>, now: Instant) -> u64 {
+        let mut told = 0;
         let mut debts = self.lock();
         debts.retain_mut(|debt| {
             if !debt.formers.is_empty() {
-                debt.formers.retain(|former| former.ledger().is_used());
+                debt.formers.retain(|former| {
+                    let is_used = former.ledger().is_used();
+                    if !is_used {
+                        told = told.max(former.told());
+                        debt.told |= former.ledger().lock().iter().any(|debt| debt.told);
+                    }
+                    is_used
+                });
                 if debt.formers.is_empty() {
                     // What they have written will be in the next answer, and what they have defined is read again.
                     debt.since = now;
@@ -282,10 +294,15 @@ impl Ledger {
                 None => debt.since >= asked_at,
             };
             if !owed {
-                self.finish(debt, if debt.foreign.is_some() { 0 } else { number });
+                let number = if debt.foreign.is_some() { 0 } else { number };
+                self.finish(debt, number);
+                if debt.told {
+                    told = told.max(number);
+                }
             }
             owed
         });
+        told
     }
 
     /// How many writes have an unknown outcome.
@@ -325,6 +342,7 @@ impl Ledger {
                 places: Vec::new(),
                 foreign: None,
                 formers: Vec::new(),
+                told: ours.iter().any(|debt| debt.told),
             });
         }
         for debt in &ours {
@@ -442,6 +460,7 @@ impl Writing {
                 places: Vec::new(),
                 foreign,
                 formers: Vec::new(),
+                told: true,
             });
         }
         let number = gtid.number();
@@ -483,8 +502,9 @@ impl Writing {
         }
     }
 
-    /// It may have been committed, and nobody has said as what.
-    pub fn owe(&mut self, now: Instant) {
+    /// It may have been committed, and nobody has said as what. `told` is whether its client has an answer that may mean a
+    /// commit.
+    pub fn owe(&mut self, told: bool, now: Instant) {
         let Some(mark) = self.mark.take() else { return };
         let ledger = mark.ledger();
         let changed = ledger.version() != self.version;
@@ -500,6 +520,7 @@ impl Writing {
             places: std::mem::take(&mut self.places),
             foreign: None,
             formers: Vec::new(),
+            told,
         });
     }
 
@@ -514,7 +535,7 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.owe(Instant::now());
+        self.owe(false, Instant::now());
     }
 }
 

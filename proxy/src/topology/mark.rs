@@ -54,14 +54,13 @@ impl Mark {
         former: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let none = floor.is_empty();
-        // Where the numbers go on.
-        let known = |number: fn(&Self) -> u64| {
-            let number = former.map(|former| number(former));
-            number
-                .filter(|number| *number <= floor.reached(&stream))
-                .unwrap_or(0)
-        };
-        let (told, committed) = (known(Self::told), known(Self::committed));
+        let newest = floor.newest(&stream);
+        // Where the numbers go on. Else what was there may have been acknowledged by the Tandem before this one.
+        let told = former.map(|former| former.told());
+        let told = told.filter(|told| *told <= newest).unwrap_or(newest);
+        let committed = former.map(|former| former.committed());
+        let committed = committed.filter(|number| *number <= floor.reached(&stream));
+        let committed = committed.unwrap_or(0);
         let external = track.map(|limit| External::new(limit, floor.reached(&stream)));
         Arc::new(Self {
             stream,
@@ -183,9 +182,9 @@ impl Mark {
         }
         // What is owed may be behind a gap: its commit is not larger than the newest.
         let number = self.newest(position);
-        self.told.fetch_max(number, Ordering::SeqCst);
         self.committed.fetch_max(number, Ordering::SeqCst);
-        self.ledger.settle(asked_at, number, standby, now);
+        let told = self.ledger.settle(asked_at, number, standby, now);
+        self.told.fetch_max(told, Ordering::SeqCst);
         true
     }
 
@@ -198,7 +197,9 @@ impl Mark {
         &self.floor
     }
 
-    /// A failover may lose nothing up to this; it may be a little more than clients were told of.
+    /// A failover may lose nothing up to this. It may be a little more than clients were told of, but not what nobody can have
+    /// been told of: MariaDB counts a commit in its position as soon as it begins to write it, and one that never gets further
+    /// (the disk is full) has no other server either.
     pub fn told(&self) -> u64 {
         self.told.load(Ordering::SeqCst)
     }

@@ -250,13 +250,36 @@ fn what_is_under_way_when_a_mark_follows_another_counts_for_all_tables_until_it_
     assert_eq!((ledger.debts(), ledger.is_writing()), (0, false));
 }
 
+/// MariaDB counts commits that it has only begun to write: a failover must not ask for those on the standby.
+#[test]
+fn a_commit_that_nobody_was_told_of_is_not_counted_as_told() {
+    let later = || Instant::now() + std::time::Duration::from_secs(1);
+    let first = mark();
+    first.commit(&gtid(4));
+    begin(&first, &["t"]).owe(false, Instant::now());
+    first.commit_up_to(&at(6), later(), None, Instant::now());
+    assert_eq!((first.told(), first.committed()), (4, 6), "its answer was lost");
+    let mut under_way = begin(&first, &["t"]);
+    let second = Mark::new(first.stream(), 2, at(6), None, Some(&first));
+    assert_eq!(second.told(), 4, "known from the mark before");
+    under_way.note(&gtid(5), Instant::now());
+    under_way.end();
+    second.commit_up_to(&at(7), later(), None, Instant::now());
+    assert_eq!(second.told(), 5, "what came to the mark before");
+    begin(&second, &["t"]).owe(true, Instant::now());
+    second.commit_up_to(&at(7), later(), None, Instant::now());
+    assert_eq!(second.told(), 7, "answered, without a number");
+    let begun = Mark::new(first.stream(), 2, at(7), None, None);
+    assert_eq!(begun.told(), 7, "who knows what another Tandem has told");
+}
+
 #[test]
 fn numbers_that_were_given_out_by_hand_are_no_later_commits() {
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
     let set = |numbers: &str| Position::parse_mysql(&format!("{uuid}:{numbers}")).unwrap();
     let mark = Mark::new(Stream::of_mysql(uuid).unwrap(), 2, set("1-5:1000"), None, None);
     let mut lost = begin(&mark, &["t"]);
-    lost.owe(Instant::now());
+    lost.owe(false, Instant::now());
     let later = Instant::now() + std::time::Duration::from_secs(1);
     mark.commit_up_to(&set("1-6:1000"), later, None, later);
     assert_eq!(mark.ledger().for_table(table("t")), Needed::UpTo(6));

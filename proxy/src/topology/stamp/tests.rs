@@ -108,7 +108,7 @@ fn there_is_none_while_something_is_written_or_not_known() {
     assert_eq!(none("SELECT * FROM v"), Unsure::Writing);
     assert!(take("SELECT * FROM u", &mark).is_ok());
     // What came of it has to be asked for.
-    writing.owe(Instant::now());
+    writing.owe(false, Instant::now());
     assert_eq!(none("SELECT * FROM t"), Unsure::Writing);
     mark.ledger().settle(Instant::now(), 9, None, Instant::now());
     assert!(take("SELECT * FROM t", &mark).is_ok());
