@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use tandem_protocol::error::DecodeError;
+
 /// Names a statement text (with the settings it was prepared under) within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StatementId(pub u64);
@@ -32,6 +34,18 @@ impl PreparedStatements {
 
     pub fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// # Errors
+    /// If a server's id for a new statement is that of another here, perhaps another session's, which would be run by it.
+    pub fn check_new(&self, server_id: u32) -> Result<(), DecodeError> {
+        match self.entries.iter().any(|entry| entry.server_id == server_id) {
+            true => Err(DecodeError::Invalid {
+                field: "a new statement's id",
+                value: server_id.into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -103,5 +117,15 @@ mod tests {
         prepared.hold(StatementId(1), true);
         assert_eq!(prepared.add(StatementId(4), 14), None);
         assert_eq!(prepared.add(StatementId(5), 15), Some(14), "the held one stays");
+    }
+
+    #[test]
+    fn the_id_of_another_statement_is_not_taken_for_a_new_one() {
+        let mut prepared = PreparedStatements::new(2);
+        prepared.add(StatementId(1), 11);
+        assert!(prepared.check_new(12).is_ok());
+        assert!(prepared.check_new(11).is_err());
+        prepared.remove(StatementId(1));
+        assert!(prepared.check_new(11).is_ok(), "closed");
     }
 }

@@ -179,6 +179,8 @@ impl Session {
         let id = PrepareOk::decode(first)
             .map_err(relay::Error::Protocol)?
             .statement_id;
+        let fits = connection.prepared.check_new(id);
+        fits.map_err(relay::Error::Protocol)?;
         connection.add_prepared(prepared.id, id);
         if let Some(set) = sync::set_for_reading(then, &current) {
             preamble.set(&set, connection.capabilities);

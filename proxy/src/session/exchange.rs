@@ -18,7 +18,7 @@ use super::run::{ASK_ELSEWHERE, ENDED, Failed, GOING, Leeway, READ_ONLY, UNDONE,
 use super::send::Preamble;
 use super::{End, Session};
 use crate::backend::Connection;
-use crate::classify::facts::Kind;
+use crate::classify::facts::{Facts, Kind, Purity};
 use crate::failover::outcome::COMMENT_LEN;
 use crate::statistics::trace::Step;
 
@@ -38,11 +38,7 @@ impl Session {
         learned: &mut Learned,
         forwarded: &mut bool,
     ) -> Result<Carried, Failed> {
-        if !connection.inbox.is_empty() {
-            // Of a connection that the session has kept: whatever this is, it does not answer what comes now.
-            let (packet, count) = ("the last reply", connection.inbox.len());
-            return Err(relay::Error::Protocol(DecodeError::Trailing { packet, count }).into());
-        }
+        must_be_silent(connection)?;
         if leeway.may_replay && connection.is_disturbed() {
             // Gone before the statement was sent, which therefore has not been executed.
             let name = &self.worker.pools[connection.server.0].name;
@@ -154,23 +150,40 @@ impl Session {
             };
             self.patch_statement(work, id);
         }
-        let preamble = std::mem::take(preamble);
+        let mut preamble = std::mem::take(preamble);
+        if preamble.sets() && !must_have_rows(&work.facts) {
+            let first = std::mem::take(&mut preamble);
+            let written = connection.stream.write_all(&first.bytes).await;
+            written.map_err(relay::Error::Server)?;
+            Box::pin(self.await_preamble(first, connection)).await?;
+        }
+        if !preamble.awaits_replies() {
+            must_be_silent(connection)?;
+        }
         if let Err(failed) = self.send(connection, &preamble.bytes, work).await {
             return Err(Box::pin(last_words(connection, failed)).await);
         }
         self.handle.step(Step::Send);
         self.panic_if_asked(work);
-        if !preamble.awaits_replies() {
-            return Ok(());
+        if preamble.awaits_replies() {
+            Box::pin(self.await_preamble(preamble, connection)).await?;
         }
-        let synced = Box::pin(preamble.replies(self, connection)).await?;
+        Ok(())
+    }
+
+    async fn await_preamble(
+        &mut self,
+        preamble: Preamble,
+        connection: &mut Connection,
+    ) -> Result<(), Failed> {
+        let synced = preamble.replies(self, connection).await?;
         if let Err(refused) = synced {
             if refused.code == MUST_CHANGE_PASSWORD {
                 connection.soiled = true;
                 return Ok(());
             }
-            // The statement ran without the state it needs: its reply must not pass for an answer. It may be
-            // long, so the connection is closed and not read to the end.
+            // The statement ran without the state it needs, unless it was not sent yet: its reply must not pass for an
+            // answer. It may be long, so the connection is closed and not read to the end.
             connection.broken = true;
             return Err(Failed::Refuse(Complaint::of_server(refused)));
         }
@@ -237,6 +250,23 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Nothing is owed by the server: whatever it has said, it does not answer what is sent now.
+fn must_be_silent(connection: &Connection) -> Result<(), relay::Error> {
+    match connection.inbox.len() {
+        0 => Ok(()),
+        count => Err(relay::Error::Protocol(DecodeError::Trailing {
+            packet: "the last reply",
+            count,
+        })),
+    }
+}
+
+/// Whether a statement is answered with rows, if not with an error. Only such a one goes out in one write with what sets the
+/// session's state: an OK too many would pass for the answer of any other, and that for the next session's.
+pub(super) fn must_have_rows(facts: &Facts) -> bool {
+    facts.kind == Kind::Select && facts.purity == Purity::Pure
 }
 
 /// The command with the connection's token before its text: what goes before the text, and that where it is. Nothing for

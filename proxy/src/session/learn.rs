@@ -120,7 +120,11 @@ pub(super) fn learn(
             }
             return Ok(len);
         }
-        Control::PrepareOk => learned.prepared = Some(PrepareOk::decode(payload)?),
+        Control::PrepareOk => {
+            let ok = PrepareOk::decode(payload)?;
+            connection.prepared.check_new(ok.statement_id)?;
+            learned.prepared = Some(ok);
+        }
         Control::ColumnCount => return Ok(say_that_metadata_follows(connection, at, len)),
         Control::LocalInfile => {
             let seq = connection.inbox.bytes()[at + HEADER_LEN - 1];

@@ -12,6 +12,7 @@ use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::cached::Keeping;
 use super::complaint::Complaint;
 use super::doubt::{self, Resolved, Unanswered};
+use super::exchange::must_have_rows;
 use super::hold;
 use super::learn::Learned;
 use super::lease::NoLease;
@@ -741,7 +742,7 @@ fn can_be_repeated(facts: &Facts) -> bool {
 
 /// Whether a read was answered as only a statement without rows is.
 fn lacks_rows(facts: &Facts, learned: &Learned) -> bool {
-    facts.kind == Kind::Select && facts.purity == Purity::Pure && learned.affected.is_some()
+    must_have_rows(facts) && learned.affected.is_some()
 }
 
 fn why_no_active(topology: &Topology) -> String {

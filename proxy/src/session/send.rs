@@ -39,6 +39,12 @@ impl Preamble {
         !self.replies.is_empty()
     }
 
+    /// Whether any of it may be answered with an OK.
+    pub(super) fn sets(&self) -> bool {
+        let sets = |awaited: &Awaited| !matches!(awaited, Awaited::InsertId(_));
+        self.replies.iter().any(sets)
+    }
+
     /// Adds commands that [`crate::backend::sync::Plan::write`] has counted.
     pub(super) fn expect_sync(&mut self, replies: usize) {
         self.replies.extend((0..replies).map(|_| Awaited::Sync));
