@@ -52,7 +52,7 @@ class Pair:
 
     def fill(self):
         self.ask("a", f"""
-            CREATE DATABASE {SCHEMA}; USE {SCHEMA};
+            USE {SCHEMA};
             CREATE TABLE digits (d INT PRIMARY KEY);
             INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9);
             CREATE TABLE item (id INT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY (k));

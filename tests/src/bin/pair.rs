@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+use mysql_async::prelude::Queryable;
 use tandem::demo::config_text;
 use tandem::demo::pair::{Options, Pair};
 
@@ -32,6 +33,10 @@ async fn run(file: &str, failover: bool) -> Result<(), Box<dyn std::error::Error
         ..Options::default()
     };
     let pair = Pair::start(&options).await?;
+    // That the account `app` may use; the other server gets it by replication.
+    let mut root = pair.a().connect().await?;
+    root.query_drop("CREATE DATABASE shop").await?;
+    root.disconnect().await?;
     let config = config_text(
         &pair,
         ([127, 0, 0, 1], 6446).into(),
