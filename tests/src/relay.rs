@@ -31,6 +31,9 @@ struct Cut {
 /// Called with each command, payload only, before it is passed on.
 type Watch = Box<dyn Fn(&[u8]) + Send + Sync>;
 
+/// Called with the last command and what the server has said to it at once, which it may change.
+type Rewrite = Box<dyn Fn(&[u8], &mut Vec<u8>) + Send + Sync>;
+
 /// A listening relay; its threads end with their connections, the listening one with the process.
 pub struct Relay {
     pub address: SocketAddr,
@@ -40,6 +43,7 @@ pub struct Relay {
     user: &'static str,
     watch: Mutex<Option<Watch>>,
     cut: Mutex<Option<Cut>>,
+    rewrite: Mutex<Option<Rewrite>>,
 }
 
 impl Relay {
@@ -53,6 +57,7 @@ impl Relay {
             user,
             watch: Mutex::default(),
             cut: Mutex::default(),
+            rewrite: Mutex::default(),
         });
         let handle = Arc::clone(&relay);
         std::thread::spawn(move || {
@@ -70,6 +75,11 @@ impl Relay {
 
     pub fn watch(&self, watch: impl Fn(&[u8]) + Send + Sync + 'static) {
         *self.watch.lock().expect("no panic under the lock") = Some(Box::new(watch));
+    }
+
+    /// Has `rewrite` change what the server says, beside [`Replies`].
+    pub fn rewrite(&self, rewrite: impl Fn(&[u8], &mut Vec<u8>) + Send + Sync + 'static) {
+        *self.rewrite.lock().expect("no panic under the lock") = Some(Box::new(rewrite));
     }
 
     /// Keeps the answer to the next command with `needle` in it to itself, and closes that connection after `answered`.
@@ -99,17 +109,17 @@ impl Relay {
         let ours = login[..length].windows(name.len()).any(|window| window == name);
         let (back_to, back_from) = (client.try_clone().ok()?, server.try_clone().ok()?);
         let relay = Arc::clone(&self);
-        let cutting = Arc::new(AtomicBool::new(false));
-        let is_cut = Arc::clone(&cutting);
+        let under_way = Arc::new(UnderWay::default());
+        let told = Arc::clone(&under_way);
         std::thread::spawn(move || {
-            relay.pass_back(&back_from, &back_to, ours, &is_cut);
+            relay.pass_back(&back_from, &back_to, ours, &told);
             // However it ended: the other thread still has both, and may wait at the other one for ever.
             close(&back_from, &back_to);
         });
         let passed = server.write_all(&login[..length]);
         passed
             .ok()
-            .and_then(|()| self.pass(&client, &server, ours, &cutting));
+            .and_then(|()| self.pass(&client, &server, ours, &under_way));
         close(&client, &server);
         None
     }
@@ -119,7 +129,7 @@ impl Relay {
         mut client: &TcpStream,
         mut server: &TcpStream,
         ours: bool,
-        cutting: &AtomicBool,
+        under_way: &UnderWay,
     ) -> Option<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut pending = Vec::new();
@@ -130,14 +140,14 @@ impl Relay {
             }
             if ours {
                 pending.extend_from_slice(&buffer[..length]);
-                self.tell(&mut pending);
+                self.tell(&mut pending, under_way);
                 let cut = self.cut.lock().expect("no panic under the lock");
                 let wanted = |cut: &Cut| {
                     let mut parts = buffer[..length].windows(cut.needle.len());
                     parts.any(|part| part == cut.needle)
                 };
                 if cut.as_ref().is_some_and(wanted) {
-                    cutting.store(true, Ordering::SeqCst);
+                    under_way.cutting.store(true, Ordering::SeqCst);
                 }
             }
             server.write_all(&buffer[..length]).ok()?;
@@ -145,11 +155,14 @@ impl Relay {
     }
 
     /// Tells of whole packets with the number 0: what comes under another number belongs to a login.
-    fn tell(&self, pending: &mut Vec<u8>) {
+    fn tell(&self, pending: &mut Vec<u8>, under_way: &UnderWay) {
         let watch = self.watch.lock().expect("no panic under the lock");
         while let Some((Header { len, seq }, payload)) = frame::packet(pending) {
             if let Some(watch) = watch.as_ref().filter(|_| seq == 0) {
                 watch(payload);
+            }
+            if seq == 0 {
+                *under_way.command.lock().expect("no panic under the lock") = payload.to_vec();
             }
             pending.drain(..HEADER_LEN + len);
         }
@@ -160,7 +173,7 @@ impl Relay {
         mut server: &TcpStream,
         mut client: &TcpStream,
         ours: bool,
-        cutting: &AtomicBool,
+        under_way: &UnderWay,
     ) -> Option<()> {
         let mut dice = Dice::new(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut buffer = vec![0; 64 * 1024];
@@ -169,7 +182,7 @@ impl Relay {
             if length == 0 {
                 return None;
             }
-            if cutting.load(Ordering::SeqCst) {
+            if under_way.cutting.load(Ordering::SeqCst) {
                 let cut = self.cut.lock().expect("no panic under the lock").take();
                 if let Some(cut) = cut {
                     (cut.answered)();
@@ -182,9 +195,25 @@ impl Relay {
                 2 if ours && dice.below(8) == 0 => dice.mutate(&mut bytes),
                 _ => {}
             }
+            if let Some(rewrite) = &*self.rewrite.lock().expect("no panic under the lock")
+                && ours
+            {
+                rewrite(
+                    &under_way.command.lock().expect("no panic under the lock"),
+                    &mut bytes,
+                );
+            }
             client.write_all(&bytes).ok()?;
         }
     }
+}
+
+/// What one direction of a connection knows of the other.
+#[derive(Default)]
+struct UnderWay {
+    /// See [`Relay::cut`].
+    cutting: AtomicBool,
+    command: Mutex<Vec<u8>>,
 }
 
 fn close(one: &TcpStream, other: &TcpStream) {
