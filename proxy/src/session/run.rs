@@ -36,10 +36,10 @@ use crate::topology::{ServerId, Topology};
 use crate::worker::Change;
 
 /// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
-/// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), shutdown, killed connection,
-/// read-only. The read is asked again on the active master, whose answer counts.
+/// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), an expired password (the new one not
+/// applied yet), shutdown, killed connection, read-only. The read is asked again on the active master, whose answer counts.
 pub(super) const ASK_ELSEWHERE: &[u16] = &[
-    1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1927,
+    1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1820, 1927,
 ];
 
 /// ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE: nothing was executed. 1290 has other causes too, which the second attempt
@@ -622,6 +622,7 @@ impl Session {
                 Err(Failed::Replay(Complaint::left_behind(&pool.name, capabilities)))
             }
             Ok(Carried::Withheld) => {
+                lease.connection_mut().broken |= learned.error == Some(MUST_CHANGE_PASSWORD);
                 lease.release();
                 Err(Failed::Elsewhere(Complaint::no_active(
                     "the standby could not answer",
