@@ -158,10 +158,10 @@ impl Relay {
     fn tell(&self, pending: &mut Vec<u8>, under_way: &UnderWay) {
         let watch = self.watch.lock().expect("no panic under the lock");
         while let Some((Header { len, seq }, payload)) = frame::packet(pending) {
-            if let Some(watch) = watch.as_ref().filter(|_| seq == 0) {
-                watch(payload);
-            }
             if seq == 0 {
+                if let Some(watch) = &*watch {
+                    watch(payload);
+                }
                 *under_way.command.lock().expect("no panic under the lock") = payload.to_vec();
             }
             pending.drain(..HEADER_LEN + len);

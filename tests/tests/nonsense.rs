@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tandem::demo::pair::{APP, Pair};
 use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::packet::err::ERR_HEADER;
+use tandem_protocol::packet::ok::OK_HEADER;
 use tandem_protocol::packet::prepare_ok::PrepareOk;
 use tandem_protocol::response::Expect;
 use tandem_tests::raw::Raw;
@@ -34,9 +36,6 @@ async fn cluster() -> (Cluster, Arc<Relay>) {
     (cluster, relay)
 }
 
-const OK: u8 = 0;
-const ERR: u8 = 0xFF;
-
 /// The id of a new statement is that of another session's: this one is not run in its place.
 #[tokio::test]
 async fn an_id_that_is_another_statements_runs_nothing() {
@@ -59,12 +58,12 @@ async fn an_id_that_is_another_statements_runs_nothing() {
     let statement = b"UPDATE t SET n = n + ? WHERE word = 'other'";
     others.ask(0x16, statement, Expect::Prepare).await;
     let reply = others.ask(0x17, parameter, Expect::Execute).await;
-    assert_eq!(reply[0].1[0], OK, "{reply:?}");
+    assert_eq!(reply[0].1[0], OK_HEADER, "{reply:?}");
     let mut own = Raw::log_in(cluster.address(), SCHEMA).await;
     own.command(0x16, b"UPDATE t SET n = n + ? WHERE word = 'own'")
         .await;
     let told = own.packet().await;
-    if told.is_some_and(|(_, payload)| payload[0] != ERR) {
+    if told.is_some_and(|(_, payload)| payload[0] != ERR_HEADER) {
         own.command(0x17, parameter).await;
         own.packet().await;
     }
@@ -102,8 +101,8 @@ async fn an_answer_too_many_is_nobodys() {
         while let Some((header, payload)) = frame::packet(rest) {
             let (packet, behind) = rest.split_at(HEADER_LEN + header.len);
             match payload[0] {
-                OK => said.extend([packet, packet].concat()),
-                ERR if is_secret => late.extend_from_slice(packet),
+                OK_HEADER => said.extend([packet, packet].concat()),
+                ERR_HEADER if is_secret => late.extend_from_slice(packet),
                 _ => said.extend_from_slice(packet),
             }
             rest = behind;
@@ -113,7 +112,7 @@ async fn an_answer_too_many_is_nobodys() {
     own.command(3, b"UPDATE t SET n = (secret)").await;
     let told = own.packet().await;
     assert!(
-        told.as_ref().is_none_or(|(_, payload)| payload[0] != OK),
+        told.as_ref().is_none_or(|(_, payload)| payload[0] != OK_HEADER),
         "what failed succeeds: {told:?}"
     );
     doubles.store(false, Ordering::Relaxed);

@@ -125,9 +125,8 @@ impl Session {
         }
         if plan.schema.is_some() {
             let ready = std::mem::take(preamble);
-            let written = connection.stream.write_all(&ready.bytes).await;
-            written.map_err(|error| FailedSync::Lost(relay::Error::Server(error)))?;
-            if let Err(refused) = ready.replies(self, connection).await.map_err(FailedSync::Lost)? {
+            let synced = ready.exchange(self, connection).await;
+            if let Err(refused) = synced.map_err(FailedSync::Lost)? {
                 if refused.code == MUST_CHANGE_PASSWORD {
                     connection.soiled = true;
                     return Ok(Some(refused));
@@ -167,9 +166,7 @@ impl Session {
             &prepared.command(connection.token.as_ref()),
         );
         let ready = std::mem::take(preamble);
-        let written = connection.stream.write_all(&ready.bytes).await;
-        written.map_err(relay::Error::Server)?;
-        let synced = ready.replies(self, connection).await?;
+        let synced = ready.exchange(self, connection).await?;
         let reply = self.swallow(connection, Expect::Prepare).await?;
         connection.broken |= synced.is_err();
         if let Some(refused) = synced.err().or(reply.error) {

@@ -467,7 +467,7 @@ impl Session {
         Ok(Resolved::Answered(Box::new(learned)))
     }
 
-    /// What the session reads next must have it.
+    /// What the session reads next must have it, and so must a standby that is promoted: its client is told of it.
     fn note_commit(&mut self, gtid: Option<Gtid>) {
         if let (Some(gtid), Some(mark)) = (&gtid, self.worker.topology.load().last_mark()) {
             mark.commit(gtid);

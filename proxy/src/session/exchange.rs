@@ -5,6 +5,7 @@ use std::time::Duration;
 use tandem_protocol::DecodeError;
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
+use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::response::Expect;
 
 use super::bring::MUST_CHANGE_PASSWORD;
@@ -153,9 +154,8 @@ impl Session {
         let mut preamble = std::mem::take(preamble);
         if preamble.sets() && !must_have_rows(&work.facts) {
             let first = std::mem::take(&mut preamble);
-            let written = connection.stream.write_all(&first.bytes).await;
-            written.map_err(relay::Error::Server)?;
-            Box::pin(self.await_preamble(first, connection)).await?;
+            let synced = Box::pin(first.exchange(self, connection)).await?;
+            must_be_synced(connection, synced)?;
         }
         if !preamble.awaits_replies() {
             must_be_silent(connection)?;
@@ -166,26 +166,8 @@ impl Session {
         self.handle.step(Step::Send);
         self.panic_if_asked(work);
         if preamble.awaits_replies() {
-            Box::pin(self.await_preamble(preamble, connection)).await?;
-        }
-        Ok(())
-    }
-
-    async fn await_preamble(
-        &mut self,
-        preamble: Preamble,
-        connection: &mut Connection,
-    ) -> Result<(), Failed> {
-        let synced = preamble.replies(self, connection).await?;
-        if let Err(refused) = synced {
-            if refused.code == MUST_CHANGE_PASSWORD {
-                connection.soiled = true;
-                return Ok(());
-            }
-            // The statement ran without the state it needs, unless it was not sent yet: its reply must not pass for an
-            // answer. It may be long, so the connection is closed and not read to the end.
-            connection.broken = true;
-            return Err(Failed::Refuse(Complaint::of_server(refused)));
+            let synced = Box::pin(preamble.replies(self, connection)).await?;
+            must_be_synced(connection, synced)?;
         }
         Ok(())
     }
@@ -250,6 +232,21 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What sets the session's state was not refused, or only since the password has to be changed first.
+fn must_be_synced(connection: &mut Connection, synced: Result<(), ServerError>) -> Result<(), Failed> {
+    let Err(refused) = synced else {
+        return Ok(());
+    };
+    if refused.code == MUST_CHANGE_PASSWORD {
+        connection.soiled = true;
+        return Ok(());
+    }
+    // The statement ran without the state it needs, unless it was not sent yet: its reply must not pass for an
+    // answer. It may be long, so the connection is closed and not read to the end.
+    connection.broken = true;
+    Err(Failed::Refuse(Complaint::of_server(refused)))
 }
 
 /// Nothing is owed by the server: whatever it has said, it does not answer what is sent now.

@@ -86,6 +86,20 @@ impl Preamble {
         self.replies.push(Awaited::Rows);
     }
 
+    /// Writes it by itself, and reads all the replies.
+    ///
+    /// # Errors
+    /// As of [`Self::replies`].
+    pub(super) async fn exchange(
+        self,
+        session: &mut Session,
+        connection: &mut Connection,
+    ) -> Result<Result<(), ServerError>, relay::Error> {
+        let written = connection.stream.write_all(&self.bytes).await;
+        written.map_err(relay::Error::Server)?;
+        self.replies(session, connection).await
+    }
+
     /// Reads all the replies.
     ///
     /// # Errors
