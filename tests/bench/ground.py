@@ -58,6 +58,8 @@ class Pair:
             CREATE TABLE item (id INT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY (k));
             INSERT INTO item SELECT n, n, REPEAT(CHAR(97 + n % 26), 119), REPEAT('-', 59) FROM
                 (SELECT 1 + a.d + 10*b.d + 100*e.d + 1000*f.d AS n FROM digits a, digits b, digits e, digits f) AS numbers;
+            CREATE TABLE hot (id INT PRIMARY KEY, n INT NOT NULL);
+            INSERT INTO hot VALUES (1, 0);
             CREATE TABLE picture (id INT PRIMARY KEY, data LONGBLOB NOT NULL);
             INSERT INTO picture SELECT d + 1, REPEAT(CHAR(65 + d), {BLOB}) FROM digits WHERE d < 4;""")
         deadline = time.monotonic() + 60

@@ -206,6 +206,42 @@ def on_pair(grounds):
     }
 
 
+def beside_writes(grounds):
+    """Reads at a pace that leaves the cores idle most of the time, as where each server has cores of its own, while another table is written."""
+    pair = grounds.pair("mariadb")
+    both, one = grounds.tandem("tandem-both"), grounds.tandem("tandem-one", "server.b.weight=0")
+    reads = [*POINT, "--clients", "9", "--pace", "100"]
+    writes = ["--statement", "UPDATE hot SET n = n + 1 WHERE id = 1", "--clients", "4", "--pace", "250", "--warm-up", "0",
+              "--seconds", str(SECONDS + 1)]
+    driven = [("direct", grounds.peer("direct")), ("Tandem, one server", one), ("Tandem, the pair", both)]
+    found = {name: {"rounds": []} for name, _ in driven}
+    shares, written = [], []
+    try:
+        for _ in range(ROUNDS):
+            for name, peer in driven:
+                before = selects(pair)
+                with subprocess.Popen(command(peer, writes), stdout=subprocess.PIPE, text=True) as writer:
+                    found[name]["rounds"].append(drive(peer, reads, pair))
+                    written.append(json.loads(writer.communicate()[0])["rate"])
+                after = selects(pair)
+                if peer is both:
+                    shares.append((after["b"] - before["b"]) / sum(after[server] - before[server] for server in after))
+    finally:
+        both.stop()
+        one.stop()
+    return {
+        "title": "reads of one table while another is written",
+        "about": "9 clients read 100 times a second each, 4 write 250 times a second each, all through the same. The standby follows in each row.",
+        "peers": found,
+        "notes": [f"The standby answered {100 * median(shares):.0f} % of the reads through Tandem and the pair.",
+                  f"Writes a second: {median(written):.0f} ({min(written):.0f} to {max(written):.0f})."],
+    }
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
 def counted(grounds):
     """Tandem beside one that counts no statements."""
     pair = grounds.pair("mariadb")
@@ -325,6 +361,7 @@ SCENARIOS = {
                        for count in (1, 100, 10_000, 100_000)}),
     "rules": under_rules,
     "pair": on_pair,
+    "latency": beside_writes,
     "statistics": counted,
     "sleeping": sleeping,
     "slow": slow_readers,

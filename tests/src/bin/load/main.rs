@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use client::{Client, Door};
@@ -20,6 +20,7 @@ use tandem::config::{ServerTls, ServerTlsMode, TlsVersion};
 use tandem::net::tls::client_config;
 use tandem_tests::mutation::Dice;
 use tokio::task::LocalSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_rustls::TlsConnector;
 
 /// At once on their way in, so that no backlog of connections overflows.
@@ -58,6 +59,10 @@ struct Options {
     /// Connect anew after so many statements.
     #[arg(long)]
     per_connection: Option<u64>,
+    /// Statements a second of each client, in turns; without it, the next one when the last is answered. A latency counts from when it
+    /// is sent, which is up to a millisecond late.
+    #[arg(long)]
+    pace: Option<f64>,
     /// Read no faster than this, a client.
     #[arg(long)]
     bytes_per_second: Option<usize>,
@@ -224,7 +229,13 @@ async fn live(run: &Rc<Run>, mut client: Client, number: u64) -> io::Result<()> 
     };
     let mut prepared = None;
     let mut left = options.per_connection;
+    let mut pace = options
+        .pace
+        .map(|rate| interval(rate, number as f64 / options.clients as f64));
     while !run.over.get() {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
         if left == Some(0) {
             client.quit().await;
             client = run.door.enter().await?;
@@ -251,6 +262,14 @@ async fn live(run: &Rc<Run>, mut client: Client, number: u64) -> io::Result<()> 
     }
     client.quit().await;
     Ok(())
+}
+
+/// So often a second, beginning with this part of the first time between two.
+fn interval(rate: f64, offset: f64) -> Interval {
+    let period = Duration::from_secs_f64(1.0 / rate);
+    let mut interval = tokio::time::interval_at(Instant::now() + period.mul_f64(offset), period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }
 
 fn statement(options: &Options, dice: &mut Dice) -> String {
