@@ -15,6 +15,9 @@ pub const BUFFER_SIZE: usize = 32 * 1024;
 /// A buffer that is too small grows by this at least: not by a byte for each that somebody waits for.
 const GROWTH: usize = 4 * 1024;
 
+/// What is longer stays in its buffer while it waits: to copy it would cost more than the memory is worth.
+const MOVED: usize = 2 * 1024;
+
 /// Buffers kept for reuse by one worker; more than this are freed.
 const KEPT: usize = 256;
 
@@ -115,6 +118,18 @@ impl Inbox {
         self.end = self.end - range.len() + bytes.len();
     }
 
+    /// To be called before a wait: the lent buffer goes back, and what little is in it into one of its own size.
+    pub fn move_out(&mut self) {
+        if self.buffer.len() != BUFFER_SIZE || self.len() > MOVED {
+            return;
+        }
+        let moved = self.bytes().to_vec();
+        self.release();
+        self.slab.lent.change(0, moved.len());
+        self.end = moved.len();
+        self.buffer = moved;
+    }
+
     fn release(&mut self) {
         self.start = 0;
         self.end = 0;
@@ -193,5 +208,41 @@ mod tests {
         assert_eq!(slab.lent.used(), inbox.buffer.len());
         drop(inbox);
         assert_eq!((slab.lent.used(), slab.lent.highest()), (0, 2 * BUFFER_SIZE));
+    }
+
+    /// A thousand statements that wait in a queue hold what they are long, and are what they were.
+    #[test]
+    fn what_waits_takes_its_own_size() {
+        let slab: Rc<Slab> = Rc::default();
+        let waiting: Vec<Inbox> = (0..1000)
+            .map(|_| {
+                let mut inbox = Inbox::new(Rc::clone(&slab));
+                inbox.make_room(1);
+                inbox.buffer[..8].copy_from_slice(b"gone|new");
+                (inbox.start, inbox.end) = (5, 8);
+                inbox.move_out();
+                inbox
+            })
+            .collect();
+        assert_eq!((slab.lent.used(), slab.free.borrow().len()), (3000, 1));
+        assert!(waiting.iter().all(|inbox| inbox.bytes() == b"new"));
+        drop(waiting);
+        assert_eq!((slab.lent.used(), slab.free.borrow().len()), (0, 1));
+    }
+
+    /// One that waits may be sent more, and what is long is not copied.
+    #[test]
+    fn a_buffer_that_was_moved_out_grows_again() {
+        let mut inbox = Inbox::new(Rc::default());
+        inbox.make_room(1);
+        inbox.end = 3;
+        inbox.move_out();
+        inbox.make_room(1);
+        assert!(inbox.buffer.len() > GROWTH);
+        let mut long = Inbox::new(Rc::default());
+        long.make_room(1);
+        long.end = MOVED + 1;
+        long.move_out();
+        assert_eq!(long.buffer.len(), BUFFER_SIZE);
     }
 }
