@@ -525,6 +525,27 @@ async fn a_transaction_is_played_again_until_locks_let_it() {
     cluster.stop().await;
 }
 
+/// Two transactions, each of which then changes what the other has: had their server not died, one of them would have waited for the
+/// other in the open, as each does where they are played again at once.
+#[tokio::test]
+async fn transactions_that_are_played_again_get_out_of_each_others_way() {
+    let cluster = cluster().await;
+    let mut one = Player::new(&cluster, "one").await;
+    let mut other = Player::new(&cluster, "other").await;
+    one.run(&["BEGIN", "UPDATE once SET v = v + 1 WHERE k = 1"]).await;
+    other
+        .run(&["BEGIN", "UPDATE once SET v = v + 1 WHERE k = 2"])
+        .await;
+    cluster.a().kill9().expect("killed");
+    tokio::join!(
+        one.run(&["UPDATE once SET v = v + 1 WHERE k = 2", "COMMIT"]),
+        other.run(&["UPDATE once SET v = v + 1 WHERE k = 1", "COMMIT"]),
+    );
+    assert_eq!(one.number("SELECT v FROM once WHERE k = 1").await, 12);
+    assert_eq!(one.number("SELECT v FROM once WHERE k = 2").await, 22);
+    cluster.stop().await;
+}
+
 /// The client has seen a part of a reply: it gets the rest from the other server, and no row twice.
 #[tokio::test]
 async fn a_reply_that_breaks_off_is_gone_on_with() {

@@ -14,6 +14,7 @@ use super::doubt;
 use super::learn::Learned;
 use super::relay::{self, Carried, Manner, Swallowed, carry, swallow};
 use super::replay::digest::Digest;
+use super::replay::record::ROLLED_BACK;
 use super::replicate::carry_dump;
 use super::run::{ASK_ELSEWHERE, ENDED, Failed, GOING, Leeway, READ_ONLY, UNDONE, Work, is_server_fault};
 use super::send::Preamble;
@@ -89,7 +90,13 @@ impl Session {
                 } else {
                     &[]
                 },
-                if leeway.may_repeat { UNDONE } else { &[] },
+                match leeway {
+                    Leeway { may_repeat: true, .. } => UNDONE,
+                    Leeway {
+                        may_collide: true, ..
+                    } => ROLLED_BACK,
+                    Leeway { .. } => &[],
+                },
                 if leeway.may_be_lost { ENDED } else { &[] },
             ],
             keep: work.keep,

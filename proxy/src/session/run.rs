@@ -19,6 +19,7 @@ use super::lease::NoLease;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, INTERRUPTED, Seen};
+use super::replay::record::ROLLED_BACK;
 use super::ruled::Ruled;
 use super::{Command, End, Session};
 use crate::backend::prepared::StatementId;
@@ -157,6 +158,16 @@ pub(super) struct Leeway {
     pub(super) may_repeat: bool,
     /// A server that ends the connection with an error is lost like one that does so without.
     pub(super) may_be_lost: bool,
+    /// The transaction was played again just before it. All do that at once when a server is lost, so they may get into each other's
+    /// way as they had not before: what the server rolls back for that is played once more.
+    pub(super) may_collide: bool,
+}
+
+/// What was not tried too often yet.
+#[derive(Clone, Copy)]
+struct Tries {
+    may_repeat: bool,
+    may_collide: bool,
 }
 
 /// Why an attempt on one server failed.
@@ -259,7 +270,11 @@ impl Session {
                 continue;
             }
             self.note_decision(decision, &work);
-            match self.attempt(decision, &mut work, repeats < MOST_REPEATS).await {
+            let tries = Tries {
+                may_repeat: repeats < MOST_REPEATS,
+                may_collide: replays > 0 && replays < MOST_REPLAYS,
+            };
+            match self.attempt(decision, &mut work, tries).await {
                 Ok((carried, learned)) => {
                     self.client.inbox.consume(work.command.head);
                     return Ok(Ran::Carried { carried, learned });
@@ -434,10 +449,15 @@ impl Session {
         }
     }
 
+    /// Waits for an event with the statement in hand.
+    ///
+    /// # Errors
+    /// [`End`] when the client goes away or the session is killed.
     pub(super) async fn while_client_is_there<T>(
         &mut self,
         event: impl Future<Output = T>,
     ) -> Result<T, End> {
+        self.client.inbox.move_out();
         let mut event = std::pin::pin!(event);
         let ended = std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = event.as_mut().poll(cx) {
@@ -494,7 +514,7 @@ impl Session {
         &mut self,
         decision: Decision,
         work: &mut Work,
-        may_repeat: bool,
+        tries: Tries,
     ) -> Result<(Carried, Learned), Failed> {
         let retry = work.ruled.as_ref().map_or(Retry::Reads, Ruled::retry);
         let is_whole = work.command.tail.is_none();
@@ -502,6 +522,7 @@ impl Session {
         let may_move = work.facts.purity == Purity::Pure && is_loose && retry != Retry::Never;
         let can_be_told = is_loose || is_whole && self.ends_transaction(&work.facts);
         let may_ask_active = may_move && decision.target == Target::Standby;
+        let may_replay = work.may_meet_read_only && self.is_replayable() && is_whole;
         let leeway = Leeway {
             may_move,
             may_ask_active,
@@ -509,8 +530,9 @@ impl Session {
                 && work.may_meet_read_only
                 && decision.target == Target::Active
                 && is_loose,
-            may_replay: work.may_meet_read_only && self.is_replayable() && is_whole,
-            may_repeat: may_repeat
+            may_replay,
+            may_collide: tries.may_collide && may_replay,
+            may_repeat: tries.may_repeat
                 && retry == Retry::Deadlocks
                 && is_loose
                 && !self.ties.autocommit_off()
@@ -600,6 +622,12 @@ impl Session {
             }
         }
         match result {
+            Ok(Carried::Withheld) if leeway.may_collide && has_rolled_back(&learned) => {
+                drop(lease);
+                Err(Failed::Replay(Complaint::rolled_back(
+                    "another one was in the way when it was played again",
+                )))
+            }
             Ok(Carried::Withheld) if learned.error.is_some_and(|code| UNDONE.contains(&code)) => {
                 lease.release();
                 Err(Failed::Undone)
@@ -739,6 +767,10 @@ fn can_be_repeated(facts: &Facts) -> bool {
     );
     let locks_rows = facts.purity == Purity::LockingRead;
     (changes_rows || locks_rows) && !facts.links.contains(Links::CALLS_UNKNOWN)
+}
+
+fn has_rolled_back(learned: &Learned) -> bool {
+    learned.error.is_some_and(|code| ROLLED_BACK.contains(&code))
 }
 
 /// Whether a read was answered as only a statement without rows is.

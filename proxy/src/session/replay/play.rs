@@ -7,7 +7,7 @@ use std::time::Duration;
 use tandem_protocol::flags::Status;
 
 use super::digest::Digest;
-use super::record::{Entry, Record};
+use super::record::{Entry, ROLLED_BACK, Record};
 use crate::backend::Connection;
 use crate::classify::facts::Kind;
 use crate::pool::lease::Lease;
@@ -25,8 +25,8 @@ use crate::session::settings::Settings;
 use crate::session::{Command, End, Session};
 use crate::topology::{Flavor, ServerId};
 
-/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: others play theirs too.
-const LOCKED: &[u16] = &[1205, 1213];
+/// ER_LOCK_WAIT_TIMEOUT, beside those of [`ROLLED_BACK`]: others play theirs too.
+const LOCKED: u16 = 1205;
 
 /// Between two attempts to play a transaction, longer each time.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
@@ -120,7 +120,9 @@ impl Session {
             let learned = played.map_err(|failed| Unplayed::on(active, failed))?;
             if learned.digest.map(|digest| digest.sum()) != Some(entry.sum) {
                 return Err(match learned.error {
-                    Some(code) if LOCKED.contains(&code) => Unplayed::Again(format!("error {code}")),
+                    Some(code) if code == LOCKED || ROLLED_BACK.contains(&code) => {
+                        Unplayed::Again(format!("error {code}"))
+                    }
                     Some(code) if GOING.contains(&code) => Unplayed::Lost(active, format!("error {code}")),
                     _ => Unplayed::Never(format!(
                         "statement {number} of {} was answered otherwise there{}",
