@@ -115,7 +115,7 @@ pub(crate) fn settings(data: &[u8]) {
     let tracks = choices & 2 != 0;
     let from = Known {
         settings: &known,
-        reset_collation: 45,
+        reset_names: 45.into(),
         trackers: if tracks { &trackers } else { &Trackers::Untouched },
         ignore_space: choices & 8 != 0,
         soiled: choices & 4 != 0,

@@ -1,5 +1,9 @@
 //! Character sets and collations by the numbers that travel in the handshake.
 
+mod mariadb;
+
+use mariadb::MARIADB;
+
 /// A collation of a server.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct Collation {
@@ -10,19 +14,34 @@ pub struct Collation {
 
 /// The collation with this number, as MariaDB and MySQL agree on it.
 pub fn by_id(id: u16) -> Option<Collation> {
-    let index = COLLATIONS.binary_search_by_key(&id, |row| row.0).ok()?;
-    let (id, charset, name) = *COLLATIONS.get(index)?;
-    Some(Collation { id, charset, name })
+    let found = |rows: &'static [Row]| {
+        let index = rows.binary_search_by_key(&id, |row| row.0).ok()?;
+        rows.get(index)
+    };
+    found(COLLATIONS).or_else(|| found(MARIADB)).map(collation)
 }
 
 /// The collation with this name.
 pub fn by_name(name: &str) -> Option<Collation> {
-    let row = COLLATIONS.iter().find(|row| row.2.eq_ignore_ascii_case(name))?;
-    Some(Collation {
-        id: row.0,
-        charset: row.1,
-        name: row.2,
-    })
+    let mut rows = COLLATIONS.iter().chain(MARIADB);
+    rows.find(|row| row.2.eq_ignore_ascii_case(name)).map(collation)
+}
+
+/// The collation that a character set of MariaDB was compiled with: what it has where neither a COLLATE nor
+/// `character_set_collations` says another.
+pub fn default_of(charset: &str) -> Option<Collation> {
+    let row = COLLATIONS.iter().find(|row| row.1 == charset && is_default(row.0));
+    row.map(collation)
+}
+
+/// Whether it is [`default_of`] its character set.
+pub fn is_default(id: u16) -> bool {
+    DEFAULTS.binary_search(&id).is_ok()
+}
+
+fn collation(row: &'static Row) -> Collation {
+    let (id, charset, name) = *row;
+    Collation { id, charset, name }
 }
 
 /// Whether every byte below 0x80 in text of this character set is the ASCII character.
@@ -41,10 +60,19 @@ pub fn is_ascii_safe(charset: &str) -> bool {
     !is_unsafe && (known(charset) || charset.eq_ignore_ascii_case("utf8"))
 }
 
+/// Those that `SHOW COLLATION` of MariaDB 10.11 calls the default.
+#[rustfmt::skip]
+static DEFAULTS: &[u16] = &[
+    1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 16, 18, 19, 22, 24, 25, 26, 28, 30, 32, 33, 35, 36, 37, 38, 39, 40, 41, 45, 51, 54,
+    56, 57, 59, 60, 63, 92, 95, 97,
+];
+
+type Row = (u16, &'static str, &'static str);
+
 /// Up to 255 as MariaDB 10.11's `information_schema.COLLATIONS` lists them, then MySQL's own:
 /// `gb18030` and the collations of Unicode 9.0 from its manual and `SHOW COLLATION`.
 #[rustfmt::skip]
-static COLLATIONS: &[(u16, &str, &str)] = &[
+static COLLATIONS: &[Row] = &[
     (1, "big5", "big5_chinese_ci"),
     (2, "latin2", "latin2_czech_cs"),
     (3, "dec8", "dec8_swedish_ci"),
@@ -338,8 +366,9 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_names_follow_their_character_set() {
-        assert!(COLLATIONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        for (_, charset, name) in COLLATIONS {
+        let rows: Vec<_> = COLLATIONS.iter().chain(MARIADB).collect();
+        assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        for (_, charset, name) in rows {
             assert!(name.starts_with(charset), "{name} of {charset}");
         }
     }
@@ -354,12 +383,26 @@ mod tests {
             (224, "utf8mb4", "utf8mb4_unicode_ci"),
             (255, "utf8mb4", "utf8mb4_0900_ai_ci"),
             (309, "utf8mb4", "utf8mb4_0900_bin"),
+            (1069, "utf8mb4", "utf8mb4_general_nopad_ci"),
+            (2304, "utf8mb4", "utf8mb4_uca1400_ai_ci"),
         ] {
             assert_eq!(by_id(id), Some(Collation { id, charset, name }));
             assert_eq!(by_name(name), by_id(id));
         }
         assert_eq!(by_id(0), None);
         assert_eq!(by_id(u16::MAX), None);
+    }
+
+    #[test]
+    fn each_character_set_of_mariadb_has_one_default() {
+        let charsets: std::collections::BTreeSet<_> = COLLATIONS.iter().map(|row| row.1).collect();
+        assert_eq!(charsets.len(), DEFAULTS.len() + 1, "gb18030 is MySQL's");
+        for id in DEFAULTS {
+            let of_charset = by_id(*id).and_then(|collation| default_of(collation.charset));
+            assert_eq!(of_charset.map(|collation| collation.id), Some(*id));
+        }
+        assert_eq!(default_of("utf8mb4").map(|it| it.name), Some("utf8mb4_general_ci"));
+        assert!(!is_default(46));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl ServerVersion {
             number: major * 10_000 + minor * 100 + patch,
         })
     }
+
+    /// Whether it has `character_set_collations` (MariaDB's documentation: since 11.2.1).
+    pub fn has_default_collations(&self) -> bool {
+        self.mariadb && self.number >= 110_201
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
 use crate::session::aftermath::Marks;
 use crate::session::insert_id::InsertId;
-use crate::session::settings::Settings;
+use crate::session::settings::{Names, Settings};
 use crate::topology::{Flavor, ServerId};
 use prepared::{PreparedStatements, StatementId};
 use sync::Trackers;
@@ -76,7 +76,7 @@ pub struct Connection {
     pub inbox: Inbox,
     pub settings: Rc<Settings>,
     /// What a reset brings back, see [`Settings::after_reset`].
-    pub reset_collation: u16,
+    pub reset_names: Names,
     pub trackers: Trackers,
     /// State was left that only a reset takes away.
     pub soiled: bool,
@@ -104,7 +104,7 @@ impl Connection {
     pub fn known(&self) -> sync::Known<'_> {
         sync::Known {
             settings: &self.settings,
-            reset_collation: self.reset_collation,
+            reset_names: self.reset_names,
             trackers: &self.trackers,
             ignore_space: self.key.flags.contains(Capabilities::IGNORE_SPACE),
             soiled: self.soiled,

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use tandem_protocol::version::ServerVersion;
+
 use crate::net::address::Endpoint;
 use gtid::{Gtid, Position};
 use mark::Mark;
@@ -59,6 +61,8 @@ impl Version {
         match (self.flavor, id) {
             (Flavor::MariaDb, GB18030_FIRST..=GB18030_LAST) => false,
             (Flavor::MariaDb, UNICODE_9_FIRST..=UNICODE_9_LAST) => self.number >= 110_405,
+            (Flavor::MariaDb, UCA_14_FIRST..) => self.number >= 101_001,
+            (Flavor::MySql, id) => id <= UNICODE_9_LAST,
             _ => true,
         }
     }
@@ -69,6 +73,8 @@ const GB18030_FIRST: u16 = 248;
 const GB18030_LAST: u16 = 250;
 const UNICODE_9_FIRST: u16 = 255;
 const UNICODE_9_LAST: u16 = 323;
+/// MariaDB's of UCA 14.0.0, which 10.10.1 brought (its documentation).
+const UCA_14_FIRST: u16 = 2048;
 
 /// How long a server lets its clients sleep: its global `wait_timeout` and `interactive_timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +176,15 @@ impl Topology {
         let active = self.active.map(|id| self.server(id));
         let mut candidates = active.into_iter().chain(&self.servers);
         candidates.find_map(|server| server.version.as_ref())
+    }
+
+    /// The same for the rules of the protocol; MariaDB's oldest until a server was reached.
+    pub fn server_version(&self) -> ServerVersion {
+        let version = self.version();
+        ServerVersion {
+            mariadb: version.is_none_or(|version| version.flavor == Flavor::MariaDb),
+            number: version.map_or(0, |version| version.number),
+        }
     }
 
     /// Who made the servers, as soon as one was reached.

@@ -599,7 +599,7 @@ impl Worker {
     }
 
     async fn reset(&self, connection: &mut Connection) -> bool {
-        let wanted = Rc::new(connection.settings.after_reset(connection.reset_collation));
+        let wanted = Rc::new(connection.settings.after_reset(connection.reset_names));
         let Ok(plan) = Plan::between(&connection.known(), &wanted, &TRACKERS, connection.flavor, true) else {
             return false;
         };

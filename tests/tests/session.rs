@@ -208,6 +208,49 @@ async fn a_login_with_a_collation_that_the_server_lacks_gets_its_default() {
     assert_eq!(direct, proxied);
 }
 
+/// MariaDB 11.8 looks up what a character set without a collation gets, in a list that a session may have of its own; a collation
+/// that was named is not looked up. On each connection all is as on the server, also the collation of parameters.
+#[tokio::test]
+async fn a_character_set_has_the_collation_that_the_server_gives_it() {
+    let _turn = TURN.lock().await;
+    let cluster = cluster().await;
+    let own = "SET character_set_collations = 'utf8mb4=utf8mb4_bin'";
+    let sessions: [&[&str]; 2] = [
+        &[
+            "DO 0",
+            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci",
+            "SET NAMES utf8mb4",
+            "SET time_zone = '+00:00', NAMES utf8mb4",
+            "SET NAMES latin1",
+            own,
+            "SET NAMES utf8mb4",
+            "SET character_set_collations = DEFAULT",
+            "SET NAMES utf8mb4",
+        ],
+        &[own, "SET NAMES utf8mb3", "SET NAMES utf8mb4"],
+    ];
+    let mut seen = Vec::new();
+    for address in [cluster.a().address(), cluster.address()] {
+        let mut answers = Vec::new();
+        for statements in sessions {
+            let opts = client(address, APP.user, APP.password, Some("test_session"));
+            let mut conn = Conn::new(opts).await.expect("a login");
+            for statement in statements {
+                // 10.11 and MySQL have no such list.
+                let refused = conn.query_drop(*statement).await.err();
+                for _ in 0..2 {
+                    others_come_by().await;
+                    let found = conn.exec_first("SELECT @@collation_connection, COLLATION(?)", ("x",));
+                    let found: Option<(String, String)> = found.await.expect("collations");
+                    answers.push((*statement, refused.as_ref().map(ToString::to_string), found));
+                }
+            }
+        }
+        seen.push(answers);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
 /// go-sql-driver's TestRejectReadOnly left a pooled connection read-only, and whoever came next could not write.
 #[tokio::test]
 async fn a_session_that_only_reads_leaves_others_writing() {
@@ -266,12 +309,14 @@ async fn who_logs_in_after_set_global_and_grant_finds_what_they_changed() {
         assert_eq!(text(&mut session().await, question).await, format!("{value}|1"));
     }
     run(&mut boss, "SET GLOBAL group_concat_max_len = DEFAULT").await;
+    // Takes RELOAD on each of the servers; FLUSH STATUS on MariaDB 11.8 no more.
+    let flush = "FLUSH USER_RESOURCES";
     // ER_SPECIFIC_ACCESS_DENIED_ERROR
-    assert_eq!(code(&mut session().await, "FLUSH STATUS").await, 1227);
+    assert_eq!(code(&mut session().await, flush).await, 1227);
     run(&mut boss, "GRANT RELOAD ON *.* TO app@'%'").await;
-    run(&mut session().await, "FLUSH STATUS").await;
+    run(&mut session().await, flush).await;
     run(&mut boss, "REVOKE RELOAD ON *.* FROM app@'%'").await;
-    assert_eq!(code(&mut session().await, "FLUSH STATUS").await, 1227);
+    assert_eq!(code(&mut session().await, flush).await, 1227);
 }
 
 /// The servers report nothing of `SET @@name` without a scope.

@@ -25,7 +25,7 @@ use crate::net::compressed::{Codec, Side};
 use crate::net::tls::{self, Connector, ServerName};
 use crate::net::{self, Stream, proxied};
 use crate::session::aftermath::Marks;
-use crate::session::settings::{self, Settings};
+use crate::session::settings::{self, Names, Settings};
 use crate::topology::{Flavor, ServerId};
 use crate::worker::accounts;
 
@@ -163,10 +163,15 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
     {
         stream.compress(target.codec, Side::Server, method, &mut inbox);
     }
-    let flavor = match ServerVersion::parse(&info.version) {
-        Ok(version) if version.mariadb => Flavor::MariaDb,
-        _ => Flavor::MySql,
+    let version = ServerVersion::parse(&info.version).unwrap_or(ServerVersion {
+        mariadb: false,
+        number: 0,
+    });
+    let flavor = match version.mariadb {
+        true => Flavor::MariaDb,
+        false => Flavor::MySql,
     };
+    let names = Names::of_login(u16::from(collation), version);
     let token = match target.has_token {
         true => Some(Token::new(u64::from_le_bytes(own_nonce()?))),
         false => None,
@@ -181,8 +186,8 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
         capabilities: info.capabilities,
         stream,
         inbox,
-        settings: Rc::new(Settings::new(u16::from(collation), None)),
-        reset_collation: settings::collation_after_reset(u16::from(collation), flavor),
+        settings: Rc::new(Settings::new(names, None)),
+        reset_names: settings::names_after_reset(names, version),
         trackers: Trackers::Untouched,
         soiled: false,
         ran_code: false,

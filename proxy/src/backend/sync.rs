@@ -9,7 +9,7 @@ use tandem_protocol::command::{CommandCode, put_query};
 use tandem_protocol::flags::Capabilities;
 use tandem_protocol::frame;
 
-use crate::session::settings::{SERVER_COLLATION, SET_BY_NAMES, Settings};
+use crate::session::settings::{Names, SET_BY_NAMES, Settings};
 use crate::topology::Flavor;
 use crate::topology::reports::{self, Reports, Transactions};
 
@@ -51,7 +51,7 @@ const GTIDS: &str = "session_track_gtids";
 pub struct Known<'a> {
     pub settings: &'a Settings,
     /// What a reset brings back, see [`Settings::after_reset`].
-    pub reset_collation: u16,
+    pub reset_names: Names,
     pub trackers: &'a Trackers,
     /// The login's flag put IGNORE_SPACE into `sql_mode`, and a reset takes it out (both servers).
     pub ignore_space: bool,
@@ -91,12 +91,20 @@ impl Plan {
             return Err(SchemaInTheWay);
         }
         let back_to_default =
-            wanted.names() == SERVER_COLLATION && known.settings.names() != SERVER_COLLATION;
-        let reset =
-            known.soiled || clear || back_to_default || has_variable_to_forget(known.settings, wanted);
+            wanted.names() == Names::SERVER && known.settings.names() != Names::SERVER;
+        // `SET NAMES` would look into the list that the connection has now (measured on MariaDB 11.8.9: as it was before the
+        // whole SET), and the session has named its character set before it had that list.
+        let looks_elsewhere = wanted.names().is_looked_up
+            && known.settings.names() != wanted.names()
+            && known.settings.has_own_collations();
+        let reset = known.soiled
+            || clear
+            || back_to_default
+            || looks_elsewhere
+            || has_variable_to_forget(known.settings, wanted);
         let emptied;
         let (have, had_trackers) = if reset {
-            emptied = known.settings.after_reset(known.reset_collation);
+            emptied = known.settings.after_reset(known.reset_names);
             (&emptied, &Trackers::Untouched)
         } else {
             (known.settings, known.trackers)
@@ -167,9 +175,9 @@ pub fn set_for_reading(have: &Settings, wanted: &Settings) -> Option<String> {
         give(&mut list, SQL_MODE);
     }
     if have.names() != wanted.names() || [client, connection, collation].into_iter().any(differs) {
-        match charset::by_id(wanted.names()) {
-            Some(names) => {
-                name(&mut list, names);
+        match charset::by_id(wanted.names().collation) {
+            Some(collation) => {
+                name(&mut list, collation, wanted.names());
                 for variable in wanted.variables() {
                     if SET_BY_NAMES.contains(&&*variable.name) {
                         separate(&mut list);
@@ -264,9 +272,9 @@ fn assignments(
         list.push_str("sql_mode=CONCAT_WS(',','IGNORE_SPACE',NULLIF(@@sql_mode,''))");
     }
     let names = have.names() != wanted.names();
-    if names && let Some(collation) = charset::by_id(wanted.names()) {
-        name(&mut list, collation);
-    } else if names && wanted.names() == SERVER_COLLATION {
+    if names && let Some(collation) = charset::by_id(wanted.names().collation) {
+        name(&mut list, collation, wanted.names());
+    } else if names && wanted.names() == Names::SERVER {
         separate(&mut list);
         list.push_str("NAMES DEFAULT");
     }
@@ -288,12 +296,14 @@ fn assignments(
     (!list.is_empty()).then(|| format!("SET {list}"))
 }
 
-fn name(list: &mut String, collation: Collation) {
+fn name(list: &mut String, collation: Collation, names: Names) {
     separate(list);
     list.push_str("NAMES ");
     list.push_str(collation.charset);
-    list.push_str(" COLLATE ");
-    list.push_str(collation.name);
+    if !names.is_looked_up {
+        list.push_str(" COLLATE ");
+        list.push_str(collation.name);
+    }
 }
 
 fn separate(list: &mut String) {
@@ -350,6 +360,8 @@ fn quote(list: &mut String, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use tandem_protocol::version::ServerVersion;
+
     use super::*;
 
     const TANDEM: Trackers = Trackers::Tandem { transactions: None };
@@ -357,7 +369,7 @@ mod tests {
     fn known(settings: &Settings) -> Known<'_> {
         Known {
             settings,
-            reset_collation: 8,
+            reset_names: 8.into(),
             trackers: &TANDEM,
             ignore_space: false,
             soiled: false,
@@ -436,7 +448,7 @@ mod tests {
     /// A reset may bring back another than the server's own: it is asked for by name.
     #[test]
     fn the_servers_own_collation_is_asked_for() {
-        let wanted = Settings::new(SERVER_COLLATION, None);
+        let wanted = Settings::new(Names::SERVER, None);
         let plan = plan(&settings(None, &[]), &wanted);
         assert!(plan.reset);
         assert!(plan.set.is_some_and(|set| set.starts_with("SET NAMES DEFAULT,")));
@@ -446,7 +458,7 @@ mod tests {
     #[test]
     fn names_are_set_as_names() {
         let mut wanted = settings(None, &[("character_set_client", "latin1")]);
-        wanted.set_names(224);
+        wanted.set_names(224.into());
         let text = "SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci";
         let have = settings(None, &[]);
         assert_eq!(plan(&have, &wanted).set.as_deref(), Some(text));
@@ -456,7 +468,7 @@ mod tests {
         assert_eq!(plan(&have, &wanted).set, Some(text.clone()));
         assert_eq!(set_for_reading(&have, &wanted), Some(text));
         // As a login with it.
-        wanted.set_names(224);
+        wanted.set_names(224.into());
         assert!(plan(&Settings::new(224, None), &wanted).is_empty());
         assert_eq!(set_for_reading(&wanted, &Settings::new(224, None)), None);
         let back = plan(&wanted, &have).set;
@@ -464,6 +476,55 @@ mod tests {
             back.as_deref(),
             Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci")
         );
+    }
+
+    const MARIADB_11_8: ServerVersion = ServerVersion {
+        mariadb: true,
+        number: 110_809,
+    };
+
+    /// By its character set alone, so that the server looks up the collation as it does for a login; who has said the
+    /// collation gets that.
+    #[test]
+    fn a_collation_that_the_server_looks_up_is_not_named() {
+        let login = |id| Settings::new(Names::of_login(id, MARIADB_11_8), None);
+        let set = |have: &Settings, wanted: &Settings| plan(have, wanted).set;
+        let mut by_name = login(45);
+        by_name.set_names(45.into());
+        assert_eq!(set(&login(8), &login(45)).as_deref(), Some("SET NAMES utf8mb4"));
+        assert_eq!(
+            set_for_reading(&login(8), &login(45)).as_deref(),
+            Some("SET NAMES utf8mb4")
+        );
+        let collate = Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci");
+        assert_eq!(set(&login(45), &by_name).as_deref(), collate);
+        assert_eq!(set(&by_name, &login(45)).as_deref(), Some("SET NAMES utf8mb4"));
+        assert_eq!(
+            set(&login(45), &login(46)).as_deref(),
+            Some("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
+        );
+        // The same as a login.
+        by_name.set_names(Names::of_login(45, MARIADB_11_8));
+        assert!(plan(&login(45), &by_name).is_empty());
+    }
+
+    /// The list that counts is the one before the whole SET (11.8.9).
+    #[test]
+    fn a_collation_is_looked_up_in_no_list_that_a_session_has_set() {
+        let list = |login| {
+            let mut settings = Settings::new(Names::of_login(login, MARIADB_11_8), None);
+            settings.set_variable(b"character_set_collations", b"utf8mb4=utf8mb4_bin");
+            settings
+        };
+        let own = "SET NAMES utf8mb4,`character_set_collations`='utf8mb4=utf8mb4_bin'";
+        let fresh = plan(&Settings::new(Names::of_login(8, MARIADB_11_8), None), &list(45));
+        assert!(!fresh.reset);
+        assert_eq!(fresh.set.as_deref(), Some(own));
+        let had = plan(&list(8), &list(45));
+        assert!(had.reset && had.set.is_some_and(|set| set.starts_with(own)));
+        let mut by_name = list(8);
+        by_name.set_names(45.into());
+        assert!(!plan(&list(8), &by_name).reset);
     }
 
     #[test]

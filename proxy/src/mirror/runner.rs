@@ -30,7 +30,7 @@ use crate::config;
 use crate::net::buffer::Slab;
 use crate::net::compressed::Codec;
 use crate::net::tls::Connector;
-use crate::session::settings::{SERVER_COLLATION, Settings};
+use crate::session::settings::{Names, Settings};
 use crate::session::{Swallowed, sum_up, swallow};
 use crate::topology::{Flavor, ServerId};
 use crate::worker::accounts::Account;
@@ -190,7 +190,7 @@ impl Runner {
 
     /// Looks whether it can be logged in to.
     async fn try_it(&self) {
-        if let Ok(connection) = self.open(Capabilities::LONG_FLAG, SERVER_COLLATION).await {
+        if let Ok(connection) = self.open(Capabilities::LONG_FLAG, Names::SERVER.collation).await {
             self.give_back(connection);
         }
     }
@@ -290,7 +290,7 @@ impl Runner {
                 found
             };
             let Some(mut connection) = found else {
-                return self.open(job.flags, job.settings.collation).await;
+                return self.open(job.flags, job.settings.login.collation).await;
             };
             // What was closed there is dropped.
             if !connection.is_disturbed() {

@@ -15,7 +15,7 @@ use tandem_protocol::handshake::Dialogue;
 
 use super::complaint::Complaint;
 use super::prove::{Claim, Proved, Refused, prove};
-use super::settings::{SERVER_COLLATION, Settings, login_collation};
+use super::settings::{Names, Settings, names_of_login};
 use super::{Command, End, Session};
 use crate::route::Written;
 use crate::topology::Flavor;
@@ -68,9 +68,9 @@ impl Session {
             Err(refusal) => return self.refuse_change(refusal, flavor).await,
         };
         self.forget_everything();
-        let asked = charset.unwrap_or(self.settings.collation);
-        let collation = login_collation(asked, &self.worker.topology.load());
-        let settings = Settings::new(collation, schema.as_deref());
+        let asked = charset.unwrap_or(self.settings.login.collation);
+        let names = names_of_login(asked, &self.worker.topology.load());
+        let settings = Settings::new(names, schema.as_deref());
         let (settings_before, flags_before) = (Rc::clone(&self.settings), self.flags);
         let account_before = self.become_account(proved.account);
         self.adopt(Rc::new(settings));
@@ -158,7 +158,7 @@ impl Session {
         if goes_on {
             self.failed_changes = self.failed_changes.saturating_add(1);
             self.forget_everything();
-            self.adopt(Rc::new(self.settings.after_reset(SERVER_COLLATION)));
+            self.adopt(Rc::new(self.settings.after_reset(Names::SERVER)));
             tokio::time::sleep(PENALTY).await;
         }
         tracing::info!(session = self.handle.id, user = %self.account.name, "a change of user was refused: {complaint}");

@@ -14,7 +14,7 @@ use super::complaint::Complaint;
 use super::hold::Ties;
 use super::insert_id::InsertId;
 use super::named::Names;
-use super::settings::collation_after_reset;
+use super::settings::names_after_reset;
 use super::{Command, End, Session};
 use crate::topology::Flavor;
 
@@ -210,8 +210,8 @@ impl Session {
         // MariaDB forgets in a reset that the client is interactive (measured).
         let is_mysql = self.worker.flavor() == Flavor::MySql;
         self.note_server_timeout(is_mysql && self.flags.contains(Capabilities::INTERACTIVE));
-        let collation = collation_after_reset(self.settings.collation, self.worker.flavor());
-        self.adopt(Rc::new(self.settings.after_reset(collation)));
+        let names = names_after_reset(self.settings.login, self.worker.topology.load().server_version());
+        self.adopt(Rc::new(self.settings.after_reset(names)));
         self.wants_reports(None);
         self.warnings = 0;
     }

@@ -91,7 +91,7 @@ impl Session {
     }
 
     async fn open(&self, pool: &Pool, key: Key) -> Result<Connection, connect::Error> {
-        let (collation, client) = (self.settings.collation, self.handle.client.get());
+        let (collation, client) = (self.settings.login.collation, self.handle.client.get());
         let opened = tokio::select! {
             opened = self.worker.open(pool, key, collation, client) => opened,
             () = self.replaced(pool.server) => Err(connect::Error::Replaced),

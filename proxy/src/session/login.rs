@@ -24,7 +24,7 @@ use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
 use super::ruled::Memberships;
-use super::settings::{Settings, login_collation};
+use super::settings::{Settings, names_of_login};
 use super::statements::Statements;
 use super::writes::WrittenTables;
 use super::{End, Session, offer};
@@ -262,8 +262,8 @@ async fn welcome(
     } = proved;
     *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, &account);
-    let collation = login_collation(u16::from(charset), &worker.topology.load());
-    let settings = Rc::new(Settings::new(collation, schema.as_deref()));
+    let names = names_of_login(u16::from(charset), &worker.topology.load());
+    let settings = Rc::new(Settings::new(names, schema.as_deref()));
     let config = worker.config();
     let level = config.level(account.configured_in(&config));
     let mut session = Session {

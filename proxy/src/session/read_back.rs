@@ -18,7 +18,7 @@ use super::relay;
 use super::reports::Filter;
 use super::run::Work;
 use super::send::first_row;
-use super::settings::{Settings, Variable};
+use super::settings::{Names, Settings, Variable};
 use super::{End, Session};
 use crate::backend::Connection;
 use crate::backend::sync::Trackers;
@@ -35,6 +35,7 @@ const REMEMBERED_LEN: usize = 128;
 
 const COLLATION: &[u8] = b"collation_connection";
 const NAMES: &[u8] = b"NAMES";
+const COLLATE: &[u8] = b"COLLATE";
 
 impl Session {
     /// The session's settings after a statement.
@@ -79,16 +80,20 @@ impl Session {
                 variables.push(Variable { name, value });
             }
         }
-        self.correct(connection, work, &mut variables).await?;
-        let names = match work.facts.kind {
-            Kind::Set => collation_of_names(self.text_of(work), &variables),
-            _ => None,
+        let names = match self.looked_up(work, &variables) {
+            Some(names) => Some(names),
+            None => {
+                self.correct(connection, work, &mut variables).await?;
+                let is_set = work.facts.kind == Kind::Set;
+                let found = is_set.then(|| collation_of_names(self.text_of(work), &variables));
+                found.flatten().map(|collation| (collation, collation.id.into()))
+            }
         };
-        if let Some(names) = names.filter(|names| !settings.has_names(names.id)) {
-            Rc::make_mut(&mut settings).set_names(names.id);
+        if let Some((_, names)) = names.filter(|(_, names)| !settings.has_names(*names)) {
+            Rc::make_mut(&mut settings).set_names(names);
         }
         for Variable { name, value } in &variables {
-            let said = names.is_some_and(|names| Settings::follows_names(name, value, names));
+            let said = names.is_some_and(|(collation, _)| Settings::follows_names(name, value, collation));
             if !said && settings.variable(name) != Some(value) {
                 Rc::make_mut(&mut settings).set_variable(name, value);
             }
@@ -175,6 +180,20 @@ impl Session {
         }
     }
 
+    /// What a `SET NAMES` without COLLATE has set them to, where the server looks up the collation in a list: there is none to
+    /// ask for, unless the session has a list of its own.
+    fn looked_up(&self, work: &Work, variables: &[Variable]) -> Option<(Collation, Names)> {
+        let text = self.text_of(work);
+        let server = self.worker.topology.load().server_version();
+        let only_charset = work.facts.kind == Kind::Set && is_plain_set_names(text) && !says(text, COLLATE);
+        if !only_charset || !server.has_default_collations() || self.settings.has_own_collations() {
+            return None;
+        }
+        let said = value_of(variables, b"character_set_connection")?;
+        let collation = charset::default_of(std::str::from_utf8(said).ok()?)?;
+        is_left_so(variables, collation).then(|| (collation, Names::of_login(collation.id, server)))
+    }
+
     async fn correct(
         &mut self,
         connection: &mut Connection,
@@ -186,7 +205,9 @@ impl Session {
             .any(|variable| &*variable.name == b"character_set_connection");
         let collation = variables.iter().any(|variable| &*variable.name == COLLATION);
         let text = self.text_of(work);
-        let key = is_plain_set_names(text).then(|| Box::<[u8]>::from(text));
+        // With a list of its own the text means what it means to no other session.
+        let is_key = is_plain_set_names(text) && !self.settings.has_own_collations();
+        let key = is_key.then(|| Box::<[u8]>::from(text));
         if charset && !collation {
             let name = Box::from(COLLATION);
             let known = key
@@ -259,20 +280,24 @@ fn may_set_variables(facts: &Facts) -> bool {
 
 /// What a `SET` with `NAMES` in it has set them to, if it left them so.
 fn collation_of_names(text: &[u8], variables: &[Variable]) -> Option<Collation> {
-    let value = |name: &[u8]| {
-        let variable = variables.iter().find(|variable| *variable.name == *name)?;
-        Some(&*variable.value)
-    };
-    let names = charset::by_name(std::str::from_utf8(value(COLLATION)?).ok()?)?;
-    let said = says(text, NAMES);
-    let both = [&b"character_set_client"[..], b"character_set_connection"];
-    let left = both
-        .iter()
-        .all(|name| value(name) == Some(names.charset.as_bytes()));
-    (said && left).then_some(names)
+    let name = std::str::from_utf8(value_of(variables, COLLATION)?).ok()?;
+    let names = charset::by_name(name)?;
+    (says(text, NAMES) && is_left_so(variables, names)).then_some(names)
 }
 
-/// A `SET NAMES` that means the same each time: no list, no variables, no `DEFAULT`, which a `SET GLOBAL` can change. What
+/// Whether both variables that a `SET NAMES` must have set have its character set.
+fn is_left_so(variables: &[Variable], names: Collation) -> bool {
+    let both = [&b"character_set_client"[..], b"character_set_connection"];
+    both.iter()
+        .all(|name| value_of(variables, name) == Some(names.charset.as_bytes()))
+}
+
+fn value_of<'a>(variables: &'a [Variable], name: &[u8]) -> Option<&'a [u8]> {
+    let variable = variables.iter().find(|variable| *variable.name == *name)?;
+    Some(&*variable.value)
+}
+
+/// A `SET NAMES` that means the same each time, in sessions without a list of collations of their own: no list, no variables, no `DEFAULT`, which a `SET GLOBAL` can change. What
 /// `SET CHARACTER SET` means depends on the schema.
 fn is_plain_set_names(text: &[u8]) -> bool {
     let is_short = text.len() <= REMEMBERED_LEN;

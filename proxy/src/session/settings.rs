@@ -3,9 +3,10 @@
 //!
 //! The server itself says what changed, in the trackers of its OK packets, so nothing is guessed from text.
 
-use tandem_protocol::charset::Collation;
+use tandem_protocol::charset::{self, Collation};
+use tandem_protocol::version::ServerVersion;
 
-use crate::topology::{Flavor, Topology};
+use crate::topology::Topology;
 
 /// Variables that are reported but never set again elsewhere.
 ///
@@ -36,10 +37,6 @@ const NOT_CARRIED: &[&[u8]] = &[
     b"error_count",
 ];
 
-/// In the place of a collation's id: whatever the server has as its default. Also what it makes of a 0 in
-/// the handshake.
-pub const SERVER_COLLATION: u16 = 0;
-
 /// What `SET NAMES` sets, and a login.
 pub const SET_BY_NAMES: [&[u8]; 4] = [
     b"character_set_client",
@@ -48,24 +45,64 @@ pub const SET_BY_NAMES: [&[u8]; 4] = [
     b"collation_connection",
 ];
 
+/// MariaDB's list of the collations that character sets get where none is said, for each session (since 11.2).
+const DEFAULT_COLLATIONS: &[u8] = b"character_set_collations";
+
 /// utf8mb3_general_ci
 const UTF8MB3: u16 = 33;
 
-/// The collation that a session begins with which has asked for this one.
-pub fn login_collation(asked: u16, topology: &Topology) -> u16 {
-    match topology.version() {
-        Some(version) if !version.knows_collation(asked) => SERVER_COLLATION,
-        _ => asked,
+/// What `SET NAMES` or a login has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Names {
+    pub collation: u16,
+    /// Only its character set was said, and the collation is whichever the server has for that in `character_set_collations`:
+    /// so MariaDB reads a login with the collation that a character set was compiled with, and `SET NAMES` without COLLATE
+    /// (measured on 11.8.9, where `utf8mb4_general_ci` becomes `utf8mb4_uca1400_ai_ci` in a login, and by name it does not).
+    pub is_looked_up: bool,
+}
+
+impl Names {
+    /// Whatever the server has as its default. Also what it makes of a 0 in the handshake.
+    pub const SERVER: Self = Self {
+        collation: 0,
+        is_looked_up: false,
+    };
+
+    /// Those of a login with this collation.
+    pub fn of_login(collation: u16, server: ServerVersion) -> Self {
+        let is_looked_up = server.has_default_collations() && charset::is_default(collation);
+        Self {
+            collation,
+            is_looked_up,
+        }
     }
 }
 
-/// What `COM_RESET_CONNECTION` brings back after a login with this collation (measured on MariaDB 10.11 and MySQL 9.7).
-pub fn collation_after_reset(login: u16, flavor: Flavor) -> u16 {
-    match (flavor, login) {
-        (Flavor::MySql, _) => SERVER_COLLATION,
+impl From<u16> for Names {
+    /// The collation itself.
+    fn from(collation: u16) -> Self {
+        Self {
+            collation,
+            is_looked_up: false,
+        }
+    }
+}
+
+/// The names that a session begins with which has asked for this collation.
+pub fn names_of_login(asked: u16, topology: &Topology) -> Names {
+    match topology.version() {
+        Some(version) if !version.knows_collation(asked) => Names::SERVER,
+        _ => Names::of_login(asked, topology.server_version()),
+    }
+}
+
+/// What `COM_RESET_CONNECTION` brings back after this login (measured on MariaDB 10.11 and 11.8, and on MySQL 9.7).
+pub fn names_after_reset(login: Names, server: ServerVersion) -> Names {
+    match (server.mariadb, login) {
+        (false, _) => Names::SERVER,
         // No longer the server's own.
-        (Flavor::MariaDb, SERVER_COLLATION) => UTF8MB3,
-        (Flavor::MariaDb, login) => login,
+        (true, Names::SERVER) => Names::of_login(UTF8MB3, server),
+        (true, login) => login,
     }
 }
 
@@ -86,11 +123,10 @@ impl Variable {
 /// The settings of a session, or of a server connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
-    /// The collation id given at login.
-    pub collation: u16,
-    /// That of the last `SET NAMES`, in the place of the four variables which both set: of `character_set_client` a server
+    pub login: Names,
+    /// Those of the last `SET NAMES`, in the place of the four variables which both set: of `character_set_client` a server
     /// keeps the collation too, which no variable tells, and MariaDB compares parameters by that.
-    names: Option<u16>,
+    names: Option<Names>,
     pub schema: Option<Box<[u8]>>,
     /// Sorted by name, so that two settings compare in one pass, and so that
     /// `character_set_connection` is set before `collation_connection`, which it changes.
@@ -98,18 +134,23 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn new(collation: u16, schema: Option<&[u8]>) -> Self {
+    pub fn new(login: impl Into<Names>, schema: Option<&[u8]>) -> Self {
         Self {
-            collation,
+            login: login.into(),
             names: None,
             schema: schema.map(Into::into),
             variables: Vec::new(),
         }
     }
 
-    /// The collation of the last `SET NAMES`, or else of the login.
-    pub fn names(&self) -> u16 {
-        self.names.unwrap_or(self.collation)
+    /// Those of the last `SET NAMES`, or else of the login.
+    pub fn names(&self) -> Names {
+        self.names.unwrap_or(self.login)
+    }
+
+    /// Whether the session's own list says what is looked up, and not the server's.
+    pub fn has_own_collations(&self) -> bool {
+        self.variable(DEFAULT_COLLATIONS).is_some()
     }
 
     /// Whether a variable says nothing that [`Self::names`] does not.
@@ -124,15 +165,15 @@ impl Settings {
     }
 
     /// Notes a `SET NAMES`.
-    pub fn set_names(&mut self, collation: u16) {
-        self.names = Some(collation);
+    pub fn set_names(&mut self, names: Names) {
+        self.names = Some(names);
         self.variables
             .retain(|variable| !SET_BY_NAMES.contains(&&*variable.name));
     }
 
-    /// Whether all is as the `SET NAMES` of this collation leaves it.
-    pub fn has_names(&self, collation: u16) -> bool {
-        self.names() == collation && SET_BY_NAMES.iter().all(|name| self.variable(name).is_none())
+    /// Whether all is as this `SET NAMES` leaves it.
+    pub fn has_names(&self, names: Names) -> bool {
+        self.names() == names && SET_BY_NAMES.iter().all(|name| self.variable(name).is_none())
     }
 
     pub fn variables(&self) -> &[Variable] {
@@ -172,12 +213,12 @@ impl Settings {
         }
     }
 
-    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, all else goes. For the collation see
-    /// [`collation_after_reset`].
+    /// What the server is left with after `COM_RESET_CONNECTION`: the schema stays, all else goes. For the names see
+    /// [`names_after_reset`].
     #[must_use]
-    pub fn after_reset(&self, collation: u16) -> Self {
+    pub fn after_reset(&self, login: Names) -> Self {
         Self {
-            collation,
+            login,
             names: None,
             schema: self.schema.clone(),
             variables: Vec::new(),
@@ -220,6 +261,6 @@ mod tests {
     fn a_reset_keeps_the_schema_and_nothing_else() {
         let mut settings = Settings::new(45, Some(b"shop"));
         settings.set_variable(b"sql_mode", b"ANSI");
-        assert_eq!(settings.after_reset(8), Settings::new(8, Some(b"shop")));
+        assert_eq!(settings.after_reset(8.into()), Settings::new(8, Some(b"shop")));
     }
 }
