@@ -30,7 +30,9 @@ pub fn by_name(name: &str) -> Option<Collation> {
 /// The collation that a character set of MariaDB was compiled with: what it has where neither a COLLATE nor
 /// `character_set_collations` says another.
 pub fn default_of(charset: &str) -> Option<Collation> {
-    let row = COLLATIONS.iter().find(|row| row.1 == charset && is_default(row.0));
+    let row = COLLATIONS
+        .iter()
+        .find(|row| row.1 == charset && is_default(row.0));
     row.map(collation)
 }
 
@@ -401,7 +403,10 @@ mod tests {
             let of_charset = by_id(*id).and_then(|collation| default_of(collation.charset));
             assert_eq!(of_charset.map(|collation| collation.id), Some(*id));
         }
-        assert_eq!(default_of("utf8mb4").map(|it| it.name), Some("utf8mb4_general_ci"));
+        assert_eq!(
+            default_of("utf8mb4").map(|it| it.name),
+            Some("utf8mb4_general_ci")
+        );
         assert!(!is_default(46));
     }
 

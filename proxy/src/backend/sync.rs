@@ -90,8 +90,7 @@ impl Plan {
         if known.settings.schema.is_some() && wanted.schema.is_none() {
             return Err(SchemaInTheWay);
         }
-        let back_to_default =
-            wanted.names() == Names::SERVER && known.settings.names() != Names::SERVER;
+        let back_to_default = wanted.names() == Names::SERVER && known.settings.names() != Names::SERVER;
         // `SET NAMES` would look into the list that the connection has now (measured on MariaDB 11.8.9: as it was before the
         // whole SET), and the session has named its character set before it had that list.
         let looks_elsewhere = wanted.names().is_looked_up

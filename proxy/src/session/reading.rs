@@ -62,7 +62,8 @@ fn dialect(settings: &Settings, topology: &Topology) -> Dialect {
     let (flavor, version) = version.map_or((Flavor::MariaDb, 0), |version| (version.flavor, version.number));
     let mode = settings.variable(b"sql_mode").unwrap_or_default();
     let has = |flag: &[u8]| mode.split(|byte| *byte == b',').any(|part| part == flag);
-    let login_charset = || charset::by_id(settings.names().collation).map_or("", |collation| collation.charset);
+    let login_charset =
+        || charset::by_id(settings.names().collation).map_or("", |collation| collation.charset);
     let client_charset = settings
         .variable(b"character_set_client")
         .map_or_else(login_charset, |name| std::str::from_utf8(name).unwrap_or(""));
