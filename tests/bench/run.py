@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 import ground
 import report
@@ -236,10 +237,6 @@ def beside_writes(grounds):
         "notes": [f"The standby answered {100 * median(shares):.0f} % of the reads through Tandem and the pair.",
                   f"Writes a second: {median(written):.0f} ({min(written):.0f} to {max(written):.0f})."],
     }
-
-
-def median(values):
-    return sorted(values)[len(values) // 2]
 
 
 def counted(grounds):

@@ -298,8 +298,7 @@ fn value_of<'a>(variables: &'a [Variable], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A `SET NAMES` that means the same each time, in sessions without a list of collations of their own: no list, no variables, no
-/// `DEFAULT`, which a `SET GLOBAL` can change. What
-/// `SET CHARACTER SET` means depends on the schema.
+/// `DEFAULT`, which a `SET GLOBAL` can change. What `SET CHARACTER SET` means depends on the schema.
 fn is_plain_set_names(text: &[u8]) -> bool {
     let is_short = text.len() <= REMEMBERED_LEN;
     is_short && says(text, NAMES) && !says(text, b"DEFAULT") && !text.contains(&b'@') && !text.contains(&b',')
