@@ -9,6 +9,7 @@ pub mod rsa;
 pub mod sha2;
 pub mod sha256;
 pub mod sha2_crypt;
+pub mod vouch;
 
 /// The password itself, for connections that nobody can read. The client's answer ends with a NUL.
 pub const CLEAR_PLUGIN: &str = "mysql_clear_password";

@@ -23,7 +23,7 @@ use tandem_protocol::version::ServerVersion;
 use crate::net::address::Endpoint;
 use gtid::{Gtid, Position};
 use mark::Mark;
-use reports::Reports;
+use reports::{AtLogin, Reports};
 
 /// Index of a server in the configuration file's order; stable while Tandem runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +137,8 @@ pub struct Server {
     /// What it reports to clients that have not said what they want.
     pub reports: Option<Arc<Reports>>,
     pub timeouts: Option<Timeouts>,
+    /// `None` from servers that say nothing of it at a login.
+    pub at_login: Option<Arc<AtLogin>>,
     pub read_only: bool,
     pub replication: Option<Replication>,
     /// What the server has committed, of its own and of what it replicated.
@@ -209,6 +211,11 @@ impl Topology {
         let mut candidates = active.into_iter().chain(&self.servers);
         let known = candidates.find_map(|server| server.reports.as_deref().cloned());
         known.unwrap_or_else(|| Reports::built_in(self.flavor().unwrap_or(Flavor::MariaDb)))
+    }
+
+    /// What clients are told at their login, where the servers tell of it.
+    pub fn at_login(&self) -> Option<&AtLogin> {
+        self.server(self.active?).at_login.as_deref()
     }
 
     /// How long sessions that log in now may sleep.

@@ -474,6 +474,15 @@ impl Worker {
         }
     }
 
+    /// Whether the servers end a login with a proof that they know the password too; see
+    /// [`vouch`](tandem_protocol::auth::vouch).
+    pub fn vouches(&self) -> bool {
+        let topology = self.topology.load();
+        topology
+            .version()
+            .is_some_and(|version| version.flavor == Flavor::MariaDb && version.number >= 110_400)
+    }
+
     /// utf8mb4 with the servers' own collation; clients that say nothing else use it.
     pub fn greeting_collation(&self) -> u8 {
         match self.topology.load().flavor() {

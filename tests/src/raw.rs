@@ -32,6 +32,8 @@ pub struct Raw {
     pub capabilities: Capabilities,
     /// The number that the greeting gave it: what `KILL` takes.
     pub id: u32,
+    /// What the greeting has proofs be made over.
+    pub nonce: [u8; native::NONCE_LEN],
     /// The OK that ended the login.
     pub welcome: Vec<u8>,
 }
@@ -43,6 +45,7 @@ impl Raw {
             socket,
             capabilities: CAPABILITIES,
             id: 0,
+            nonce: [0; native::NONCE_LEN],
             welcome: Vec::new(),
         }
     }
@@ -81,6 +84,7 @@ impl Raw {
         let greeting = Greeting::decode(&payload).expect("a greeting");
         self.capabilities = capabilities & greeting.capabilities;
         self.id = greeting.connection_id;
+        self.nonce = greeting.nonce;
         let password = account.password.as_bytes();
         let proof = match greeting.plugin == sha2::PLUGIN.as_bytes() {
             _ if password.is_empty() => Vec::new(),

@@ -5,16 +5,23 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
-use tandem::demo::pair::{Options, Pair};
+use tandem::demo::pair::{APP, Options, Pair};
+use tandem_protocol::auth::{native, vouch};
+use tandem_protocol::packet::OkPacket;
 use tandem_tests::authority::{Authority, Identity};
 use tandem_tests::external::{Output, mariadb, php};
+use tandem_tests::raw::Raw;
 use tandem_tests::{Proxy, wait_until};
 use tokio::sync::OnceCell;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 /// What all tests share: a pair whose servers have certificates for `db.example`, and the authority that signed them.
 struct Ground {
     pair: Pair,
     authority: Authority,
+    /// The servers'.
+    identity: Identity,
 }
 
 static GROUND: OnceCell<Ground> = OnceCell::const_new();
@@ -25,7 +32,8 @@ const SOON: Duration = Duration::from_secs(20);
 async fn ground() -> &'static Ground {
     let start = || async {
         let authority = Authority::new("the authority of the tests");
-        let Identity { certificate, key } = authority.sign("server", &["db.example"]);
+        let identity = authority.sign("server", &["db.example"]);
+        let Identity { certificate, key } = &identity;
         let options = Options {
             extra: vec![
                 format!("ssl_ca={}", authority.file().display()),
@@ -35,7 +43,11 @@ async fn ground() -> &'static Ground {
             ..tandem_tests::options()
         };
         let pair = Pair::start(&options).await.expect("a pair");
-        Ground { pair, authority }
+        Ground {
+            pair,
+            authority,
+            identity,
+        }
     };
     GROUND.get_or_init(start).await
 }
@@ -122,8 +134,8 @@ async fn open_with_tls(proxy: &Proxy, version: &str) -> Opened {
         .arg(format!("--tls-version={version}"))
         .arg(format!("--host={}", proxy.address().ip()))
         .arg(format!("--port={}", proxy.address().port()))
-        .arg(format!("--user={}", tandem::demo::pair::APP.user))
-        .arg(format!("--password={}", tandem::demo::pair::APP.password))
+        .arg(format!("--user={}", APP.user))
+        .arg(format!("--password={}", APP.password))
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
@@ -136,6 +148,34 @@ async fn open_with_tls(proxy: &Proxy, version: &str) -> Opened {
     let read = tokio::time::timeout(SOON, stdout.read_exact(&mut answer)).await;
     read.expect("an answer in time").expect("an answer");
     Opened(child)
+}
+
+/// What ends a login is what the servers end one with: from MariaDB 11.4 on, a proof of the certificate that who holds it
+/// knows the password too.
+#[tokio::test]
+async fn a_login_ends_with_the_proof_that_the_servers_give() {
+    let ground = ground().await;
+    let identity = ground.authority.sign("proved", &["127.0.0.1"]);
+    let proxy = Proxy::over(&ground.pair, &client_tls(&identity, ""), |_| {}).await;
+    let mut first = Raw::log_in(proxy.address(), "").await;
+    // So that MySQL has the password in its cache.
+    first.run("DO 1").await;
+    let version = first.value("SELECT VERSION()").await;
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    let is_newer = numbers.next().zip(numbers.next()) >= Some((11, 4)) && version.contains("MariaDB");
+    let certificates = [
+        (proxy.address(), &identity),
+        (ground.pair.a().address(), &ground.identity),
+    ];
+    for (address, identity) in certificates {
+        let login = Raw::log_in(address, "").await;
+        let ok = OkPacket::decode(&login.welcome, login.capabilities).expect("an OK");
+        let certificate = CertificateDer::from_pem_file(&identity.certificate).expect("a certificate");
+        let stored = native::double_sha1(APP.password.as_bytes());
+        let proof = vouch::vouch(&stored, &login.nonce, &vouch::fingerprint(&certificate));
+        let expected = if is_newer { proof } else { String::new() };
+        assert_eq!(String::from_utf8_lossy(ok.info), expected, "{version}");
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ fn topology() -> topology::Shared {
         version: None,
         reports: None,
         timeouts: None,
+        at_login: None,
         read_only: false,
         replication: None,
         position: Position::default(),

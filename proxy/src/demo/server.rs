@@ -212,7 +212,8 @@ impl Server {
     /// Starts the server again on the same port and data, after stopping it if it runs.
     pub async fn restart(&self) -> Result<(), Error> {
         self.stop().await?;
-        self.empty_tmp().map_err(Error::io("empty the folder of temporary files"))?;
+        self.empty_tmp()
+            .map_err(Error::io("empty the folder of temporary files"))?;
         let child = self.spawn()?;
         *self.child() = Some(child);
         let deadline = Instant::now() + START_TIMEOUT;
@@ -238,10 +239,10 @@ impl Server {
 
     /// As systemd's `PrivateTmp` does. A MySQL that is killed while its applier starts leaves a file there on which no later
     /// start of the applier gets past ("File exists", measured on 9.7).
-    fn empty_tmp(&self) -> std::io::Result<()> {
+    fn empty_tmp(&self) -> io::Result<()> {
         let tmp = self.directory.join(TMP);
         match fs::remove_dir_all(&tmp) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::create_dir(&tmp),
         }
     }

@@ -188,6 +188,7 @@ fn topology(role: Role) -> Topology {
         version: None,
         reports: None,
         timeouts: None,
+        at_login: None,
         read_only: false,
         replication: None,
         position: Position::default(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::topology::gtid::{Position, Stream};
-use crate::topology::reports::Reports;
+use crate::topology::reports::{AtLogin, Reports};
 use crate::topology::{ServerId, Timeouts, Version};
 
 /// The outcome of one probe of one server.
@@ -26,6 +26,7 @@ pub struct Seen {
     /// Its global `session_track_*`.
     pub reports: Arc<Reports>,
     pub timeouts: Option<Timeouts>,
+    pub at_login: Option<Arc<AtLogin>>,
     pub server_id: u32,
     /// `read_only`; on MySQL also `super_read_only` or `offline_mode`.
     pub read_only: bool,

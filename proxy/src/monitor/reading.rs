@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::observation::{Link, Receiver, Seen};
 use crate::topology::gtid::{Position, Stream};
-use crate::topology::reports::{self, Reports};
+use crate::topology::reports::{self, AtLogin, Reports};
 use crate::topology::{Flavor, Timeouts, Version};
 
 /// One row, as column name and value as text; `None` is NULL.
@@ -24,7 +24,8 @@ pub(super) fn question(flavor: Flavor) -> &'static str {
              @@GLOBAL.gtid_domain_id AS gtid_domain_id, \
              @@global.session_track_system_variables, @@global.session_track_schema, \
              @@global.session_track_state_change, @@global.session_track_transaction_info, \
-             @@global.wait_timeout, @@global.interactive_timeout; \
+             @@global.wait_timeout, @@global.interactive_timeout \
+             /*M!110400 , @@global.redirect_url, @@global.time_zone, @@global.autocommit */; \
              SHOW ALL SLAVES STATUS"
         }
         Flavor::MySql => {
@@ -87,6 +88,7 @@ pub(super) fn seen(flavor: Flavor, state: &Fields, links: &[Fields]) -> Result<S
         version,
         reports: Arc::new(reports(flavor, state)),
         timeouts: timeouts(state),
+        at_login: at_login(state).map(Arc::new),
         server_id,
         read_only,
         position,
@@ -102,6 +104,14 @@ fn timeouts(state: &Fields) -> Option<Timeouts> {
     Some(Timeouts {
         wait: seconds("@@global.wait_timeout")?,
         interactive: seconds("@@global.interactive_timeout")?,
+    })
+}
+
+fn at_login(state: &Fields) -> Option<AtLogin> {
+    Some(AtLogin {
+        redirect_url: state.text("@@global.redirect_url").ok()?.into(),
+        time_zone: state.text("@@global.time_zone").ok()?.into(),
+        autocommit: state.on("@@global.autocommit").ok()?,
     })
 }
 

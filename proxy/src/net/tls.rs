@@ -23,6 +23,7 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use tandem_protocol::auth::vouch::{self, Fingerprint};
 use tandem_protocol::handshake::connect::Protection;
 
 use super::address::Endpoint;
@@ -72,7 +73,7 @@ impl Error {
 /// What clients meet.
 pub struct Acceptor {
     /// `None` while they are offered none.
-    current: ArcSwapOption<Made<ClientTls, ServerConfig>>,
+    current: ArcSwapOption<Made<ClientTls, Certified>>,
 }
 
 /// What servers meet.
@@ -86,7 +87,15 @@ struct Made<S, C> {
     config: Arc<C>,
 }
 
-type Accepting = Option<Arc<Made<ClientTls, ServerConfig>>>;
+/// With what clients are met who log in now.
+#[derive(Clone)]
+pub struct Certified {
+    pub acceptor: TlsAcceptor,
+    /// Of Tandem's own certificate.
+    pub fingerprint: Fingerprint,
+}
+
+type Accepting = Option<Arc<Made<ClientTls, Certified>>>;
 type Connecting = Arc<Made<ServerTls, ClientConfig>>;
 
 impl fmt::Debug for Acceptor {
@@ -110,10 +119,9 @@ impl Acceptor {
     }
 
     /// `None` where clients are offered none.
-    pub fn current(&self) -> Option<TlsAcceptor> {
+    pub fn current(&self) -> Option<Arc<Certified>> {
         let current = self.current.load();
-        let made = current.as_ref()?;
-        Some(TlsAcceptor::from(Arc::clone(&made.config)))
+        Some(Arc::clone(&current.as_ref()?.config))
     }
 }
 
@@ -293,7 +301,7 @@ fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
-fn server_config(settings: &ClientTls) -> Result<Arc<ServerConfig>, Error> {
+fn server_config(settings: &ClientTls) -> Result<Arc<Certified>, Error> {
     const SECTION: &str = "client_tls";
     let unfit = |error: &dyn fmt::Display| Error::Unfit {
         section: SECTION,
@@ -311,13 +319,18 @@ fn server_config(settings: &ClientTls) -> Result<Arc<ServerConfig>, Error> {
         None => builder.with_no_client_auth(),
     };
     let certificates = certificates("client_tls.certificate", &settings.certificate)?;
+    // The first one is Tandem's own; there is one at least.
+    let fingerprint = vouch::fingerprint(certificates.first().map_or(&[], |own| own.as_ref()));
     let key = key("client_tls.key", &settings.key)?;
     let mut config = builder
         .with_single_cert(certificates, key)
         .map_err(|error| unfit(&format!("certificate and key don't go together: {error}")))?;
     // So that a client that connects for each page needn't go through a whole handshake each time.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| unfit(&error))?;
-    Ok(Arc::new(config))
+    Ok(Arc::new(Certified {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        fingerprint,
+    }))
 }
 
 /// What `[server_tls]` means towards servers.

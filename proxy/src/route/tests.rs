@@ -40,6 +40,7 @@ fn server(id: usize, role: Role, position: &str, asked: Option<Instant>) -> Serv
         version: None,
         reports: None,
         timeouts: None,
+        at_login: None,
         read_only: role != Role::Active,
         replication: None,
         position: Position::parse_mariadb(position).expect("a position"),

@@ -87,7 +87,7 @@ impl Session {
         }
         self.written = Written::Nothing;
         let mut out = proved.before;
-        self.say_welcome(&mut out, proved.seq);
+        self.say_welcome(&mut out, proved.seq, Vec::new(), "");
         Ok(self.client.write(&out).await?)
     }
 
@@ -102,6 +102,7 @@ impl Session {
                 // The client is asked again, as MariaDB does it: which nonce it had in mind is not said.
                 nonce: None,
                 dialogue: Dialogue { seq: 1 },
+                vouching: None,
                 is_change: true,
             },
             schema: (!request.schema.is_empty()).then(|| request.schema.to_vec()),

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tandem_protocol::charset;
 use tandem_protocol::compression::{self, Algorithm, Method};
 use tandem_protocol::flags::{Capabilities, Status};
 use tandem_protocol::handshake::{Accept, AcceptOptions, Answer, Login};
 use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::packet::session_track::Change;
 use tandem_protocol::reply;
-use tokio_rustls::TlsAcceptor;
 
 use super::aftermath::Aftermath;
 use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
@@ -19,7 +19,7 @@ use super::guarded::Guarded;
 use super::hold::Ties;
 use super::lease::NoLease;
 use super::named::Names;
-use super::prove::{Claim, Proved, Refused, prove, read_packet};
+use super::prove::{Claim, Proved, Refused, Vouching, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
 use super::relay::Client;
@@ -34,6 +34,7 @@ use crate::net::buffer::Inbox;
 use crate::net::compressed::Side;
 use crate::net::nonce;
 use crate::net::proxied::{self, Beginning};
+use crate::net::tls::Certified;
 use crate::net::{self, Stream};
 use crate::quota::Places;
 use crate::route::Written;
@@ -138,19 +139,19 @@ async fn introduce(
     let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
-    let acceptor = worker.tls.clients.current();
+    let tls = worker.tls.clients.current();
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
         nonce,
-        capabilities: offered(worker, acceptor.is_some()),
+        capabilities: offered(worker, tls.is_some()),
         charset: worker.greeting_collation(),
         plugin,
     });
     let mut out = Vec::new();
     accept.greeting(&mut out);
     client.write(&out).await.map_err(|_| Refused::silently())?;
-    let login = answer(worker, handle, client, accept, acceptor).await?;
+    let login = answer(worker, handle, client, accept, tls.as_deref()).await?;
     client.capabilities = login.capabilities;
     let required = worker
         .config()
@@ -166,6 +167,10 @@ async fn introduce(
         plugin: login.plugin,
         proof: login.proof,
         dialogue: login.dialogue,
+        vouching: tls.filter(|_| worker.vouches()).map(|tls| Vouching {
+            nonce,
+            certificate: tls.fingerprint,
+        }),
         is_change: false,
     };
     let proved = prove(worker, client, handle, claim).await?;
@@ -183,7 +188,7 @@ async fn answer(
     handle: &Handle,
     client: &mut Client,
     accept: Accept<'_>,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<&Certified>,
 ) -> Result<Login, Refused> {
     learn_origin(worker, handle, client).await?;
     let (seq, payload) = read_packet(client).await?;
@@ -191,10 +196,10 @@ async fn answer(
         Answer::Login(login) => return Ok(login),
         Answer::StartTls(accept) => accept,
     };
-    let Some(acceptor) = acceptor else {
+    let Some(tls) = tls else {
         return Err(Refused::silently());
     };
-    if let Err(error) = client.stream.accept_tls(&acceptor, &mut client.inbox).await {
+    if let Err(error) = client.stream.accept_tls(&tls.acceptor, &mut client.inbox).await {
         // There is no common language left to tell it in; TLS has its own alerts.
         tracing::info!(session = handle.id, client = %handle.client.get(), "TLS with a client failed: {error}");
         return Err(Refused::silently());
@@ -259,6 +264,7 @@ async fn welcome(
         account,
         seq,
         before: mut out,
+        voucher,
     } = proved;
     *handle.user.borrow_mut() = Rc::from(&*account.name);
     let flags = worker.flags_for(client.capabilities, &account);
@@ -308,7 +314,8 @@ async fn welcome(
         tell(&mut session.client, out, &complaint, seq).await;
         return Err(End::Login(complaint.to_string()));
     }
-    session.say_welcome(&mut out, seq);
+    let reported = session.reported_at_login();
+    session.say_welcome(&mut out, seq, reported, &voucher);
     session.client.write(&out).await?;
     session.begin_compression(zstd_level);
     Ok(session)
@@ -337,8 +344,34 @@ impl Session {
     }
 
     /// The OK of a login: servers report the schema with it, and nothing else (measured).
-    pub(super) fn say_welcome(&self, out: &mut Vec<u8>, seq: u8) {
-        let mut reported = Vec::new();
+    /// The session state that the servers tell of at a login, as far as the client wants to know it.
+    fn reported_at_login(&self) -> Vec<u8> {
+        let topology = self.worker.topology.load();
+        let (Some(filter), Some(told)) = (&self.client.filter, topology.at_login()) else {
+            return Vec::new();
+        };
+        let autocommit = if told.autocommit { "ON" } else { "OFF" };
+        let charset = charset::by_id(self.settings.names().collation).map(|collation| collation.charset);
+        let mut values = vec![("autocommit", autocommit), ("time_zone", &*told.time_zone)];
+        for name in [
+            "character_set_client",
+            "character_set_connection",
+            "character_set_results",
+        ] {
+            values.extend(charset.map(|charset| (name, charset)));
+        }
+        values.push(("redirect_url", &*told.redirect_url));
+        let mut all = Vec::new();
+        for (name, value) in values {
+            let (name, value) = (name.as_bytes(), value.as_bytes());
+            Change::SystemVariable { name, value }.encode(&mut all);
+        }
+        // What was just written can be read.
+        filter.apply(&all).unwrap_or_default()
+    }
+
+    /// `reported` is a session state to which the schema is added, `voucher` the OK's text.
+    pub(super) fn say_welcome(&self, out: &mut Vec<u8>, seq: u8, mut reported: Vec<u8>, voucher: &str) {
         if let Some(schema) = self.settings.schema.as_deref()
             && self.client.filter.as_ref().is_some_and(|filter| filter.schema())
         {
@@ -346,6 +379,7 @@ impl Session {
         }
         let packet = OkPacket {
             status: Status::AUTOCOMMIT,
+            info: voucher.as_bytes(),
             session_state: &reported,
             ..OkPacket::default()
         };

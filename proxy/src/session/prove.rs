@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_protocol::auth::native::NONCE_LEN;
+use tandem_protocol::auth::vouch::Fingerprint;
 use tandem_protocol::auth::{ed25519, sha2};
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
@@ -34,8 +35,18 @@ pub(super) struct Claim {
     /// What the proof must be over, if it is to be looked at; otherwise the client is asked for another.
     pub(super) nonce: Option<[u8; NONCE_LEN]>,
     pub(super) dialogue: Dialogue,
+    /// `None` where the servers would not vouch either.
+    pub(super) vouching: Option<Vouching>,
     /// By `COM_CHANGE_USER`, not by a login.
     pub(super) is_change: bool,
+}
+
+/// By what Tandem proves at the end of a login that it knows the password too.
+pub(super) struct Vouching {
+    /// Over which the client's own proof is, or would be.
+    pub(super) nonce: [u8; NONCE_LEN],
+    /// Tandem's.
+    pub(super) certificate: Fingerprint,
 }
 
 /// The client is who it said.
@@ -45,6 +56,8 @@ pub(super) struct Proved {
     pub(super) seq: u8,
     /// What has to go out before it, in the same write.
     pub(super) before: Vec<u8>,
+    /// The text of that packet: see [`vouch`](tandem_protocol::auth::vouch). Empty if nothing is to be said.
+    pub(super) voucher: String,
 }
 
 /// The complaint is `None` when there is nobody to tell.
@@ -126,6 +139,7 @@ async fn examine(
         proof,
         nonce,
         dialogue,
+        vouching,
         is_change,
     } = claim;
     let mut exam = Exam {
@@ -133,6 +147,7 @@ async fn examine(
         client,
         dialogue,
         is_protected: handle.is_protected(),
+        vouching,
         given: None,
         before: Vec::new(),
     };
@@ -166,6 +181,7 @@ async fn examine(
     // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
     let proof = if proof == [0] { Vec::new() } else { proof };
     let mut account = exam.examine(&claimed, method, &nonce, &proof).await?;
+    let mut proved_by = method;
     if account.is_none() && worker.accounts.renewed(&user).await {
         // The account or its password may be younger than what was known of it.
         let again = worker.accounts.claimed(&user, peer, has_tls);
@@ -177,6 +193,7 @@ async fn examine(
                 (nonce, proof) = exam.switch(suited).await?;
             }
             account = exam.examine(&again, suited, &nonce, &proof).await?;
+            proved_by = suited;
         }
     }
     match account {
@@ -186,7 +203,11 @@ async fn examine(
         }
         Some(account) => {
             worker.accounts.keep(&account);
+            let vouching = exam.vouching.filter(|_| !proof.is_empty());
             Ok(Proved {
+                voucher: vouching
+                    .and_then(|vouching| account.vouch(proved_by, &vouching.nonce, &vouching.certificate))
+                    .unwrap_or_default(),
                 account,
                 seq: exam.dialogue.seq,
                 before: exam.before,
@@ -203,6 +224,7 @@ struct Exam<'a> {
     dialogue: Dialogue,
     /// Nobody else can read what the client sends.
     is_protected: bool,
+    vouching: Option<Vouching>,
     /// The password, once the client was asked for it.
     given: Option<Vec<u8>>,
     /// Has to go out before the final OK.
@@ -220,6 +242,11 @@ impl Exam<'_> {
             _ => nonce::fresh::<NONCE_LEN>().map(Vec::from),
         };
         let nonce = nonce.map_err(|_| Refused::silently())?;
+        if let (Some(vouching), Ok(nonce)) = (&mut self.vouching, nonce.as_slice().try_into())
+            && method == Method::Native
+        {
+            vouching.nonce = nonce;
+        }
         let mut out = Vec::new();
         self.dialogue.switch(method.plugin(), &nonce, &mut out);
         Ok((nonce, self.ask(&out).await?))

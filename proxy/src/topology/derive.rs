@@ -74,6 +74,7 @@ pub fn unprobed(servers: &[config::Server]) -> Topology {
         version: None,
         reports: None,
         timeouts: None,
+        at_login: None,
         read_only: true,
         replication: None,
         position: Position::default(),
@@ -241,6 +242,7 @@ impl Pair<'_> {
             version: last.map(|answer| answer.seen.version.clone()),
             reports: last.map(|answer| Arc::clone(&answer.seen.reports)),
             timeouts: last.and_then(|answer| answer.seen.timeouts),
+            at_login: last.and_then(|answer| answer.seen.at_login.clone()),
             read_only: last.is_none_or(|answer| answer.seen.read_only),
             replication: answer
                 .zip(link)

@@ -13,6 +13,15 @@ pub struct Reports {
     pub gtids: Gtids,
 }
 
+/// What sessions have at their login, of what MariaDB reports with the OK of one beside the
+/// character sets, which the client has said (measured on 11.8; 10.11 reports nothing then).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtLogin {
+    pub autocommit: bool,
+    pub time_zone: Box<str>,
+    pub redirect_url: Box<str>,
+}
+
 /// `session_track_transaction_info`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transactions {

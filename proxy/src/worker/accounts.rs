@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tandem_protocol::auth::native::{self, NONCE_LEN};
+use tandem_protocol::auth::vouch::{self, Fingerprint};
 use tandem_protocol::auth::{self, ed25519, parsec, sha2, sha2_crypt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -409,6 +410,22 @@ impl Claimed {
 }
 
 impl Account {
+    /// Tandem's own proof of the password that a client has proved by `method`, as MariaDB makes it.
+    pub fn vouch(
+        &self,
+        method: Method,
+        nonce: &[u8; NONCE_LEN],
+        certificate: &Fingerprint,
+    ) -> Option<String> {
+        let checks = self.checks();
+        let stored = match method {
+            Method::Native => checks.native.as_ref().map(<[u8; 20]>::as_slice),
+            Method::Ed25519 => checks.ed25519.as_ref().map(<[u8; ed25519::KEY_LEN]>::as_slice),
+            Method::Sha2 | Method::Clear => None,
+        };
+        Some(vouch::vouch(stored?, nonce, certificate))
+    }
+
     fn new(id: UserId, user: &User) -> Self {
         let mut account = Self {
             id,

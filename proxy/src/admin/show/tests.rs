@@ -26,6 +26,7 @@ fn server(id: usize, role: Role) -> Server {
         }),
         reports: None,
         timeouts: None,
+        at_login: None,
         read_only: role == Role::Standby,
         replication: None,
         position: Position::default(),

@@ -46,6 +46,7 @@ pub(in crate::failover) fn server(id: ServerId) -> Health {
         },
         reports: Arc::new(Reports::built_in(Flavor::MariaDb)),
         timeouts: None,
+        at_login: None,
         server_id: own,
         read_only: true,
         position: Position::parse_mariadb("0-1-10").unwrap(),

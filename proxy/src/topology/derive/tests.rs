@@ -270,6 +270,7 @@ fn seen(server: usize, what: &str) -> Seen {
         },
         reports: Arc::new(Reports::built_in(Flavor::MariaDb)),
         timeouts: None,
+        at_login: None,
         server_id: id,
         read_only: match &what[..2] {
             "rw" => false,

@@ -108,6 +108,7 @@ impl World {
             version: self.version.clone(),
             reports: Arc::clone(&self.reports),
             timeouts: None,
+            at_login: None,
             server_id: u32::try_from(index).unwrap() + 1,
             read_only: server.read_only,
             position: position(visible),
