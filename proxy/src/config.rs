@@ -325,18 +325,28 @@ pub enum TlsVersion {
 pub struct ClientTls {
     /// Clients without TLS are refused, but for those of the Unix socket.
     pub required: bool,
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    /// Nothing was said: it is offered where the servers do it of themselves.
+    pub as_servers: bool,
+    /// `None`: Tandem makes one at each start.
+    pub identity: Option<Identity>,
     /// Clients must show a certificate that one of these authorities has signed.
     pub ca: Option<PathBuf>,
     pub min_version: TlsVersion,
 }
 
+/// A certificate and its key, as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 impl ClientTls {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        [Some(&self.certificate), Some(&self.key), self.ca.as_ref()]
-            .into_iter()
-            .flatten()
+        let identity = self.identity.iter();
+        identity
+            .flat_map(|identity| [&identity.certificate, &identity.key])
+            .chain(&self.ca)
             .map(PathBuf::as_path)
     }
 }

@@ -115,8 +115,7 @@ fn follow(flavor: Flavor, address: std::net::SocketAddr) -> Vec<String> {
             "SET GLOBAL server_id = 31",
             "SET GLOBAL read_only = 0",
             "CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, MASTER_USER='{user}', \
-             MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, \
-             MASTER_SSL_VERIFY_SERVER_CERT=0",
+             MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1",
             "START SLAVE",
         ],
         Flavor::MySql => &[

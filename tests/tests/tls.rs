@@ -1,5 +1,6 @@
 //! TLS on both legs, with the clients that applications have: who is let in, who is not, and what is spoken.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
 use tandem::demo::pair::{APP, Options, Pair};
 use tandem_protocol::auth::{native, vouch};
+use tandem_protocol::flags::Capabilities;
+use tandem_protocol::handshake::Greeting;
 use tandem_protocol::packet::OkPacket;
 use tandem_tests::authority::{Authority, Identity};
 use tandem_tests::external::{Output, mariadb, php};
@@ -161,8 +164,7 @@ async fn a_login_ends_with_the_proof_that_the_servers_give() {
     // So that MySQL has the password in its cache.
     first.run("DO 1").await;
     let version = first.value("SELECT VERSION()").await;
-    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
-    let is_newer = numbers.next().zip(numbers.next()) >= Some((11, 4)) && version.contains("MariaDB");
+    let is_newer = is_mariadb_of_11_4(&version);
     let certificates = [
         (proxy.address(), &identity),
         (ground.pair.a().address(), &ground.identity),
@@ -176,6 +178,42 @@ async fn a_login_ends_with_the_proof_that_the_servers_give() {
         let expected = if is_newer { proof } else { String::new() };
         assert_eq!(String::from_utf8_lossy(ok.info), expected, "{version}");
     }
+}
+
+/// What came with 11.4 is there: a certificate of its own making, and the proof that goes with it.
+fn is_mariadb_of_11_4(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()) >= Some((11, 4)) && version.contains("MariaDB")
+}
+
+/// Where TLS is wanted and no certificate is named, Tandem makes one; where nothing is said of TLS, it is offered in front of
+/// servers that do so, whose clients insist.
+#[tokio::test]
+async fn tandem_makes_itself_a_certificate() {
+    let ground = ground().await;
+    let wanted = Proxy::over(&ground.pair, "[client_tls]\nmode = \"required\"\n", |_| {}).await;
+    assert_eq!(ask(&wanted, &["--ssl"]).await.clean(), "in\n");
+    let unsaid = Proxy::over(&ground.pair, "", |_| {}).await;
+    let (version, offered) = greeting(unsaid.address()).await;
+    assert_eq!(!offered.is_empty(), is_mariadb_of_11_4(&version), "{version}");
+}
+
+/// The version that a greeting names, and what it offers of TLS.
+async fn greeting(address: SocketAddr) -> (String, Capabilities) {
+    let (_, payload) = Raw::connect(address).await.packet().await.expect("a greeting");
+    let greeting = Greeting::decode(&payload).expect("a greeting");
+    let offered = greeting.capabilities & (Capabilities::SSL | Capabilities::SSL_VERIFY_SERVER_CERT);
+    (String::from_utf8_lossy(greeting.version).into_owned(), offered)
+}
+
+/// TLS is offered as the servers offer theirs.
+#[tokio::test]
+async fn greetings_offer_tls_with_the_flags_of_the_servers() {
+    let ground = ground().await;
+    let identity = ground.authority.sign("offered", &["127.0.0.1"]);
+    let proxy = Proxy::over(&ground.pair, &client_tls(&identity, ""), |_| {}).await;
+    let servers = greeting(ground.pair.a().address()).await;
+    assert_eq!(greeting(proxy.address()).await, servers);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let begun = Instant::now();
     let config = shared.configurator.config();
     let accounts = Accounts::new(&config.admin, &config.admin_users);
-    let tls = shared.tls.current().map(|tls| tls.acceptor.clone());
+    let tls = shared.tls.current(true).map(|tls| tls.acceptor.clone());
     let login = log_in(stream, &accounts, tls, id, peer);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client did not log in in time");
     let logged_in = tokio::time::timeout(LOGIN_TIMEOUT, login).await.map_err(late)?;

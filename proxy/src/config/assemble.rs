@@ -17,8 +17,8 @@ use super::scalar::{
 };
 use super::{
     Admin, AdminUser, Algorithms, Audit, Auth, Cache, ClientTls, Config, Consistency, Coordination, Failover,
-    Firewall, FirewallMode, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount, Mirror,
-    Monitor, Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls,
+    Firewall, FirewallMode, Identity, Level, Limits, Listener, Log, LogFormat, Metrics, MetricsAccount,
+    Mirror, Monitor, Network, Networks, Pool, Rights, Server, ServerAlgorithm, ServerCompression, ServerTls,
     ServerTlsMode, StatementLog, Statistics, TlsVersion, Tracing, User,
 };
 use crate::net::address::Endpoint;
@@ -122,11 +122,8 @@ fn listener(table: &mut Table<'_>) -> Listener {
 /// Off, or whole: what is missing for it was reported.
 fn client_tls(table: &mut Table<'_>) -> Option<ClientTls> {
     let certificate: Option<std::path::PathBuf> = table.or("certificate", Optional(None)).0;
-    let default = match certificate {
-        Some(_) => ClientTlsMode::Preferred,
-        None => ClientTlsMode::Disabled,
-    };
-    let mode = table.or("mode", default);
+    let said: Option<ClientTlsMode> = table.or("mode", Optional(None)).0;
+    let mode = said.unwrap_or(ClientTlsMode::Preferred);
     let ca: Option<std::path::PathBuf> = table.or("ca", Optional(None)).0;
     let key: Option<std::path::PathBuf> = table.or("key", Optional(None)).0;
     let min_version = table.or("min_version", TlsVersion::V1_2);
@@ -144,16 +141,23 @@ fn client_tls(table: &mut Table<'_>) -> Option<ClientTls> {
         );
     }
     let none = std::path::PathBuf::new();
+    let identity = match (certificate, key) {
+        (None, None) => None,
+        (certificate, key) => Some(Identity {
+            certificate: match certificate {
+                Some(certificate) => certificate,
+                None => table.required("certificate", "\"/etc/tandem/cert.pem\"", none.clone()),
+            },
+            key: match key {
+                Some(key) => key,
+                None => table.required("key", "\"/etc/tandem/key.pem\"", none),
+            },
+        }),
+    };
     Some(ClientTls {
         required: mode == ClientTlsMode::Required,
-        certificate: match certificate {
-            Some(certificate) => certificate,
-            None => table.required("certificate", "\"/etc/tandem/cert.pem\"", none.clone()),
-        },
-        key: match key {
-            Some(key) => key,
-            None => table.required("key", "\"/etc/tandem/key.pem\"", none),
-        },
+        as_servers: said.is_none() && identity.is_none(),
+        identity,
         ca,
         min_version,
     })

@@ -93,7 +93,13 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             local_infile: false,
             compression: Algorithms(vec![Algorithm::Zlib, Algorithm::Zstd]),
         },
-        client_tls: None,
+        client_tls: Some(ClientTls {
+            required: false,
+            as_servers: true,
+            identity: None,
+            ca: None,
+            min_version: TlsVersion::V1_2,
+        }),
         server_tls: ServerTls {
             mode: ServerTlsMode::Preferred,
             ca: None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{
@@ -14,7 +15,7 @@ use rustls::crypto::{
 };
 pub use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
@@ -118,10 +119,11 @@ impl Acceptor {
         Ok(Self { current })
     }
 
-    /// `None` where clients are offered none.
-    pub fn current(&self) -> Option<Arc<Certified>> {
+    /// `None` where clients are offered none; the servers offer it of themselves, or do not.
+    pub fn current(&self, servers_do: bool) -> Option<Arc<Certified>> {
         let current = self.current.load();
-        Some(Arc::clone(&current.as_ref()?.config))
+        let made = current.as_ref()?;
+        (servers_do || !made.settings.as_servers).then(|| Arc::clone(&made.config))
     }
 }
 
@@ -318,10 +320,15 @@ fn server_config(settings: &ClientTls) -> Result<Arc<Certified>, Error> {
         }
         None => builder.with_no_client_auth(),
     };
-    let certificates = certificates("client_tls.certificate", &settings.certificate)?;
+    let (certificates, key) = match &settings.identity {
+        Some(identity) => (
+            certificates("client_tls.certificate", &identity.certificate)?,
+            key("client_tls.key", &identity.key)?,
+        ),
+        None => self_signed().map_err(|error| unfit(&error))?,
+    };
     // The first one is Tandem's own; there is one at least.
     let fingerprint = vouch::fingerprint(certificates.first().map_or(&[], |own| own.as_ref()));
-    let key = key("client_tls.key", &settings.key)?;
     let mut config = builder
         .with_single_cert(certificates, key)
         .map_err(|error| unfit(&format!("certificate and key don't go together: {error}")))?;
@@ -331,6 +338,18 @@ fn server_config(settings: &ClientTls) -> Result<Arc<Certified>, Error> {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         fingerprint,
     }))
+}
+
+/// A certificate that nobody has signed, with a fresh key, as MariaDB makes itself one at each start from 11.4 on.
+fn self_signed() -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Tandem");
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok((
+        vec![certificate.into()],
+        PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    ))
 }
 
 /// What `[server_tls]` means towards servers.

@@ -51,7 +51,10 @@ fn offered(worker: &Worker, tls: bool) -> Capabilities {
         .iter()
         .filter_map(|server| server.version.as_ref());
     let mut offered = offer::offered(versions);
-    offered.set(Capabilities::SSL | Capabilities::SSL_VERIFY_SERVER_CERT, tls);
+    offered.set(Capabilities::SSL, tls);
+    // As the servers have it (measured).
+    let is_mysql = worker.flavor() == Flavor::MySql;
+    offered.set(Capabilities::SSL_VERIFY_SERVER_CERT, tls && is_mysql);
     // Who it is comes only with the answer: an account that may not gets connections without.
     let config = worker.config();
     let others = config.listener.auth == Auth::Servers && config.allows_local_infile(None);
@@ -139,7 +142,7 @@ async fn introduce(
     let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
-    let tls = worker.tls.clients.current();
+    let tls = worker.tls.clients.current(worker.vouches());
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,

@@ -291,7 +291,7 @@ fn the_defaults_of_the_schema_are_those_that_act() {
             let Preset::Value(default) = key.default else {
                 continue;
             };
-            // Off without a certificate, which it needs.
+            // Said, it means more than where nothing is said.
             if (section.name, key.name) == ("client_tls", "mode") {
                 continue;
             }

@@ -41,7 +41,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "client_tls",
-        meaning: "TLS for applications; a certificate switches it on, and new files are taken over while Tandem runs",
+        meaning: "TLS for applications; new files are taken over while Tandem runs",
         keys: CLIENT_TLS,
         repeated: false,
     },
@@ -285,13 +285,13 @@ const CLIENT_TLS: &[Key] = &[
         <ClientTlsMode as Scalar>::EXPECTED,
         "preferred",
         NewConnections,
-        "clients may use it; \"required\": nobody but the Unix socket's without; \"disabled\" (the default without a certificate)",
+        "clients may use it; \"required\": nobody but the Unix socket's without; \"disabled\". With neither this nor a certificate it is offered in front of MariaDB 11.4 and later only, whose clients expect it",
     ),
     not_set(
         "certificate",
         PATH,
         NewConnections,
-        "the certificate, the chain behind it in the same file",
+        "the certificate, the chain behind it in the same file; without one, Tandem makes one at each start, which nobody has signed",
     ),
     not_set("key", PATH, NewConnections, "its private key"),
     not_set(

@@ -104,7 +104,7 @@ name = \"c\"
     change("127.0.0.1:3306", "run/mysqld.sock", "server.a.address", "mysqld", "has no valid port"),
     change(LISTENER, "address = \"/run/tandem.sock\"", "listener.address", "tandem.sock", "an address with a port"),
     change("[listener]", "[client_tls]\ncertificate = \"/c.pem\"\n[listener]", "client_tls.key", "[client_tls]", "add a line such as key"),
-    change("[listener]", "[client_tls]\nmode = \"required\"\n[listener]", "client_tls.certificate", "[client_tls]", "add a line such as certificate"),
+    change("[listener]", "[client_tls]\nkey = \"/k.pem\"\n[listener]", "client_tls.certificate", "[client_tls]", "add a line such as certificate"),
     change("[listener]", "[server_tls]\nmode = \"verify_ca\"\n[listener]", "server_tls.ca", "[server_tls]", "the authority that signed"),
     change("[listener]", "[server_tls]\nmode = \"as_server\"\n[listener]", "server_tls.mode", "as_server", "or \"as_client\""),
     change("[listener]", "[server_tls]\nkey = \"/k.pem\"\n[listener]", "server_tls.certificate", "[server_tls]", "go together"),
