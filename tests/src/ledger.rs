@@ -44,6 +44,7 @@ struct Account {
     reads: u64,
     /// Reads of rows that were known to be there, its own or another's, and that did not show them.
     stale: u64,
+    /// What any one statement took at most.
     longest: Duration,
 }
 
@@ -217,7 +218,7 @@ async fn write(
             continue;
         };
         n += 2;
-        let done = one(&mut open, manner, id, n).await;
+        let done = one(&mut open, manner, id, n, &mut account.longest).await;
         let told = match done {
             Ok(()) => {
                 account.acknowledged.push(n);
@@ -225,7 +226,7 @@ async fn write(
                     account.acknowledged.push(n + 1);
                 }
                 newest[place].n.store(n, Ordering::Release);
-                shows(&mut open, id, n).await
+                shows(&mut open, id, n, &mut account.longest).await
             }
             Err(error) => {
                 account.doubtful.push(n);
@@ -255,7 +256,7 @@ async fn read(opts: Opts, newest: Arc<[Newest]>, stop: Arc<AtomicBool>) -> Accou
         let Some(mut open) = connected(&opts, &mut conn, &mut account).await else {
             continue;
         };
-        let told = shows(&mut open, newest.writer, n).await;
+        let told = shows(&mut open, newest.writer, n, &mut account.longest).await;
         account.note_read(&told, n, begun);
         conn = told.is_ok().then_some(open);
     }
@@ -290,39 +291,51 @@ impl Account {
                 self.errors.push(format!("{n} after {after:?}: {error}"));
             }
         }
-        self.longest = self.longest.max(begun.elapsed());
     }
 }
 
+/// Waits for a statement and notes how long it took if none took longer.
+async fn timed<T>(longest: &mut Duration, statement: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let done = statement.await;
+    *longest = (*longest).max(begun.elapsed());
+    done
+}
+
 /// One write, of one row or of two.
-async fn one(conn: &mut Conn, manner: Manner, id: u64, n: u64) -> Result<(), mysql_async::Error> {
+async fn one(
+    conn: &mut Conn,
+    manner: Manner,
+    id: u64,
+    n: u64,
+    longest: &mut Duration,
+) -> Result<(), mysql_async::Error> {
     let insert = "INSERT INTO ledger (writer, n) VALUES (?, ?)";
     let text = |n| format!("INSERT INTO ledger (writer, n) VALUES ({id}, {n})");
     match manner {
-        Manner::Text => conn.query_drop(text(n)).await,
-        Manner::Prepared => conn.exec_drop(insert, (id, n)).await,
+        Manner::Text => timed(longest, conn.query_drop(text(n))).await,
+        Manner::Prepared => timed(longest, conn.exec_drop(insert, (id, n))).await,
         Manner::Transaction => {
-            let mut transaction = conn.start_transaction(TxOpts::default()).await?;
-            transaction.query_drop(text(n)).await?;
-            let own: Option<u64> = transaction.query_first(count(id, n)).await?;
-            transaction.query_drop(text(n + own.unwrap_or(100))).await?;
-            transaction.commit().await
+            let mut transaction = timed(longest, conn.start_transaction(TxOpts::default())).await?;
+            timed(longest, transaction.query_drop(text(n))).await?;
+            let own: Option<u64> = timed(longest, transaction.query_first(count(id, n))).await?;
+            timed(longest, transaction.query_drop(text(n + own.unwrap_or(100)))).await?;
+            timed(longest, transaction.commit()).await
         }
         Manner::PreparedTransaction => {
-            let mut transaction = conn.start_transaction(TxOpts::default()).await?;
-            transaction.exec_drop(insert, (id, n)).await?;
-            let own: Option<u64> = transaction.query_first(count(id, n)).await?;
-            transaction
-                .exec_drop(insert, (id, n + own.unwrap_or(100)))
-                .await?;
-            transaction.commit().await
+            let mut transaction = timed(longest, conn.start_transaction(TxOpts::default())).await?;
+            timed(longest, transaction.exec_drop(insert, (id, n))).await?;
+            let own: Option<u64> = timed(longest, transaction.query_first(count(id, n))).await?;
+            let second = (id, n + own.unwrap_or(100));
+            timed(longest, transaction.exec_drop(insert, second)).await?;
+            timed(longest, transaction.commit()).await
         }
     }
 }
 
 /// Whether a read shows what was written.
-async fn shows(conn: &mut Conn, id: u64, n: u64) -> Result<bool, mysql_async::Error> {
-    Ok(conn.query_first(count(id, n)).await? == Some(1_u64))
+async fn shows(conn: &mut Conn, id: u64, n: u64, longest: &mut Duration) -> Result<bool, mysql_async::Error> {
+    Ok(timed(longest, conn.query_first(count(id, n))).await? == Some(1_u64))
 }
 
 fn count(id: u64, n: u64) -> String {

@@ -311,6 +311,9 @@ impl Server {
 /// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
 const REFUSED: &str = "1236";
 
+/// ER_UNKNOWN_SYSTEM_VARIABLE, of a server without the plugin; as [`Sql::ask_quietly`] writes it.
+const UNKNOWN_VARIABLE: &str = "(1193)";
+
 /// How long a commit may take that its standby has executed already, and its master not.
 const COMMITTING: Duration = Duration::from_secs(1);
 
@@ -379,9 +382,13 @@ impl Hands for Sql {
     }
 
     async fn semi_sync(&self, server: ServerId) -> Result<Option<bool>, Trouble> {
-        let question = format!("SHOW GLOBAL VARIABLES LIKE '{}'", self.semi_sync_variable());
-        let rows = self.ask(server, &question).await?;
-        Ok(rows.first().map(|row| column(row, "Value") == "ON"))
+        // SHOW VARIABLES takes MySQL several milliseconds, in which a switchover holds writes (measured on 9.7).
+        let question = format!("SELECT @@GLOBAL.{}", self.semi_sync_variable());
+        match self.text(server, &question).await {
+            Ok(value) => Ok(Some(value == "1")),
+            Err(trouble) if trouble.ends_with(UNKNOWN_VARIABLE) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     async fn set_semi_sync(&self, server: ServerId, on: bool) -> Result<(), Trouble> {
