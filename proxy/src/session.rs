@@ -15,6 +15,7 @@ mod change_user;
 mod commands;
 mod complaint;
 mod doubt;
+mod errors;
 mod exchange;
 mod globals;
 mod guarded;
@@ -86,7 +87,7 @@ use doubt::Trail;
 use guarded::Guarded;
 use hold::Ties;
 use insert_id::InsertId;
-use named::Names;
+use named::NamedStatements;
 use overrun::RollBack;
 use reading::Reading;
 use registry::{Handle, Signal};
@@ -201,7 +202,7 @@ pub(crate) struct Session {
     insert_id: Rc<InsertId>,
     statements: Statements,
     /// Its statements by text.
-    names: Names,
+    names: NamedStatements,
     /// Its transaction was rolled back for that, and the client does not know it yet.
     rolled_back: Option<TimeLimit>,
     /// The open transaction, or the one that may be beginning.

@@ -13,7 +13,7 @@ use tandem_protocol::response::Expect;
 use super::complaint::Complaint;
 use super::hold::Ties;
 use super::insert_id::InsertId;
-use super::named::Names;
+use super::named::NamedStatements;
 use super::settings::names_after_reset;
 use super::{Command, End, Session};
 use crate::topology::Flavor;
@@ -193,7 +193,7 @@ impl Session {
         // What was under way is rolled back, unless it had been committed.
         self.lose_write();
         self.statements.clear();
-        self.names = Names::default();
+        self.names = NamedStatements::default();
         self.ties = Ties::default();
         self.forget_record();
         self.handle.pins.set(self.ties.pins);

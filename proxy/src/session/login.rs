@@ -18,7 +18,7 @@ use super::doubt;
 use super::guarded::Guarded;
 use super::hold::Ties;
 use super::lease::NoLease;
-use super::named::Names;
+use super::named::NamedStatements;
 use super::prove::{Claim, Proved, Refused, Vouching, prove, read_packet};
 use super::reading::Reading;
 use super::registry::{Handle, Signal};
@@ -297,7 +297,7 @@ async fn welcome(
         trail: doubt::Trail::default(),
         insert_id: Rc::default(),
         statements: Statements::default(),
-        names: Names::default(),
+        names: NamedStatements::default(),
         rolled_back: None,
         record: None,
         lease: None,

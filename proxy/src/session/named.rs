@@ -16,7 +16,7 @@ use crate::classify::named::{self, Named};
 
 /// The statements that a session has given names.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct NamedStatements {
     /// What they do, where their text was there to be read.
     known: FxHashMap<Box<[u8]>, Option<Inner>>,
     /// There may be others.
@@ -41,7 +41,7 @@ struct Inner {
     kill: Option<Rc<[u8]>>,
 }
 
-impl Names {
+impl NamedStatements {
     /// No statement has a name, for sure.
     pub(super) fn are_none(&self) -> bool {
         self.known.is_empty() && !self.incomplete
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn names_come_and_go() {
-        let mut names = Names::default();
+        let mut names = NamedStatements::default();
         names.note(prepare("a"), None, false, 9);
         names.note(prepare("b"), None, false, 9);
         assert_eq!(names.find(b"a"), Some(None));
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_lost_count_is_never_nothing() {
-        let mut names = Names::default();
+        let mut names = NamedStatements::default();
         names.note(prepare("a"), None, false, 1);
         names.note(prepare("b"), None, false, 1);
         let deallocate = Some(Named::Deallocate {

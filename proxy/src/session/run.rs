@@ -12,6 +12,7 @@ use super::bring::{FailedSync, MUST_CHANGE_PASSWORD};
 use super::cached::Keeping;
 use super::complaint::Complaint;
 use super::doubt::{self, Resolved, Unanswered};
+use super::errors::{ASK_ELSEWHERE, ENDED, ROLLED_BACK, UNDONE};
 use super::exchange::must_have_rows;
 use super::hold;
 use super::learn::Learned;
@@ -19,7 +20,6 @@ use super::lease::NoLease;
 use super::library::Prepared;
 use super::registry::Running;
 use super::relay::{self, Carried, INTERRUPTED, Seen};
-use super::replay::record::ROLLED_BACK;
 use super::ruled::Ruled;
 use super::{Command, End, Session};
 use crate::backend::prepared::StatementId;
@@ -35,28 +35,6 @@ use crate::route::{self, Aim, Decision, Held, Situation, Target};
 use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Topology};
 use crate::worker::Change;
-
-/// Errors of a standby that may only mean that it is behind or going away: unknown database, column, table
-/// or routine (DDL not applied yet), missing rights or definer (GRANT not applied yet), an expired password (the new one not
-/// applied yet), shutdown, killed connection, read-only. The read is asked again on the active master, whose answer counts.
-pub(super) const ASK_ELSEWHERE: &[u16] = &[
-    1044, 1049, 1053, 1054, 1142, 1143, 1146, 1290, 1305, 1317, 1370, 1449, 1820, 1927,
-];
-
-/// ER_OPTION_PREVENTS_STATEMENT, ER_READ_ONLY_MODE: nothing was executed. 1290 has other causes too, which the second attempt
-/// will meet again.
-pub(super) const READ_ONLY: &[u16] = &[1290, 1836];
-
-/// ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the same again: the transaction is rolled back.
-pub(super) const GOING: &[u16] = &[1053, 1290, 1836, 1927];
-
-/// ER_SERVER_SHUTDOWN, ER_RUN_HOOK_ERROR: the server has ended the connection before the statement was through, since it is being
-/// stopped. A MySQL 9.7 that is stopped under load answers with both, with the second to a COMMIT (measured); a MariaDB 10.11
-/// does not answer at all.
-pub(super) const ENDED: &[u16] = &[1053, 3100];
-
-/// ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT: outside of a transaction, the statement has done nothing.
-pub(super) const UNDONE: &[u16] = &[1205, 1213];
 
 /// How often a statement is sent again that the server has undone, where a rule wants that, and the time before it.
 const MOST_REPEATS: u32 = 3;

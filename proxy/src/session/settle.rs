@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Session;
+use super::errors::TAKES_NO_WRITES;
 use super::hold::runs_code;
 use super::insert_id;
 use super::learn::Learned;
@@ -13,10 +14,6 @@ use crate::classify::facts::{Facts, Kind, Links, Purity};
 use crate::monitor::{CANT_WRITE, Trouble};
 use crate::pool::lease::Lease;
 use crate::route::Written;
-
-/// ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE: nothing was
-/// executed, and the server may have stopped being the active master.
-const READ_ONLY: &[u16] = &[1290, 1792, 1836];
 
 impl Session {
     /// Notes what a statement did, and keeps or gives back the connection it ran on.
@@ -63,7 +60,7 @@ impl Session {
         }
         self.ties.statement |= learned.cursor;
         self.note_write(facts, learned);
-        if learned.error.is_some_and(|code| READ_ONLY.contains(&code)) {
+        if learned.error.is_some_and(|code| TAKES_NO_WRITES.contains(&code)) {
             self.worker.report(connection.server, Trouble::ReadOnly);
         }
         if learned.error.is_some_and(|code| CANT_WRITE.contains(&code)) {

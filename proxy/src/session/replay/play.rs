@@ -7,11 +7,12 @@ use std::time::Duration;
 use tandem_protocol::flags::Status;
 
 use super::digest::Digest;
-use super::record::{Entry, ROLLED_BACK, Record};
+use super::record::{Entry, Record};
 use crate::backend::Connection;
 use crate::classify::facts::Kind;
 use crate::pool::lease::Lease;
 use crate::session::complaint::Complaint;
+use crate::session::errors::{GOING, IN_THE_WAY};
 use crate::session::hold::runs_code;
 use crate::session::insert_id::{self, InsertId};
 use crate::session::learn::Learned;
@@ -19,14 +20,11 @@ use crate::session::lease::NoLease;
 use crate::session::registry::Bound;
 use crate::session::registry::Running;
 use crate::session::relay::{self, Manner, carry};
-use crate::session::run::{Failed, GOING, Work, is_server_fault};
+use crate::session::run::{Failed, Work, is_server_fault};
 use crate::session::send::Preamble;
 use crate::session::settings::Settings;
 use crate::session::{Command, End, Session};
 use crate::topology::{Flavor, ServerId};
-
-/// ER_LOCK_WAIT_TIMEOUT, beside those of [`ROLLED_BACK`]: others play theirs too.
-const LOCKED: u16 = 1205;
 
 /// Between two attempts to play a transaction, longer each time.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
@@ -120,9 +118,7 @@ impl Session {
             let learned = played.map_err(|failed| Unplayed::on(active, failed))?;
             if learned.digest.map(|digest| digest.sum()) != Some(entry.sum) {
                 return Err(match learned.error {
-                    Some(code) if code == LOCKED || ROLLED_BACK.contains(&code) => {
-                        Unplayed::Again(format!("error {code}"))
-                    }
+                    Some(code) if IN_THE_WAY.contains(&code) => Unplayed::Again(format!("error {code}")),
                     Some(code) if GOING.contains(&code) => Unplayed::Lost(active, format!("error {code}")),
                     _ => Unplayed::Never(format!(
                         "statement {number} of {} was answered otherwise there{}",

@@ -16,6 +16,7 @@ use tandem_protocol::response::Expect;
 use super::digest::Sum;
 use crate::classify::facts::{Facts, Kind, Links, Pins};
 use crate::meter::{Meter, Space};
+use crate::session::errors::{PASSING, ROLLED_BACK};
 use crate::session::hold::runs_code;
 use crate::session::library::Prepared;
 use crate::session::settings::Settings;
@@ -24,14 +25,6 @@ use crate::session::settings::Settings;
 const MADE_AGAIN: Pins = Pins::NEXT_TRANSACTION
     .union(Pins::USER_VARIABLE)
     .union(Pins::TEXT_PREPARED);
-
-/// ER_CHECKREAD, ER_LOCK_DEADLOCK: the server has rolled back the whole transaction. With the first one MariaDB says that a row was
-/// changed since the transaction's snapshot (`innodb_snapshot_isolation`, on by default from 11.6 on; measured on 11.8).
-pub const ROLLED_BACK: &[u16] = &[1020, 1213];
-
-/// ER_LOCK_WAIT_TIMEOUT, ER_QUERY_INTERRUPTED, ER_STATEMENT_TIMEOUT, ER_QUERY_TIMEOUT: the statement has done nothing, and
-/// would not fail like that again.
-const PASSING: &[u16] = &[1205, 1317, 1969, 3024];
 
 /// How many records that are not in use a worker keeps, and how many bytes of each.
 const SPARE: usize = 64;
