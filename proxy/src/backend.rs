@@ -16,6 +16,7 @@ use crate::failover::outcome::Token;
 use crate::net::Stream;
 use crate::net::address::Peer;
 use crate::net::buffer::Inbox;
+use crate::pool::census::Counted;
 use crate::session::aftermath::Marks;
 use crate::session::insert_id::InsertId;
 use crate::session::settings::{Names, Settings};
@@ -65,6 +66,8 @@ pub struct ConnectionId(pub u64);
 pub struct Connection {
     pub id: ConnectionId,
     pub server: ServerId,
+    /// In its pool, where it has one.
+    pub counted: Option<Counted>,
     pub flavor: Flavor,
     pub key: Key,
     /// The server's own id of this connection, as `SHOW PROCESSLIST` shows it.

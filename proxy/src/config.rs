@@ -613,6 +613,8 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// Most prepared statements kept on one connection.
     pub max_prepared: usize,
+    /// With `[failover]`: as many connections to the standby as to the active master.
+    pub warm_standby: bool,
 }
 
 /// `[limits]`: bounds on what one session may make Tandem hold.

@@ -4,6 +4,7 @@
 //! wakes no other core. A released connection stays with the session that used it as a soft lease: it is
 //! idle, anybody may take it, and the session finds it unchanged if nobody did.
 
+pub mod census;
 pub mod lease;
 pub mod share;
 
@@ -21,6 +22,7 @@ use crate::config;
 use crate::net::address::{Endpoint, Peer};
 use crate::session::settings::Settings;
 use crate::topology::ServerId;
+use census::Census;
 use lease::{Grant, Lease, Permit};
 
 /// Why no connection could be had.
@@ -124,6 +126,8 @@ pub struct Pool {
     pub tells_origin: bool,
     bounds: Cell<Bounds>,
     state: RefCell<State>,
+    /// Of the connections that exist.
+    pub census: Rc<Census>,
     /// Leased connections that a session keeps beyond one statement.
     pub held: Cell<usize>,
     /// Statements the server is working on for this worker.
@@ -139,6 +143,7 @@ impl Pool {
             tells_origin: server.proxy_protocol,
             bounds: Cell::new(bounds),
             state: RefCell::default(),
+            census: Rc::default(),
             held: Cell::new(0),
             outstanding: Cell::new(0),
         })
@@ -288,6 +293,25 @@ impl Pool {
     pub fn permit_now(self: &Rc<Self>) -> Option<Permit> {
         let nobody_waits = self.state.borrow().waiting.is_empty();
         nobody_waits.then(|| self.place_now())?
+    }
+
+    /// The permit for one more connection that nobody has asked for: it takes no other's place.
+    pub fn spare(self: &Rc<Self>) -> Option<Permit> {
+        let mut state = self.state.borrow_mut();
+        if state.open >= self.limit() || !state.waiting.is_empty() {
+            return None;
+        }
+        state.open_one();
+        Some(Permit::new(Rc::clone(self)))
+    }
+
+    /// Takes so many of the idle connections for just released: they are wanted.
+    pub fn refresh(&self, key: Key, count: usize, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        let of_key = state.idle.iter_mut().filter(|idle| idle.connection.key == key);
+        for idle in of_key.take(count) {
+            idle.since = now;
+        }
     }
 
     fn place_now(self: &Rc<Self>) -> Option<Permit> {

@@ -11,6 +11,7 @@ pub mod rsa_key;
 pub mod schemas;
 mod view;
 pub mod vouchers;
+mod warm;
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
@@ -186,6 +187,8 @@ pub struct Worker {
     rules: RefCell<Rc<Book>>,
     last_connection: Cell<u64>,
     said_uncompressed: Cell<bool>,
+    /// Connections to the standby are being opened.
+    is_warming: Cell<bool>,
     workers: usize,
     /// Statements that wait for an active master.
     held: Cell<usize>,
@@ -251,6 +254,7 @@ impl Worker {
             slab,
             firewall: Guard::new(secret, sheets, config.has_firewall()),
             said_uncompressed: Cell::new(false),
+            is_warming: Cell::new(false),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
             users: RefCell::default(),
@@ -666,6 +670,7 @@ impl Worker {
         for pool in &self.pools {
             pool.tidy(now);
         }
+        self.keep_standby_warm(now);
         self.library.tidy();
         self.measure_memory();
         let config = self.config();

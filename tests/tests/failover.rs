@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::{Pair, Server};
@@ -39,10 +40,9 @@ async fn wait_back(cluster: &Cluster, server: &str) -> bool {
     let deadline = Instant::now() + WITHIN;
     loop {
         let mut admin = cluster.admin().await;
-        let rows: Vec<mysql_async::Row> = admin.query("SHOW EVENTS").await.expect("events");
-        let is = |row: &mysql_async::Row, column: &str, wanted: &str| {
-            row.get::<String, _>(column).as_deref() == Some(wanted)
-        };
+        let rows: Vec<Row> = admin.query("SHOW EVENTS").await.expect("events");
+        let is =
+            |row: &Row, column: &str, wanted: &str| row.get::<String, _>(column).as_deref() == Some(wanted);
         let told = |event: &str| {
             rows.iter()
                 .any(|row| is(row, "event", event) && is(row, "server", server))
@@ -67,8 +67,8 @@ async fn wait_whole(cluster: &Cluster, standby: &str) {
     let deadline = Instant::now() + WITHIN;
     loop {
         let mut admin = cluster.admin().await;
-        let rows: Vec<mysql_async::Row> = admin.query("SHOW SERVERS").await.expect("servers");
-        let is = |row: &mysql_async::Row, column: &str, wanted: &str| {
+        let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
+        let is = |row: &Row, column: &str, wanted: &str| {
             row.get::<Option<String>, _>(column).flatten().as_deref() == Some(wanted)
         };
         let replicate = rows
@@ -190,6 +190,34 @@ async fn kill_the_standby() {
     cluster.stop().await;
 }
 
+/// Whoever has to go to the standby finds a connection there: it has as many as the active master.
+#[tokio::test]
+async fn the_standby_has_as_many_connections_as_the_active_master() {
+    let cluster = cluster().await;
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        let mut conn = cluster.client_in("shop").await;
+        for statement in ["BEGIN", "INSERT INTO ledger (writer, n) VALUES (1, 1)"] {
+            conn.query_drop(statement).await.expect(statement);
+        }
+        sessions.push(conn);
+    }
+    let open = async |server: &str| -> u64 {
+        let rows: Vec<Row> = cluster.admin().await.query("SHOW POOLS").await.expect("pools");
+        let of_server = rows
+            .iter()
+            .filter(|row| row.get::<String, _>("server").as_deref() == Some(server));
+        of_server.filter_map(|row| row.get::<u64, _>("open")).sum()
+    };
+    assert!(open("a").await >= 6);
+    wait_until("the standby has its connections", WITHIN, async || {
+        open("b").await >= 6
+    })
+    .await;
+    drop(sessions);
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn switching_over_under_load_costs_nobody_an_error() {
     for _ in 0..rounds() {
@@ -259,7 +287,7 @@ async fn after_both_servers_were_killed_the_right_one_is_active() {
             // It waits for b, however long: a may lack what b has acknowledged.
             wait_until("a is seen", WITHIN, || async {
                 let mut admin = cluster.admin().await;
-                let rows: Vec<mysql_async::Row> = admin.query("SHOW SERVERS").await.expect("servers");
+                let rows: Vec<Row> = admin.query("SHOW SERVERS").await.expect("servers");
                 rows.iter()
                     .any(|row| row.get::<String, _>("role").as_deref() != Some("down"))
             })

@@ -179,6 +179,7 @@ pub async fn open(target: Target<'_>, slab: &Rc<Slab>) -> Result<Connection, Err
     Ok(Connection {
         id: target.id,
         server: target.server,
+        counted: None,
         flavor,
         key: target.key,
         thread_id: info.connection_id,

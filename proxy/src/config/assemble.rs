@@ -364,6 +364,7 @@ fn pool(table: &mut Table<'_>) -> Pool {
         connect_timeout: table.or("connect_timeout", Duration::from_secs(3)),
         idle_timeout: table.or("idle_timeout", Duration::from_secs(300)),
         max_prepared: table.or("max_prepared", 256),
+        warm_standby: table.or("warm_standby", true),
     }
 }
 

@@ -150,6 +150,7 @@ fn the_minimal_file_loads_with_the_documented_defaults() {
             connect_timeout: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(300),
             max_prepared: 256,
+            warm_standby: true,
         },
         limits: Limits {
             statement_bytes: 1 << 20,

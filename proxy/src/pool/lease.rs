@@ -22,8 +22,10 @@ impl Permit {
     }
 
     /// Puts a connection into the place.
-    pub fn fill(mut self, connection: Box<Connection>) -> Option<Lease> {
-        self.pool.take().map(|pool| Lease::new(connection, pool))
+    pub fn fill(mut self, mut connection: Box<Connection>) -> Option<Lease> {
+        let pool = self.pool.take()?;
+        connection.counted = Some(pool.census.count(connection.key));
+        Some(Lease::new(connection, pool))
     }
 
     /// Leaves the place counted without giving it to anybody: the caller does.

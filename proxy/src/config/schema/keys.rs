@@ -784,6 +784,13 @@ const POOL: &[Key] = &[
         NewConnections,
         "prepared statements kept on one connection",
     ),
+    key(
+        "warm_standby",
+        SWITCH,
+        "true",
+        AtOnce,
+        "with [failover], as many connections are kept open to the standby as to the active master, so that a switchover finds them",
+    ),
 ];
 
 const LIMITS: &[Key] = &[

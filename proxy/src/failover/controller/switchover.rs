@@ -15,8 +15,8 @@ use crate::topology::ServerId;
 const MOMENT: Duration = Duration::from_millis(25);
 const BREATH: Duration = Duration::from_millis(2);
 
-/// After so many it is looked whether the standby will have caught up in time, and else the moments are twice as long.
-const MOMENTS: u32 = 16;
+/// How often it is looked whether the standby will have caught up in time; else the moments are made twice as long.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// How often a switchover looks whether the writes under way have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -258,7 +258,8 @@ impl<H: Hands> Controller<H> {
     ) -> Result<(), Trouble> {
         let mut moment = MOMENT;
         let mut before = None;
-        for round in 1.. {
+        let mut look_at = None;
+        loop {
             self.publish(true);
             let position = within(&self.hands, ACT, self.hands.position(from)).await?;
             if within(
@@ -279,12 +280,14 @@ impl<H: Hands> Controller<H> {
                     self.names[to.0]
                 ));
             }
-            if round % MOMENTS == 1 {
+            let now = self.hands.now();
+            if look_at.is_none_or(|at| at <= now) {
                 let lag = self.commits_behind(to).await?;
-                if round > 1 && !is_in_time(before, lag, deadline) {
+                if look_at.is_some() && !is_in_time(before, lag, deadline) {
                     moment *= 2;
                 }
                 before = lag;
+                look_at = Some(now + LOOK);
             }
             // Long enough for what was held to go on, and for little more.
             self.publish(false);
