@@ -47,6 +47,7 @@ pub trait Hands: Send + Sync + 'static {
     fn minute_of_day(&self) -> u16;
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send;
     fn set_read_only(&self, server: ServerId, on: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
+    fn is_read_only(&self, server: ServerId) -> impl Future<Output = Result<bool, Trouble>> + Send;
     /// Ends all sessions but those of replication and Tandem's own account.
     fn end_sessions(&self, server: ServerId) -> impl Future<Output = Result<(), Trouble>> + Send;
     /// Whether its commits wait for the other server's word that it has received them; `None` where there is no semi-sync

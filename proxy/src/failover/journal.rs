@@ -32,10 +32,11 @@ pub struct Entry {
     pub drained: Option<ServerId>,
     /// An operator's `PAUSE`.
     pub paused: bool,
-    /// `active` was opened after a crash without the other, and had this of its own then: newer commits of it at the other are none that
-    /// the pair has.
+    /// `active` was opened after a crash without what the other may have of it, and had this of its own then: newer commits of it at the
+    /// other are none that the pair has.
     pub blind: Option<Acknowledged>,
-    /// `active` was promoted and not seen writable since: it has made no commit as the active master that a crash could have taken.
+    /// `active` was promoted to wait for nobody, and not seen writable since: it has made no commit as the active master that a crash could
+    /// have taken.
     pub fresh: bool,
 }
 

@@ -390,6 +390,66 @@ fn a_failover_that_was_stopped_late_is_tried_again() {
     }
 }
 
+/// Plays faults before servers that forget in a crash what the other has of them, each with its beginning and how long it lasts.
+fn nothing_is_lost_by(faults: impl Fn(u64, usize) -> Vec<(Time, Time, Fault)>) {
+    for seed in 1..=60 {
+        let mut simulation = Simulation::new(seed, false);
+        {
+            let mut world = simulation.reach.world();
+            world.setup.semi_sync = true;
+            world.setup.semi_sync_timeout = None;
+            world.setup.starts_replication = false;
+            world.setup.forgets = true;
+            world.setup.kill = 0;
+        }
+        simulation.start();
+        let until = |simulation: &mut Simulation, time| {
+            while simulation.reach.world().now < time {
+                simulation.step();
+            }
+        };
+        until(&mut simulation, 5 * SECOND);
+        let active = simulation.reach.world().active().expect("somebody is active");
+        for (begins, lasts, fault) in faults(seed, active) {
+            simulation.reach.world().plays(begins, lasts, fault);
+        }
+        until(&mut simulation, 40 * SECOND);
+        let mut world = simulation.reach.world();
+        let active = world.active().expect("somebody is active again");
+        world.check_acknowledged(active);
+        assert!(world.agree(), "seed {seed}");
+        assert_eq!(world.violation, None, "seed {seed}");
+    }
+}
+
+/// Tandem is killed right behind a switchover, and the new active master crashes before Tandem is back: that has commits which
+/// waited for the other one, though its promotion is the last that the journal knows of.
+#[test]
+fn a_crash_right_behind_a_switchover_takes_nothing() {
+    nothing_is_lost_by(|seed, active| {
+        let to = 1 - active;
+        vec![
+            (SECOND, SECOND, Fault::Switchover(Some(to))),
+            (SECOND + seed * 4 * MS, SECOND, Fault::KillProxy),
+            (SECOND + 700 * MS, 1500 * MS, Fault::Crash(to)),
+        ]
+    });
+}
+
+/// The new active master crashes while the old one is being let back in, slowly: that has what the crash takes, and no fault of
+/// its own.
+#[test]
+fn a_crash_while_the_other_is_let_back_in_takes_nothing() {
+    nothing_is_lost_by(|seed, active| {
+        let to = 1 - active;
+        vec![
+            (SECOND, 12 * SECOND, Fault::Slow(active, 2, 700 * MS)),
+            (SECOND + 200 * MS, SECOND, Fault::Switchover(Some(to))),
+            (5 * SECOND + seed * 50 * MS, SECOND, Fault::Crash(to)),
+        ]
+    });
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().expect(name))

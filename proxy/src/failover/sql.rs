@@ -371,6 +371,12 @@ impl Hands for Sql {
         Ok(())
     }
 
+    async fn is_read_only(&self, server: ServerId) -> Result<bool, Trouble> {
+        let value = self.text(server, "SELECT @@GLOBAL.read_only").await?;
+        // 12.0 of MariaDB gave it names.
+        Ok(!matches!(&*value, "0" | "OFF"))
+    }
+
     async fn end_sessions(&self, server: ServerId) -> Result<(), Trouble> {
         let config = self.config();
         let is_foreign = |user: &str, command: &str| {

@@ -15,12 +15,7 @@ const FETCH_LOOK: Duration = Duration::from_millis(20);
 impl<H: Hands> Controller<H> {
     /// Before an active master is opened that may have forgotten: it gets back what the other has of it. How many commits came back.
     pub(super) async fn fetch_back(&mut self, server: ServerId) -> Result<u64, Trouble> {
-        let stream = {
-            let health = self.health.borrow();
-            let answer = health[server.0].answer.as_ref();
-            answer.and_then(|answer| answer.seen.stream)
-        };
-        let (Some(other), Some(stream)) = (server.other(self.names.len()), stream) else {
+        let (Some(other), Some(stream)) = (server.other(self.names.len()), self.stream_of(server)) else {
             return Ok(0);
         };
         if self.standing.quarantined == Some(other)
@@ -60,6 +55,13 @@ impl<H: Hands> Controller<H> {
             self.hands.sleep_until(self.hands.now() + FETCH_LOOK).await;
         }
         Ok(needed - own)
+    }
+
+    /// That of the commits made on it, as the last probe saw it.
+    fn stream_of(&self, server: ServerId) -> Option<Stream> {
+        let health = self.health.borrow();
+        let answer = health[server.0].answer.as_ref();
+        answer.and_then(|answer| answer.seen.stream)
     }
 
     /// The newest commit of the stream that a server has received of it, when it has applied all of that. What is still on its way there,
@@ -102,10 +104,41 @@ impl<H: Hands> Controller<H> {
         Ok(0)
     }
 
+    /// Up to which of its own commits the active master has them, if a crash has taken some from it that the other has.
+    async fn forgot(&self, active: ServerId, other: ServerId) -> Result<Option<Acknowledged>, Trouble> {
+        let Some(stream) = self.stream_of(active) else {
+            return Ok(None);
+        };
+        let theirs = within(&self.hands, ACT, self.hands.newest(other, stream)).await?;
+        // Afterwards: it goes on.
+        let number = within(&self.hands, ACT, self.hands.newest(active, stream)).await?;
+        Ok((number < theirs).then_some(Acknowledged { stream, number }))
+    }
+
     /// Why it can't be a standby: what it has and the active master has not, or the other way round for good.
-    pub(super) async fn unfit(&self, server: ServerId, active: ServerId) -> Result<Option<String>, Trouble> {
+    pub(super) async fn unfit(
+        &mut self,
+        server: ServerId,
+        active: ServerId,
+    ) -> Result<Option<String>, Trouble> {
         let errant = within(&self.hands, ACT, self.hands.errant(server, active)).await?;
-        if let Some(errant) = errant {
+        if errant.is_some()
+            && let Some(own) = self.forgot(active, server).await?
+        {
+            if within(&self.hands, ACT, self.hands.is_read_only(active)).await? {
+                return Err(format!(
+                    "{} has crashed meanwhile, and lacks commits of its own that this one has: it gets them back first",
+                    self.names[active.0]
+                ));
+            }
+            // What was missing before is so all the more.
+            let before = self
+                .standing
+                .blind
+                .filter(|before| before.stream == own.stream && before.number < own.number);
+            self.standing.blind = before.or(Some(own));
+            self.note().await?;
+        } else if let Some(errant) = errant {
             return Ok(Some(format!(
                 "it has commits that the active master never got: {errant}. They were acknowledged to nobody through Tandem"
             )));
@@ -114,8 +147,8 @@ impl<H: Hands> Controller<H> {
             let has = self.all_of(server, stream).await?;
             if has > number {
                 return Ok(Some(format!(
-                    "it has, or may have, commits of the active master that a crash has taken from that, which was opened while this one could not be \
-                     asked: {} to {has}. Their numbers are others' now. Say DRAIN and OPEN when it is made anew",
+                    "it has, or may have, commits of the active master that a crash has taken from that, which was opened \
+                     without them: {} to {has}. Their numbers are others' now. Say DRAIN and OPEN when it is made anew",
                     stream.up_to(number + 1)
                 )));
             }

@@ -97,7 +97,7 @@ impl<H: Hands> Controller<H> {
         self.tell(Kind::ReceivingStopped, to, "", Some(self.hands.now() - begun));
         within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await?;
         self.catch_up(to).await?;
-        self.promote(to).await?;
+        self.promote(to, false).await?;
         self.standing.away = Some(from);
         self.standing.alone = Some(true);
         Ok(())
@@ -149,13 +149,16 @@ impl<H: Hands> Controller<H> {
         Ok(number.saturating_sub(newest))
     }
 
-    /// The point of no return: from the record on, it is the active master.
-    pub(super) async fn promote(&mut self, to: ServerId) -> Result<(), Trouble> {
+    /// The point of no return: from the record on, it is the active master. If its commits wait for the other one from the first on,
+    /// a crash may take that from it.
+    pub(super) async fn promote(&mut self, to: ServerId, waits: bool) -> Result<(), Trouble> {
         self.standing.drained = None;
         self.standing.stopped = None;
-        let was_fresh = std::mem::replace(&mut self.standing.fresh, true);
+        let was_fresh = std::mem::replace(&mut self.standing.fresh, !waits);
         let recorded = self.record(self.standing.epoch + 1, Some(to), None).await;
-        self.standing.fresh = recorded.is_ok() || was_fresh;
+        if recorded.is_err() {
+            self.standing.fresh = was_fresh;
+        }
         recorded?;
         self.standing.seen = false;
         self.standing.alone = None;

@@ -241,7 +241,7 @@ impl<H: Hands> Controller<H> {
         if self.standing.semi_sync {
             within(&self.hands, ACT, self.hands.set_semi_sync(to, true)).await?;
         }
-        self.promote(to).await?;
+        self.promote(to, self.standing.semi_sync).await?;
         // The rest delays nobody.
         self.standing.away = Some(from);
         Ok(())
@@ -316,7 +316,7 @@ impl<H: Hands> Controller<H> {
             ));
         }
         let _ = within(&self.hands, ACT, self.hands.set_semi_sync(to, false)).await;
-        self.promote(to).await
+        self.promote(to, false).await
     }
 
     /// An operator accepts that what the dead master acknowledged may be lost.

@@ -88,10 +88,7 @@ impl World {
                 Fault::Crash(_) | Fault::Power => lasts.max(SECOND),
                 _ => lasts,
             };
-            self.faults.push(fault);
-            let index = self.faults.len() - 1;
-            self.after(begins, Event::Fault(index));
-            self.after(begins + lasts, Event::FaultEnds(index));
+            self.plays(begins, lasts, fault);
         }
         self.after(CALM, Event::Calm);
         self.after(CALM + 2 * SECOND, Event::StopClients);
@@ -103,6 +100,11 @@ impl World {
         self.faults.push(fault);
         let index = self.faults.len() - 1;
         self.after(delay, Event::Fault(index));
+    }
+
+    pub(super) fn plays(&mut self, begins: Time, lasts: Time, fault: Fault) {
+        self.begins_after(begins, fault);
+        self.after(begins + lasts, Event::FaultEnds(self.faults.len() - 1));
     }
 
     fn cut_off(&mut self, one: usize, on: bool) {

@@ -97,6 +97,13 @@ impl Hands for Reach {
         self.ask(server.0, Ask::ReadOnly(on)).await.map(drop)
     }
 
+    async fn is_read_only(&self, server: ServerId) -> Result<bool, Trouble> {
+        match self.ask(server.0, Ask::IsReadOnly).await? {
+            Answer::IsReadOnly(on) => Ok(on),
+            other => panic!("{other:?}"),
+        }
+    }
+
     async fn end_sessions(&self, server: ServerId) -> Result<(), Trouble> {
         self.ask(server.0, Ask::EndSessions).await.map(drop)
     }

@@ -84,6 +84,7 @@ pub(super) enum Ask {
     Write(u32),
     ReadOnly(bool),
     EndSessions,
+    IsReadOnly,
     SemiSync,
     SetSemiSync(bool),
     StopReceiving,
@@ -100,6 +101,7 @@ pub(super) enum Answer {
     Lost,
     Trouble(&'static str),
     Done,
+    IsReadOnly(bool),
     SemiSync(Option<bool>),
     Position([u64; 2]),
     Link { applies: bool, drained: bool },
@@ -456,6 +458,7 @@ impl World {
                 }
                 Answer::Done
             }
+            Ask::IsReadOnly => Answer::IsReadOnly(server.read_only),
             Ask::SemiSync => Answer::SemiSync(server.semi_sync),
             Ask::SetSemiSync(on) => {
                 server.semi_sync = server.semi_sync.map(|_| on);
