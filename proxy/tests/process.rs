@@ -202,7 +202,10 @@ fn check_says_what_would_be_served_and_which_file_can_not_be_read() {
         "server_tls.mode=required",
     ]);
     assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("/run/t.sock, no TLS"), "{said}");
+    assert!(
+        said.contains("/run/t.sock, TLS in front of MariaDB 11.4 and later"),
+        "{said}"
+    );
     assert!(said.contains("their TLS required"), "{said}");
     let (status, said) = check(&[
         "--set",

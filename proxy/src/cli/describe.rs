@@ -52,7 +52,7 @@ fn describe_listener(config: &Config) -> String {
     }
     match &config.client_tls {
         Some(tls) if tls.required => parts.push("TLS required".to_owned()),
-        Some(tls) if tls.as_servers => parts.push("TLS if the servers are MariaDB from 11.4 on".to_owned()),
+        Some(tls) if tls.as_servers => parts.push("TLS in front of MariaDB 11.4 and later".to_owned()),
         Some(_) => parts.push("TLS offered".to_owned()),
         None => parts.push("no TLS".to_owned()),
     }

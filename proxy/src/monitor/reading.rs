@@ -332,6 +332,14 @@ mod tests {
         let timeouts = read(&state, LINK).unwrap().timeouts.unwrap();
         assert_eq!(timeouts.wait, Duration::from_secs(600));
         assert_eq!(timeouts.interactive, Duration::from_secs(7200));
+        assert_eq!(seen.at_login, None, "10.11 tells of nothing");
+        let state =
+            format!("{STATE}; @@global.redirect_url=; @@global.time_zone=SYSTEM; @@global.autocommit=1");
+        let told = read(&state, LINK).unwrap().at_login.unwrap();
+        assert_eq!(
+            (&*told.time_zone, told.autocommit, &*told.redirect_url),
+            ("SYSTEM", true, "")
+        );
     }
 
     #[test]

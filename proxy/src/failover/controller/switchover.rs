@@ -15,6 +15,9 @@ use crate::topology::ServerId;
 const MOMENT: Duration = Duration::from_millis(25);
 const BREATH: Duration = Duration::from_millis(2);
 
+/// With what follows the last of them, a pause stays below 100 ms: longer ones are for the second half of the time.
+const LONGEST_AT_FIRST: Duration = Duration::from_millis(50);
+
 /// How often it is looked whether the standby will have caught up in time; else the moments are made twice as long.
 const LOOK: Duration = Duration::from_millis(400);
 
@@ -256,6 +259,8 @@ impl<H: Hands> Controller<H> {
         to: ServerId,
         deadline: Instant,
     ) -> Result<(), Trouble> {
+        let begun = self.hands.now();
+        let halfway = begun + deadline.saturating_duration_since(begun) / 2;
         let mut moment = MOMENT;
         let mut before = None;
         let mut look_at = None;
@@ -283,7 +288,8 @@ impl<H: Hands> Controller<H> {
             let now = self.hands.now();
             if look_at.is_none_or(|at| at <= now) {
                 let lag = self.commits_behind(to).await?;
-                if look_at.is_some() && !is_in_time(before, lag, deadline) {
+                let may_grow = moment < LONGEST_AT_FIRST || now >= halfway;
+                if look_at.is_some() && may_grow && !is_in_time(before, lag, deadline) {
                     moment *= 2;
                 }
                 before = lag;
