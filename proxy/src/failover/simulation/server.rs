@@ -40,6 +40,8 @@ pub(super) struct Server {
     pub(super) process: Process,
     /// Grows with each start.
     pub(super) life: u64,
+    /// The newest of its own commits when it was started: none of those waits for anybody any more, and no crash takes it.
+    pub(super) lasting: u64,
     pub(super) read_only: bool,
     /// All that it has committed, in its order, which survives a crash, but for what it forgets.
     pub(super) log: Vec<Commit>,
@@ -71,6 +73,7 @@ impl Server {
         Self {
             process: Process::Running,
             life: 0,
+            lasting: 0,
             read_only,
             log: Vec::new(),
             executed: [0; 2],
@@ -144,7 +147,10 @@ impl Server {
         while let Some(last) = self.log.last()
             && last.origin == own
             && (forgotten < waiting
-                || forgotten < waiting + spare && last.number <= theirs && self.semi_sync == Some(true))
+                || forgotten < waiting + spare
+                    && last.number <= theirs
+                    && last.number > self.lasting
+                    && self.semi_sync == Some(true))
         {
             self.log.pop();
             self.executed[own] -= 1;

@@ -737,7 +737,9 @@ impl World {
     pub(super) fn start(&mut self, index: usize) {
         if self.servers[index].process == Process::Dead {
             self.servers[index].start(self.setup.semi_sync, self.setup.starts_replication);
-            let life = self.servers[index].life;
+            let server = &mut self.servers[index];
+            server.lasting = server.executed[index];
+            let life = server.life;
             self.after(10 * MS, Event::Connect(index, life));
         }
     }
