@@ -259,6 +259,12 @@ impl Simulation {
         }
     }
 
+    fn step_until(&mut self, time: Time) {
+        while self.reach.world().now < time {
+            self.step();
+        }
+    }
+
     /// Whether the pair is whole.
     fn check(&mut self) {
         // An operator who could not be heard says it again.
@@ -372,9 +378,7 @@ fn a_failover_that_was_stopped_late_is_tried_again() {
         }
         simulation.start();
         let until = |simulation: &mut Simulation, time| {
-            while simulation.reach.world().now < time {
-                simulation.step();
-            }
+            simulation.step_until(time);
             let world = simulation.reach.world();
             assert_eq!(world.violation, None, "seed {seed}");
             (world.active(), world.mute)
@@ -403,17 +407,12 @@ fn nothing_is_lost_by(faults: impl Fn(u64, usize) -> Vec<(Time, Time, Fault)>) {
             world.setup.kill = 0;
         }
         simulation.start();
-        let until = |simulation: &mut Simulation, time| {
-            while simulation.reach.world().now < time {
-                simulation.step();
-            }
-        };
-        until(&mut simulation, 5 * SECOND);
+        simulation.step_until(5 * SECOND);
         let active = simulation.reach.world().active().expect("somebody is active");
         for (begins, lasts, fault) in faults(seed, active) {
             simulation.reach.world().plays(begins, lasts, fault);
         }
-        until(&mut simulation, 40 * SECOND);
+        simulation.step_until(40 * SECOND);
         let mut world = simulation.reach.world();
         let active = world.active().expect("somebody is active again");
         world.check_acknowledged(active);

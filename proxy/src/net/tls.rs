@@ -89,7 +89,6 @@ struct Made<S, C> {
 }
 
 /// With what clients are met who log in now.
-#[derive(Clone)]
 pub struct Certified {
     pub acceptor: TlsAcceptor,
     /// Of Tandem's own certificate.

@@ -142,7 +142,8 @@ async fn introduce(
     let nonce = nonce::fresh().map_err(|_| Refused::silently())?;
     let version = worker.greeting_version();
     let plugin = worker.greeting_method().plugin();
-    let tls = worker.tls.clients.current(worker.vouches());
+    let vouches = worker.vouches();
+    let tls = worker.tls.clients.current(vouches);
     let accept = Accept::new(AcceptOptions {
         version: version.as_bytes(),
         connection_id: id,
@@ -170,7 +171,7 @@ async fn introduce(
         plugin: login.plugin,
         proof: login.proof,
         dialogue: login.dialogue,
-        vouching: tls.filter(|_| worker.vouches()).map(|tls| Vouching {
+        vouching: tls.filter(|_| vouches).map(|tls| Vouching {
             nonce,
             certificate: tls.fingerprint,
         }),
@@ -346,7 +347,6 @@ impl Session {
         self.handle.compression.set(Some(algorithm.name()));
     }
 
-    /// The OK of a login: servers report the schema with it, and nothing else (measured).
     /// The session state that the servers tell of at a login, as far as the client wants to know it.
     fn reported_at_login(&self) -> Vec<u8> {
         let topology = self.worker.topology.load();
@@ -373,7 +373,7 @@ impl Session {
         filter.apply(&all).unwrap_or_default()
     }
 
-    /// `reported` is a session state to which the schema is added, `voucher` the OK's text.
+    /// The OK of a login: servers report the schema with it (measured), and what is in `reported`; `voucher` is its text.
     pub(super) fn say_welcome(&self, out: &mut Vec<u8>, seq: u8, mut reported: Vec<u8>, voucher: &str) {
         if let Some(schema) = self.settings.schema.as_deref()
             && self.client.filter.as_ref().is_some_and(|filter| filter.schema())

@@ -164,7 +164,7 @@ async fn examine(
     // A client that knows none of them is asked for the one that all know.
     let wanted = Method::by_plugin(&plugin).filter(|method| *method != Method::Clear || exam.is_protected);
     let wanted = wanted.unwrap_or(worker.greeting_method());
-    let method = match claimed.method(wanted) {
+    let mut method = match claimed.method(wanted) {
         // As MariaDB asks. MySQL's library offers caching_sha2_password to everybody, and may neither send the password itself
         // without TLS nor ask for a key.
         Method::Sha2
@@ -181,7 +181,6 @@ async fn examine(
     // An empty password is proved by nothing, or, by MySQL's own client, by a NUL.
     let proof = if proof == [0] { Vec::new() } else { proof };
     let mut account = exam.examine(&claimed, method, &nonce, &proof).await?;
-    let mut proved_by = method;
     if account.is_none() && worker.accounts.renewed(&user).await {
         // The account or its password may be younger than what was known of it.
         let again = worker.accounts.claimed(&user, peer, has_tls);
@@ -193,7 +192,7 @@ async fn examine(
                 (nonce, proof) = exam.switch(suited).await?;
             }
             account = exam.examine(&again, suited, &nonce, &proof).await?;
-            proved_by = suited;
+            method = suited;
         }
     }
     match account {
@@ -206,7 +205,7 @@ async fn examine(
             let vouching = exam.vouching.filter(|_| !proof.is_empty());
             Ok(Proved {
                 voucher: vouching
-                    .and_then(|vouching| account.vouch(proved_by, &vouching.nonce, &vouching.certificate))
+                    .and_then(|vouching| account.vouch(method, &vouching.nonce, &vouching.certificate))
                     .unwrap_or_default(),
                 account,
                 seq: exam.dialogue.seq,
