@@ -26,6 +26,7 @@ use tandem_protocol::flags::Capabilities;
 use tandem_protocol::response::Expect;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
+use tokio::task::JoinHandle;
 
 use crate::admin::view::{Counters, Reasons};
 use crate::backend::connect::{self, Target};
@@ -187,8 +188,8 @@ pub struct Worker {
     rules: RefCell<Rc<Book>>,
     last_connection: Cell<u64>,
     said_uncompressed: Cell<bool>,
-    /// Connections to the standby are being opened.
-    is_warming: Cell<bool>,
+    /// Opens connections to the standby.
+    warming: RefCell<Option<JoinHandle<()>>>,
     workers: usize,
     /// Statements that wait for an active master.
     held: Cell<usize>,
@@ -254,7 +255,7 @@ impl Worker {
             slab,
             firewall: Guard::new(secret, sheets, config.has_firewall()),
             said_uncompressed: Cell::new(false),
-            is_warming: Cell::new(false),
+            warming: RefCell::default(),
             pools: pools.collect(),
             classifier: RefCell::new(Classifier::new(config.limits.statement_cache)),
             users: RefCell::default(),
@@ -619,14 +620,8 @@ impl Worker {
         let mut bytes = std::mem::take(&mut connection.farewells);
         bytes.clear();
         let replies = plan.write(&mut bytes, connection.capabilities);
-        if connection.stream.write_all(&bytes).await.is_err() {
+        if !matches!(exchange(connection, &bytes, replies).await, Some(0)) {
             return false;
-        }
-        for _ in 0..replies {
-            match crate::session::swallow(connection, Expect::Single).await {
-                Ok(reply) if reply.error.is_none() => {}
-                _ => return false,
-            }
         }
         self.count(|counters| counters.resets += 1);
         connection.insert_id_of = None;
@@ -730,6 +725,17 @@ impl Worker {
         }
         has
     }
+}
+
+/// Sends commands that get so many replies without rows, and tells how many of them were refused; `None` where the connection was lost.
+async fn exchange(connection: &mut Connection, commands: &[u8], replies: usize) -> Option<usize> {
+    connection.stream.write_all(commands).await.ok()?;
+    let mut refused = 0;
+    for _ in 0..replies {
+        let reply = crate::session::swallow(connection, Expect::Single).await.ok()?;
+        refused += usize::from(reply.error.is_some());
+    }
+    Some(refused)
 }
 
 /// This worker's share of what bounds the pool of a server.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use tandem::demo::pair::APP;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::{Pair, Server};
 use tandem_tests::{Cluster, Flavor, Proxy, Setup, WITHIN, roles, rounds, wait_until};
@@ -190,7 +191,7 @@ async fn kill_the_standby() {
     cluster.stop().await;
 }
 
-/// Whoever has to go to the standby finds a connection there: it has as many as the active master.
+/// Whoever has to go to the standby finds a connection there, in the state that sessions have: it has as many as the active master.
 #[tokio::test]
 async fn the_standby_has_as_many_connections_as_the_active_master() {
     let cluster = cluster().await;
@@ -212,6 +213,17 @@ async fn the_standby_has_as_many_connections_as_the_active_master() {
     assert!(open("a").await >= 6);
     wait_until("the standby has its connections", WITHIN, async || {
         open("b").await >= 6
+    })
+    .await;
+    // But for those that were opened before any session had brought its state.
+    wait_until("they are in the sessions' schema", WITHIN, async || {
+        let question = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND db = 'shop'",
+            APP.user
+        );
+        let mut standby = cluster.direct(cluster.b()).await;
+        let ready: Option<u64> = standby.query_first(question).await.expect("a count");
+        ready.is_some_and(|ready| ready >= 3)
     })
     .await;
     drop(sessions);

@@ -1,21 +1,34 @@
-//! How many connections there are for whom, counted where they are opened and closed.
+//! How many connections there are for whom, counted where they are opened and closed, and what they look like.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::backend::Key;
+use crate::session::settings::Settings;
 
 /// The connections of one pool, lent or not. Their keys are few.
 #[derive(Debug, Default)]
-pub struct Census(RefCell<Vec<(Key, usize)>>);
+pub struct Census(RefCell<Vec<Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    count: usize,
+    /// What a session has given one of them last.
+    example: Option<Rc<Settings>>,
+}
 
 impl Census {
     /// Counts one more for as long as what is returned lives.
     pub fn count(self: &Rc<Self>, key: Key) -> Counted {
-        let mut keys = self.0.borrow_mut();
-        match keys.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, count)) => *count += 1,
-            None => keys.push((key, 1)),
+        let mut entries = self.0.borrow_mut();
+        match entries.iter_mut().find(|entry| entry.key == key) {
+            Some(entry) => entry.count += 1,
+            None => entries.push(Entry {
+                key,
+                count: 1,
+                example: None,
+            }),
         }
         Counted {
             census: Rc::clone(self),
@@ -24,14 +37,22 @@ impl Census {
     }
 
     pub fn of(&self, key: Key) -> usize {
-        let keys = self.0.borrow();
-        keys.iter()
-            .find(|(known, _)| *known == key)
-            .map_or(0, |(_, count)| *count)
+        self.find(key, |entry| entry.count).unwrap_or(0)
     }
 
     pub fn all(&self) -> Vec<(Key, usize)> {
-        self.0.borrow().clone()
+        let entries = self.0.borrow();
+        entries.iter().map(|entry| (entry.key, entry.count)).collect()
+    }
+
+    /// The state that one of the connections for this key was given last by a session.
+    pub fn example(&self, key: Key) -> Option<Rc<Settings>> {
+        self.find(key, |entry| entry.example.clone()).flatten()
+    }
+
+    fn find<T>(&self, key: Key, get: impl FnOnce(&Entry) -> T) -> Option<T> {
+        let entries = self.0.borrow();
+        entries.iter().find(|entry| entry.key == key).map(get)
     }
 }
 
@@ -42,13 +63,23 @@ pub struct Counted {
     key: Key,
 }
 
+impl Counted {
+    /// A session has given it this state.
+    pub fn note(&self, settings: &Rc<Settings>) {
+        let mut entries = self.census.0.borrow_mut();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.key == self.key) {
+            entry.example = Some(Rc::clone(settings));
+        }
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut keys = self.census.0.borrow_mut();
-        if let Some(at) = keys.iter().position(|(known, _)| *known == self.key) {
-            keys[at].1 -= 1;
-            if keys[at].1 == 0 {
-                keys.swap_remove(at);
+        let mut entries = self.census.0.borrow_mut();
+        if let Some(at) = entries.iter().position(|entry| entry.key == self.key) {
+            entries[at].count -= 1;
+            if entries[at].count == 0 {
+                entries.swap_remove(at);
             }
         }
     }
@@ -61,14 +92,17 @@ mod tests {
     use super::*;
     use crate::backend::UserId;
 
-    #[test]
-    fn what_is_gone_is_not_counted() {
-        let key = |user| Key {
+    fn key(user: usize) -> Key {
+        Key {
             user: UserId(user),
             flags: Capabilities::empty(),
             epoch: 0,
             origin: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_not_counted() {
         let census = Rc::new(Census::default());
         let (first, second) = (census.count(key(1)), census.count(key(1)));
         let other = census.count(key(2));
@@ -80,5 +114,19 @@ mod tests {
         assert_eq!(census.of(key(1)), 1);
         drop((second, other));
         assert_eq!(census.all(), []);
+    }
+
+    #[test]
+    fn the_last_state_that_was_given_is_the_example() {
+        let census = Rc::new(Census::default());
+        let (first, second) = (census.count(key(1)), census.count(key(1)));
+        assert_eq!(census.example(key(1)), None);
+        let of_schema = |name: &str| Rc::new(Settings::new(45, Some(name.as_bytes())));
+        first.note(&of_schema("blog"));
+        second.note(&of_schema("shop"));
+        assert_eq!(census.example(key(1)), Some(of_schema("shop")));
+        assert_eq!(census.example(key(2)), None);
+        drop((first, second));
+        assert_eq!(census.example(key(1)), None, "nobody is left who has it");
     }
 }

@@ -104,6 +104,9 @@ impl Session {
             // `lease_from` gives no such connection; only a held one could become so, and it has our own schema.
             return Err(FailedSync::Refused(Complaint::no_database()));
         };
+        if let Some(counted) = &connection.counted {
+            counted.note(wanted);
+        }
         if plan.is_empty() {
             connection.settings = Rc::clone(wanted);
             connection.trackers = trackers;

@@ -205,11 +205,8 @@ impl<H: Hands> Controller<H> {
     ) -> Result<(), Trouble> {
         self.come_close(from, to, deadline).await?;
         let begun = self.hands.now();
-        while self.hands.is_writing() {
-            if self.hands.now() >= deadline {
-                return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
-            }
-            self.hands.sleep_until(self.hands.now() + DRAIN_LOOK).await;
+        if !self.drained(deadline).await {
+            return Err("transactions were open for longer than the switchover may take (failover.switchover_timeout, TIMEOUT n)".to_owned());
         }
         self.tell(
             Kind::Drained,
@@ -266,14 +263,12 @@ impl<H: Hands> Controller<H> {
         let mut look_at = None;
         loop {
             self.publish(true);
+            let until = self.hands.now() + moment;
+            // What is under way now has to reach the standby within this moment too; a long transaction may end later.
+            self.drained(until - moment / 2).await;
             let position = within(&self.hands, ACT, self.hands.position(from)).await?;
-            if within(
-                &self.hands,
-                moment + ACT,
-                self.hands.applied(to, &position, moment),
-            )
-            .await?
-            {
+            let rest = until.saturating_duration_since(self.hands.now()).max(moment / 4);
+            if within(&self.hands, rest + ACT, self.hands.applied(to, &position, rest)).await? {
                 break;
             }
             if self.hands.now() >= deadline {
@@ -300,6 +295,17 @@ impl<H: Hands> Controller<H> {
             self.hands.sleep_until(self.hands.now() + BREATH).await;
         }
         Ok(())
+    }
+
+    /// Whether the writes under way have all ended, by `until`.
+    async fn drained(&self, until: Instant) -> bool {
+        while self.hands.is_writing() {
+            if self.hands.now() >= until {
+                return false;
+            }
+            self.hands.sleep_until(self.hands.now() + DRAIN_LOOK).await;
+        }
+        true
     }
 
     /// How many of the commits that clients were told of it has not applied yet, and when that was so.
