@@ -244,17 +244,17 @@ async fn live(worker: &Rc<Worker>, handle: &Rc<Handle>, accepted: Accepted, id: 
         Ok(stream) => stream,
         Err(error) => return End::Login(error.to_string()),
     };
-    match Box::pin(login::log_in(worker, handle, stream, id)).await {
+    // Not served within the match: the task of each sleeping client would have a place for what is matched too.
+    let mut session = match Box::pin(login::log_in(worker, handle, stream, id)).await {
+        Ok(session) => session,
         Err(end) => {
             worker.count(|counters| counters.logins_refused += 1);
-            end
+            return end;
         }
-        Ok(mut session) => {
-            let end = session.serve().await;
-            session.finish(&end).await;
-            end
-        }
-    }
+    };
+    let end = session.serve().await;
+    session.finish(&end).await;
+    end
 }
 
 fn log_end(handle: &Handle, end: &End) {

@@ -285,7 +285,11 @@ impl<H: Hands> Controller<H> {
             if look_at.is_none_or(|at| at <= now) {
                 let lag = self.commits_behind(to).await?;
                 if look_at.is_some() && !is_in_time(before, lag, deadline) {
-                    let longest = if now < halfway { LONGEST_AT_FIRST } else { Duration::MAX };
+                    let longest = if now < halfway {
+                        LONGEST_AT_FIRST
+                    } else {
+                        Duration::MAX
+                    };
                     moment = (moment * 2).min(longest);
                 }
                 before = lag;
