@@ -523,7 +523,8 @@ fn current(health: &Health) -> Option<bool> {
     (health.state == State::Up && health.failure.is_none()).then_some(answer.seen.read_only)
 }
 
-fn is_fresh(health: &Health, now: Instant) -> bool {
+/// Whether it answers, as far as is known.
+pub fn is_fresh(health: &Health, now: Instant) -> bool {
     let answer = health.answer.as_ref();
     health.state == State::Up
         && health.failure.is_none()

@@ -449,6 +449,31 @@ fn a_crash_while_the_other_is_let_back_in_takes_nothing() {
     });
 }
 
+/// A standby that was let back in just now, and missed a probe for it, is waited for by an operator's next switchover.
+#[test]
+fn a_switchover_waits_for_who_was_just_let_back_in() {
+    for seed in 1..=60 {
+        let mut simulation = Simulation::new(seed, false);
+        simulation.reach.world().setup.kill = 0;
+        simulation.start();
+        simulation.step_until(5 * SECOND);
+        let active = simulation.reach.world().active().expect("somebody is active");
+        let to = 1 - active;
+        for (begins, lasts, fault) in [
+            (SECOND, SECOND, Fault::Switchover(Some(to))),
+            (1100 * MS, 1500 * MS, Fault::Hang(active)),
+            (2450 * MS + seed * MS, SECOND, Fault::Switchover(Some(active))),
+        ] {
+            simulation.reach.world().plays(begins, lasts, fault);
+        }
+        // Before the pair has been whole for long enough to fail back by itself.
+        simulation.step_until(9 * SECOND);
+        let world = simulation.reach.world();
+        assert_eq!(world.violation, None, "seed {seed}");
+        assert_eq!(world.active(), Some(active), "seed {seed}");
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().expect(name))

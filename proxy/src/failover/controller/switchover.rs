@@ -7,7 +7,7 @@ use super::{ACT, Controller, within};
 use crate::failover::Command;
 use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
-use crate::failover::judge::{Rules, Standing, Verdict, obstacles, pair};
+use crate::failover::judge::{Rules, Standing, Verdict, is_fresh, obstacles, pair};
 use crate::monitor::health::Health;
 use crate::topology::ServerId;
 
@@ -21,6 +21,10 @@ const LONGEST_AT_FIRST: Duration = Duration::from_millis(40);
 
 /// How often it is looked whether the standby will have caught up in time; else the moments are made twice as long.
 const LOOK: Duration = Duration::from_millis(400);
+
+/// A server that something was done to is given so long to answer a probe: MySQL answers none while it switches semi-sync replication
+/// off, which takes it a second.
+const SEEN_AFTER: Duration = Duration::from_secs(2);
 
 /// How often a switchover looks whether the writes under way have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -94,6 +98,28 @@ impl<H: Hands> Controller<H> {
         Ok((from, to))
     }
 
+    /// The same; a server that has just been let back in, and was not seen to answer since, is waited for.
+    async fn examine_soon(&mut self, to: Option<ServerId>) -> Result<(ServerId, ServerId), String> {
+        let until = self.standing.acted.map(|at| at + SEEN_AFTER);
+        loop {
+            let now = self.hands.now();
+            let health = self.health.borrow_and_update().clone();
+            let is_silent = self
+                .between(to, &health)
+                .is_ok_and(|(_, to)| !is_fresh(&health[to.0], now));
+            match until {
+                Some(until) if is_silent && now < until => {
+                    tokio::select! {
+                        biased;
+                        changed = self.health.changed() => if changed.is_err() { return self.examine(to) },
+                        () = self.hands.sleep_until(until) => {}
+                    }
+                }
+                _ => return self.examine(to),
+            }
+        }
+    }
+
     fn between(&self, to: Option<ServerId>, health: &[Health]) -> Result<(ServerId, ServerId), String> {
         let Some((from, other)) = pair(&self.standing, health) else {
             return Err("there is no active master to switch over from, or no other server".to_owned());
@@ -116,7 +142,7 @@ impl<H: Hands> Controller<H> {
             let (from, to) = self.between(to, &health)?;
             return self.force(from, to).await;
         }
-        let (from, to) = self.examine(to)?;
+        let (from, to) = self.examine_soon(to).await?;
         let name = self.names[to.0].clone();
         let begun = self.hands.now();
         self.tell(
