@@ -26,9 +26,11 @@ TANDEMS = (f"{NET}.31", f"{NET}.32")
 # How long anybody may wait for what he wanted when one of these is killed, in seconds, on a machine that is busy with all of it.
 LONGEST = {"database": 6.0, "tandem": 4.0, "web": 4.0, "balancer": 6.0, "etcd": 4.0}
 KINDS = (("reader", 2), ("commenter", 1), ("order", 2))
-# The same when it hangs. A load balancer whose whole machine hangs keeps who was being served, until it wakes up.
+# The same when it hangs. A load balancer whose whole machine hangs keeps who was being served, until it wakes up; where it has lost the
+# virtual IP by then, as one of lower priority has, until he gives up.
 HANGING = 15
-LONGEST_HUNG = {**LONGEST, "web": 7.0, "balancer": HANGING + 6.0, "nginx": 7.0}
+PATIENCE = 30
+LONGEST_HUNG = {**LONGEST, "web": 7.0, "balancer": PATIENCE + 1.0, "nginx": 7.0}
 # Visitors who may lose their connection with it: with a load balancer, all who are there; with a web server, who is just being sent
 # a page.
 LOST = {"balancer": sum(count for _, count in KINDS), "nginx": sum(count for _, count in KINDS), "web": 1}
@@ -62,7 +64,7 @@ def main():
 def play(cluster, options):
     until("the virtual IP answers", 30, lambda: answers(ADDRESS))
     until("the standby could take over", 60, lambda: can_fail_over(TANDEMS))
-    visitors = Visitors(ADDRESS, password=cluster.secret("owner"))
+    visitors = Visitors(ADDRESS, timeout=PATIENCE, password=cluster.secret("owner"))
     for kind, count in KINDS:
         visitors.begin(kind, count, 0.1)
     services = options.services or cluster.services()
@@ -109,8 +111,9 @@ def strike(cluster, visitors, service, harm):
     if quarantined():
         replace_standby(cluster)
     until("the standby could take over again", 60, lambda: can_fail_over(TANDEMS))
-    # What was asked for in between has been answered.
-    time.sleep(1)
+    # What was asked for in between has been answered, or its visitor has given up: it must not count as the next harm's.
+    back = time.time()
+    until("everybody is served", PATIENCE + 10, lambda: visitors.served_since(back))
     return report(visitors, name, begun, LOST.get(sort, 0), (LONGEST if harm == "kill" else LONGEST_HUNG)[sort])
 
 
