@@ -4,7 +4,7 @@
 
 mod attributes;
 
-pub use attributes::{put_query, query_attribute, query_text_at};
+pub use attributes::{put_query, query_attribute, query_text_at, write_query};
 
 use crate::error::DecodeError;
 use crate::flags::Capabilities;

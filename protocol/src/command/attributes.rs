@@ -4,6 +4,7 @@
 use crate::command::CommandCode;
 use crate::error::DecodeError;
 use crate::flags::Capabilities;
+use crate::frame;
 use crate::wire::Reader;
 
 /// Bytes before the text of a COM_QUERY without attributes: the command, no parameters, one set of them.
@@ -16,6 +17,13 @@ pub fn put_query(out: &mut Vec<u8>, text: &[u8], caps: Capabilities) {
         false => out.push(CommandCode::Query as u8),
     }
     out.extend_from_slice(text);
+}
+
+/// Appends the same as a packet, the first of its exchange.
+pub fn write_query(out: &mut Vec<u8>, text: &[u8], caps: Capabilities) {
+    let start = frame::begin(out);
+    put_query(out, text, caps);
+    frame::end(out, start, 0);
 }
 
 /// Where the statement's text begins in the payload of a COM_QUERY.

@@ -5,9 +5,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tandem_protocol::command::put_query;
+use tandem_protocol::command::write_query;
 use tandem_protocol::flags::{Capabilities, Status};
-use tandem_protocol::frame;
 use tandem_protocol::packet::ok::{OK_HEADER, OkPacket};
 use tandem_protocol::reply;
 use tandem_protocol::response::Expect;
@@ -396,9 +395,7 @@ impl Session {
         let mut lease = self.lease_from(server, &facts).await.map_err(|_| NotKnown)?;
         let connection = lease.connection_mut();
         let mut packet = Vec::new();
-        let start = frame::begin(&mut packet);
-        put_query(&mut packet, question.as_bytes(), connection.capabilities);
-        frame::end(&mut packet, start, 0);
+        write_query(&mut packet, question.as_bytes(), connection.capabilities);
         let written = connection.stream.write_all(&packet).await;
         written.map_err(|_| NotKnown)?;
         let reply = self.swallow(connection, Expect::Query).await;

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::put_query;
-use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::command::write_query;
+use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::response::Expect;
 use tandem_protocol::wire::Reader;
 
@@ -192,9 +192,7 @@ impl Session {
     /// A statement of Tandem's in the session's name, for the active master.
     pub(super) fn own_question(&self, text: &[u8]) -> Work {
         let mut bytes = Vec::new();
-        let start = frame::begin(&mut bytes);
-        put_query(&mut bytes, text, self.client.capabilities);
-        frame::end(&mut bytes, start, 0);
+        write_query(&mut bytes, text, self.client.capabilities);
         // What the client sent has been taken from the inbox already.
         let nothing = Command {
             head: 0,

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::{CommandCode, put_query};
+use tandem_protocol::command::{CommandCode, write_query};
 use tandem_protocol::flags::{Capabilities, Status};
 use tandem_protocol::frame::{self, HEADER_LEN, Header, MAX_PAYLOAD};
 use tandem_protocol::packet::eof::{EOF_HEADER, EofPacket};
@@ -199,9 +199,7 @@ impl Session {
         // In this order: `SHOW WARNINGS` leaves FOUND_ROWS().
         for (asked, text) in [(warnings, "SHOW WARNINGS"), (found, "SELECT FOUND_ROWS()")] {
             if asked {
-                let start = frame::begin(&mut bytes);
-                put_query(&mut bytes, text.as_bytes(), connection.capabilities);
-                frame::end(&mut bytes, start, 0);
+                write_query(&mut bytes, text.as_bytes(), connection.capabilities);
             }
         }
         connection.left.asked_by_tandem(connection.flavor);

@@ -7,9 +7,8 @@
 use std::rc::Rc;
 
 use tandem_protocol::charset::{self, Collation};
-use tandem_protocol::command::put_query;
+use tandem_protocol::command::write_query;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame;
 use tandem_protocol::response::Expect;
 
 use super::hold::runs_code;
@@ -251,10 +250,8 @@ impl Session {
         self.aftermath.disturb();
         connection.left.asked_by_tandem(connection.flavor);
         let mut bytes = Vec::new();
-        let start = frame::begin(&mut bytes);
         let question = format!("SELECT {}", names.join(","));
-        put_query(&mut bytes, question.as_bytes(), connection.capabilities);
-        frame::end(&mut bytes, start, 0);
+        write_query(&mut bytes, question.as_bytes(), connection.capabilities);
         connection
             .stream
             .write_all(&bytes)

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tandem_protocol::command::put_query;
+use tandem_protocol::command::write_query;
 use tandem_protocol::error::DecodeError;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::{self, HEADER_LEN};
+use tandem_protocol::frame::HEADER_LEN;
 use tandem_protocol::packet::err::{ErrPacket, ServerError};
 use tandem_protocol::response::{Control, Expect, Walker};
 use thiserror::Error;
@@ -455,9 +455,7 @@ pub(crate) async fn ask(
     expect: Expect,
 ) -> Result<Swallowed, String> {
     let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes);
-    put_query(&mut bytes, text.as_bytes(), connection.capabilities);
-    frame::end(&mut bytes, start, 0);
+    write_query(&mut bytes, text.as_bytes(), connection.capabilities);
     let sent = connection.stream.write_all(&bytes).await;
     sent.map_err(|error| error.to_string())?;
     let reply = swallow(connection, expect).await;

@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use tandem_protocol::command::put_query;
+use tandem_protocol::command::write_query;
 use tandem_protocol::flags::Capabilities;
-use tandem_protocol::frame::{self, HEADER_LEN, Header};
+use tandem_protocol::frame::{HEADER_LEN, Header};
 use tandem_protocol::packet::eof::EOF_HEADER;
 use tandem_protocol::packet::err::ServerError;
 use tandem_protocol::response::Expect;
@@ -51,9 +51,7 @@ impl Preamble {
     }
 
     fn query(&mut self, text: &str, capabilities: Capabilities) {
-        let start = frame::begin(&mut self.bytes);
-        put_query(&mut self.bytes, text.as_bytes(), capabilities);
-        frame::end(&mut self.bytes, start, 0);
+        write_query(&mut self.bytes, text.as_bytes(), capabilities);
     }
 
     /// A statement that is answered with an OK.

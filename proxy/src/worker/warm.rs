@@ -8,8 +8,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use tandem_protocol::command::put_query;
-use tandem_protocol::frame;
+use tandem_protocol::command::write_query;
 
 use super::{TRACKERS, UTF8MB4, Worker, exchange};
 use crate::backend::sync::Plan;
@@ -86,15 +85,12 @@ impl Worker {
 async fn make_ready(connection: &mut Connection, example: Option<Rc<Settings>>) -> Option<()> {
     let mut commands = Vec::new();
     for statement in EMPTY_TRANSACTION {
-        let start = frame::begin(&mut commands);
-        put_query(&mut commands, statement.as_bytes(), connection.capabilities);
-        frame::end(&mut commands, start, 0);
+        write_query(&mut commands, statement.as_bytes(), connection.capabilities);
     }
-    let mut replies = EMPTY_TRANSACTION.len();
     let wanted = example.unwrap_or_else(|| Rc::clone(&connection.settings));
     // A connection is opened without a schema, so none is in the way.
     let plan = Plan::between(&connection.known(), &wanted, &TRACKERS, connection.flavor, false).ok()?;
-    replies += plan.write(&mut commands, connection.capabilities);
+    let replies = EMPTY_TRANSACTION.len() + plan.write(&mut commands, connection.capabilities);
     match exchange(connection, &commands, replies).await? {
         0 => connection.assume(&plan, &wanted, TRACKERS),
         // Whoever gets it has it cleaned first.
