@@ -125,14 +125,14 @@ impl History {
     /// Looks at a topology: whether writes have somewhere to go, and who has which role.
     pub fn look(&mut self, topology: &Topology, now: Instant) {
         self.note_roles(topology, now);
-        let open = topology.active.filter(|_| topology.holding.is_none());
+        let open = topology.active.filter(|_| !topology.is_held());
         let pause = self.pauses.back_mut().filter(|pause| pause.ended.is_none());
         match (open, pause) {
             (Some(active), Some(pause)) => {
                 pause.ended = Some(now);
                 pause.is = Some(active);
             }
-            (None, Some(pause)) => pause.planned |= topology.holding.is_some(),
+            (None, Some(pause)) => pause.planned |= topology.is_held(),
             (None, None) => {
                 // Before the first there was nothing that could pause.
                 if let Some(was) = self.active {
@@ -141,7 +141,7 @@ impl History {
                         ended: None,
                         was,
                         is: None,
-                        planned: topology.holding.is_some(),
+                        planned: topology.is_held(),
                     };
                     push(&mut self.pauses, pause, PAUSES);
                 }

@@ -6,10 +6,11 @@ pub mod explain;
 pub mod freshness;
 pub mod rules;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::classify::facts::{Facts, Purity};
 use crate::config::Level;
+use crate::topology::derive::Holding;
 use crate::topology::gtid::Gtid;
 use crate::topology::table::NameKey;
 use crate::topology::{ServerId, Topology};
@@ -189,8 +190,8 @@ pub struct Situation {
     pub level: Level,
     /// While there is no active master it can wait for one.
     pub waits: bool,
-    /// The moment in which it was held already ([`crate::topology::derive::Decided::holding`]).
-    pub held_in: Option<u64>,
+    /// How it was held already.
+    pub delayed: Option<Delayed>,
     pub written: Written,
     /// Where a rule wants a pure read to be answered.
     pub aim: Aim,
@@ -294,7 +295,7 @@ pub fn decide(
     let on_active = |reason| {
         // While a switchover is under way nothing new may begin there that writes.
         let waits = topology.holding.filter(|_| !reads);
-        let active = topology.active.filter(|_| has_waited(situation.held_in, waits));
+        let active = topology.active.filter(|_| has_waited(situation.delayed, waits));
         let server = active.ok_or(NoActive)?;
         Ok(Decision::new(server, reason, topology))
     };
@@ -332,10 +333,21 @@ pub fn decide(
     Ok(Decision::new(server, Reason::Balanced, topology))
 }
 
-/// Whether a statement that was held in a moment, or in none, may go on in this one, or in none. Nobody is held twice, for however many
-/// moments a standby needs.
-pub fn has_waited(held_in: Option<u64>, holding: Option<u64>) -> bool {
-    holding.is_none_or(|moment| held_in.is_some_and(|held_in| held_in != moment))
+/// How a statement was held that could not be sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delayed {
+    pub by: Duration,
+    /// The first moment of a switchover that it was held in, if that was so from the first on.
+    pub moment: Option<u64>,
+}
+
+/// Whether a statement may go on that was held so, or was not. Nobody is held twice, for however long a standby needs.
+pub fn has_waited(delayed: Option<Delayed>, holding: Option<Holding>) -> bool {
+    match holding {
+        None => true,
+        Some(Holding::Paced(pace)) => delayed.is_some_and(|delayed| delayed.by >= pace),
+        Some(Holding::Moment(moment)) => delayed.is_some_and(|delayed| delayed.moment != Some(moment)),
+    }
 }
 
 /// Why what `standby` would answer may be older than the session's level allows.

@@ -158,8 +158,8 @@ pub struct Topology {
     pub epoch: u64,
     pub servers: Vec<Server>,
     pub active: Option<ServerId>,
-    /// What needs the active master and is not under way there already waits, see [`derive::Decided::holding`].
-    pub holding: Option<u64>,
+    /// What needs the active master and is not under way there already waits.
+    pub holding: Option<derive::Holding>,
     /// See [`derive::Decided::given_up`].
     pub given_up: Option<ServerId>,
     /// Goes on between probes; there is one while the active master's stream is known.
@@ -169,6 +169,11 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// Whether writes that would begin now wait for a switchover to have ended, or for the next attempt at it.
+    pub fn is_held(&self) -> bool {
+        self.holding.is_some_and(|holding| holding.is_moment())
+    }
+
     pub fn server(&self, id: ServerId) -> &Server {
         &self.servers[id.0]
     }

@@ -239,6 +239,9 @@ async fn switching_over_under_load_costs_nobody_an_error() {
 
 async fn switch_over_and_back() {
     let cluster = cluster().await;
+    if rounds() > 1 {
+        calm(&cluster).await;
+    }
     let load = load(&cluster).await;
     let mut admin = cluster.admin().await;
     for name in ["b", "a", "b", "a"] {
@@ -262,6 +265,15 @@ async fn switch_over_and_back() {
     report.assert_nothing_lost();
     cluster.wait_replicated().await;
     cluster.stop().await;
+}
+
+/// What the same load meets while nobody switches over: a pause is to be compared with that.
+async fn calm(cluster: &Cluster) {
+    let load = Load::beside(&cluster.opts(Some("shop")), &Manner::ALL, 8, 10_000);
+    ledger::wait_rows(cluster.opts(Some("shop")), 5000, WITHIN).await;
+    let report = load.settle(&mut cluster.direct(cluster.a()).await).await;
+    println!("without a switchover: {report}");
+    report.assert_nothing_lost();
 }
 
 /// As after a power cut: both servers are killed and Tandem is stopped. Whichever server comes back first, the active

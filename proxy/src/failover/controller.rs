@@ -5,6 +5,7 @@
 mod care;
 mod forgotten;
 mod maintenance;
+mod moments;
 mod promotion;
 mod switchover;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use self::moments::Moments;
 use super::events::{Event, Kind};
 use super::hands::{Hands, Trouble};
 use super::journal::Entry;
@@ -24,7 +26,7 @@ use super::{Request, send_if_new};
 use crate::config::Config;
 use crate::monitor::health::{Health, State};
 use crate::topology::ServerId;
-use crate::topology::derive::Decided;
+use crate::topology::derive::{Decided, Holding};
 
 /// One statement to a server that answers.
 const ACT: Duration = Duration::from_secs(3);
@@ -54,8 +56,8 @@ pub struct Controller<H> {
     suspected: bool,
     /// What was told last of something that fails again and again, and when.
     complained: Option<(Trouble, Instant)>,
-    /// Moments in which writes were held, see [`Decided::holding`].
-    moments: u64,
+    /// In which writes were held.
+    moments: Moments,
     health: watch::Receiver<Vec<Health>>,
     requests: mpsc::Receiver<Request>,
     status: watch::Sender<Status>,
@@ -107,7 +109,7 @@ impl<H: Hands> Controller<H> {
             standing,
             suspected: false,
             complained: None,
-            moments: 0,
+            moments: Moments::default(),
             health,
             requests,
             status,
@@ -321,12 +323,22 @@ impl<H: Hands> Controller<H> {
 
     /// Nobody is active while the journal says, or may say, something else.
     fn publish(&mut self, holding: bool) {
-        self.moments += u64::from(holding);
+        let moment = self.moments.note(holding, self.hands.now());
+        self.publish_holding(moment.map(Holding::Moment));
+    }
+
+    /// The same, and each write that begins waits for so long.
+    fn publish_paced(&mut self, pace: Duration) {
+        self.moments.note(false, self.hands.now());
+        self.publish_holding(Some(Holding::Paced(pace)));
+    }
+
+    fn publish_holding(&mut self, holding: Option<Holding>) {
         let is_certain = self.standing.promoting.is_none() && !self.standing.unrecorded;
         self.hands.publish(Decided {
             active: self.standing.active.filter(|_| is_certain),
             opened: self.standing.opened,
-            holding: holding.then_some(self.moments),
+            holding,
             given_up: self
                 .standing
                 .given_up

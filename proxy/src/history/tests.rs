@@ -1,7 +1,7 @@
 use super::*;
 use crate::config;
 use crate::session::registry::Census;
-use crate::topology::derive;
+use crate::topology::derive::{self, Holding};
 
 /// Two servers, of which one may be active.
 fn topology(active: Option<usize>, holding: bool) -> Topology {
@@ -14,7 +14,7 @@ fn topology(active: Option<usize>, holding: bool) -> Topology {
     };
     let mut topology = derive::unprobed(&[server("a"), server("b")]);
     topology.active = active.map(ServerId);
-    topology.holding = holding.then_some(1);
+    topology.holding = holding.then_some(Holding::Moment(1));
     for server in &mut topology.servers {
         server.role = match Some(server.id) == topology.active {
             true => Role::Active,

@@ -62,7 +62,7 @@ pub fn explain(worker: &Worker, question: &Question) -> Explanation {
             .or(by_rule)
             .unwrap_or(config.level(account)),
         waits: config.failover.is_some(),
-        held_in: None,
+        delayed: None,
         written: Written::Nothing,
         aim: found.map_or(Aim::Any, |index| book.rules().aim(index)),
     };

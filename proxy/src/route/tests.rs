@@ -74,7 +74,7 @@ fn free() -> Situation {
         schema: None,
         level: Level::Session,
         waits: false,
-        held_in: None,
+        delayed: None,
         written: Written::Nothing,
         aim: Aim::Any,
     }
@@ -225,19 +225,28 @@ fn every_reason_has_its_own_name_and_place() {
 }
 
 #[test]
-fn a_write_waits_in_one_moment_of_a_switchover_and_in_no_other() {
+fn a_write_waits_once_in_a_switchover_in_one_moment_or_at_its_pace() {
     let write = facts(Purity::Writes);
-    let at = |holding, held_in| {
+    let at = |holding, delayed| {
         let topology = Topology {
             holding,
             ..pair(Role::Standby, "0-1-10")
         };
-        let situation = Situation { held_in, ..free() };
+        let situation = Situation { delayed, ..free() };
         decide(&write, &situation, &topology, to_standby).is_ok()
     };
-    assert!(at(None, None) && at(None, Some(3)));
-    assert!(!at(Some(3), None) && !at(Some(3), Some(3)));
-    assert!(at(Some(4), Some(3)));
+    let by = |ms, moment| {
+        let by = Duration::from_millis(ms);
+        Some(Delayed { by, moment })
+    };
+    assert!(at(None, None) && at(None, by(1, Some(3))));
+    let moment = |number| Some(Holding::Moment(number));
+    assert!(!at(moment(3), None) && !at(moment(3), by(99, Some(3))));
+    assert!(at(moment(4), by(1, Some(3))), "held in another");
+    assert!(at(moment(4), by(1, None)), "was waiting when it began");
+    let paced = Some(Holding::Paced(Duration::from_millis(25)));
+    assert!(!at(paced, None) && !at(paced, by(24, Some(3))));
+    assert!(at(paced, by(25, None)));
 }
 
 /// A rule says where pure reads are answered, and nothing else: not of writes, nor of what a connection holds, nor of a standby

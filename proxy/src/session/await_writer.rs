@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::complaint::Complaint;
 use super::{End, Session};
 use crate::monitor::Trouble;
-use crate::route::has_waited;
+use crate::route::{Delayed, has_waited};
+use crate::topology::derive::Holding;
 use crate::topology::{ServerId, Topology};
 
 /// A server that could not be used, and when.
@@ -26,20 +27,42 @@ impl Lost {
 /// How long one statement has been held, over all its attempts.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    until: Option<tokio::time::Instant>,
-    /// The first moment of a switchover that it was held in.
+    begun: Option<Begun>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    at: tokio::time::Instant,
+    until: tokio::time::Instant,
     moment: Option<u64>,
+}
+
+impl Begun {
+    fn delayed(&self) -> Delayed {
+        Delayed {
+            by: self.at.elapsed(),
+            moment: self.moment,
+        }
+    }
+
+    /// When it is looked anew though nothing was published.
+    fn look(&self, holding: Option<Holding>) -> tokio::time::Instant {
+        match holding {
+            Some(Holding::Paced(pace)) => self.until.min(self.at + pace),
+            _ => self.until,
+        }
+    }
 }
 
 impl Patience {
     /// When it ends, once it has begun.
     pub(super) fn until(&self) -> Option<tokio::time::Instant> {
-        self.until
+        self.begun.map(|begun| begun.until)
     }
 
-    /// See [`crate::route::Situation::held_in`].
-    pub(super) fn moment(&self) -> Option<u64> {
-        self.moment
+    /// See [`crate::route::Situation::delayed`].
+    pub(super) fn delayed(&self) -> Option<Delayed> {
+        self.begun.as_ref().map(Begun::delayed)
     }
 }
 
@@ -84,24 +107,33 @@ impl Session {
         if let Some(lost) = lost {
             self.worker.look(lost.server, Trouble::ConnectionLost);
         }
-        let until = *patience
-            .until
-            .get_or_insert_with(|| tokio::time::Instant::now() + hold_time);
         let worker = std::rc::Rc::clone(&self.worker);
+        let begun = *patience.begun.get_or_insert_with(|| {
+            let at = tokio::time::Instant::now();
+            Begun {
+                at,
+                until: at + hold_time,
+                moment: match worker.topology.load().holding {
+                    Some(Holding::Moment(moment)) => Some(moment),
+                    _ => None,
+                },
+            }
+        });
         loop {
             // Asked for before it is looked: what is published in between is not missed.
             let mut published = std::pin::pin!(worker.published());
             published.as_mut().enable();
-            {
+            let look = {
                 let topology = worker.topology.load();
-                patience.moment = patience.moment.or(topology.holding);
-                if is_trusted(&topology, lost, patience.moment) {
+                if is_trusted(&topology, lost, begun.delayed()) {
                     return Ok(Waited::There);
                 }
-            }
-            let waited = tokio::time::timeout_at(until, self.while_client_is_there(published)).await;
+                begun.look(topology.holding)
+            };
+            let waited = tokio::time::timeout_at(look, self.while_client_is_there(published)).await;
             match waited {
                 Ok(over) => over?,
+                Err(_) if look < begun.until => {}
                 Err(_) => {
                     return Ok(Waited::Over(instead.and(format_args!(
                         "none came within {hold_time:?} (failover.hold_time)"
@@ -112,8 +144,11 @@ impl Session {
     }
 }
 
-fn is_trusted(topology: &Topology, lost: Option<Lost>, held_in: Option<u64>) -> bool {
-    let Some(active) = topology.active.filter(|_| has_waited(held_in, topology.holding)) else {
+fn is_trusted(topology: &Topology, lost: Option<Lost>, delayed: Delayed) -> bool {
+    let Some(active) = topology
+        .active
+        .filter(|_| has_waited(Some(delayed), topology.holding))
+    else {
         return false;
     };
     lost.is_none_or(|lost| {

@@ -31,7 +31,7 @@ use crate::monitor::Trouble;
 use crate::pool::Pool;
 use crate::pool::lease::Lease;
 use crate::route::allowance::Allowance;
-use crate::route::{self, Aim, Decision, Held, Situation, Target};
+use crate::route::{self, Aim, Decision, Delayed, Held, Situation, Target};
 use crate::statistics::trace::Step;
 use crate::topology::{ServerId, Topology};
 use crate::worker::Change;
@@ -227,7 +227,7 @@ impl Session {
             if caches {
                 work.keeping = self.begin_keeping(&work).map(Box::new);
             }
-            let decision = match self.decide(&work, failed_on, held.moment()) {
+            let decision = match self.decide(&work, failed_on, held.delayed()) {
                 Ok(decision) => decision,
                 Err(complaint) => match self.await_writer(None, &mut held, complaint).await? {
                     Waited::There => continue,
@@ -355,11 +355,11 @@ impl Session {
         &mut self,
         work: &Work,
         failed_on: Option<ServerId>,
-        held_in: Option<u64>,
+        delayed: Option<Delayed>,
     ) -> Result<Decision, Complaint> {
         let facts = &work.facts;
         let mut situation = self.situation(hold::asks(facts), work.prepared.as_deref());
-        situation.held_in = held_in;
+        situation.delayed = delayed;
         if let Some(level) = work.level {
             situation.level = level;
         }
@@ -395,7 +395,7 @@ impl Session {
             schema: naming.schema,
             level: self.level,
             waits: self.may_wait(),
-            held_in: None,
+            delayed: None,
             written: self.written,
             aim: Aim::Any,
         }

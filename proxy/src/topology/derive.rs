@@ -40,13 +40,28 @@ pub struct Decided {
     pub active: Option<ServerId>,
     /// When it was made writable; an answer from before does not know of it.
     pub opened: Option<Instant>,
-    /// Nothing new may be sent to it: a switchover is under way. Writes are held for a moment after the other until the standby is close,
-    /// and this is the number of the moment: what was held in another has waited enough.
-    pub holding: Option<u64>,
+    /// A switchover is under way.
+    pub holding: Option<Holding>,
     /// The server that was the active master and was taken for dead: what it still answers must reach nobody.
     pub given_up: Option<ServerId>,
     /// An operator has taken it out; never the active one.
     pub drained: Option<ServerId>,
+}
+
+/// What becomes of writes that would begin during a switchover. What is under way goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Each waits for so long: fewer begin, so that the standby comes closer.
+    Paced(Duration),
+    /// None begins before this moment is over, which has a number; what has waited before it began has waited enough.
+    Moment(u64),
+}
+
+impl Holding {
+    /// Nothing begins.
+    pub fn is_moment(&self) -> bool {
+        matches!(self, Self::Moment(_))
+    }
 }
 
 /// What an operator allows.

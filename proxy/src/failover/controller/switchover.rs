@@ -11,16 +11,21 @@ use crate::failover::judge::{Rules, Standing, Verdict, is_fresh, obstacles, pair
 use crate::monitor::health::Health;
 use crate::topology::ServerId;
 
-/// So long are writes held to let the standby come closer, and so long they go on in between.
-const MOMENT: Duration = Duration::from_millis(25);
-const BREATH: Duration = Duration::from_millis(2);
+/// So long are writes held at most to let the standby have the rest. With what follows (a commit took up to 50 ms under the load of
+/// `--test failover` on MySQL) a pause stays below 100 ms: longer ones are for the second half of the time.
+const MOMENT: Duration = Duration::from_millis(40);
 
-/// With what follows one of them (a commit took up to 50 ms under the load of `--test failover` on MySQL), a pause stays below
-/// 100 ms: longer ones are for the second half of the time.
-const LONGEST_AT_FIRST: Duration = Duration::from_millis(40);
+/// So long each write waits first while the standby is not close.
+const PACE: Duration = Duration::from_millis(25);
 
-/// How often it is looked whether the standby will have caught up in time; else the moments are made twice as long.
+/// How often it is looked whether the standby will have caught up in time; else each waits for twice as long.
 const LOOK: Duration = Duration::from_millis(400);
+
+/// A standby that lacks so few commits is close: it has them within a moment. How often it is looked for that; and what is worth a try if
+/// it has not come closer by the next [`LOOK`].
+const CLOSE: u64 = 5;
+const CLOSE_LOOK: Duration = Duration::from_millis(5);
+const NEAR: u64 = 50;
 
 /// A server that something was done to is given so long to answer a probe: MySQL answers none while it switches semi-sync replication
 /// off, which takes it a second.
@@ -145,6 +150,7 @@ impl<H: Hands> Controller<H> {
         let (from, to) = self.examine_soon(to).await?;
         let name = self.names[to.0].clone();
         let begun = self.hands.now();
+        self.moments.forget_longest();
         self.tell(
             Kind::SwitchoverBegun,
             from,
@@ -155,14 +161,15 @@ impl<H: Hands> Controller<H> {
         match self.hand_over(from, to, begun + timeout, &mut is_closed).await {
             Ok(()) => {
                 let took = self.hands.now() - begun;
+                let held = self.moments.longest();
                 self.tell(
                     Kind::Promoted,
                     to,
-                    format!("it is the active master, epoch {}", self.standing.epoch),
+                    format!("it is the active master, epoch {}; {held}", self.standing.epoch),
                     Some(took),
                 );
                 Ok(format!(
-                    "{name} is the active master, after {} ms",
+                    "{name} is the active master, after {} ms; {held}",
                     took.as_millis()
                 ))
             }
@@ -274,9 +281,8 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
-    /// Holds writes as soon as the standby is so little behind that it has everything within a moment. For one that does not keep
-    /// up by itself they are held for most of the time until then, a moment each, and longer ones if that does not bring it close
-    /// in time.
+    /// Holds writes, once the standby is so little behind that it has everything within a moment. For one that is not, fewer begin until
+    /// then: each waits for a while, and for longer if that does not bring it close in time.
     pub(super) async fn come_close(
         &mut self,
         from: ServerId,
@@ -285,20 +291,17 @@ impl<H: Hands> Controller<H> {
     ) -> Result<(), Trouble> {
         let begun = self.hands.now();
         let halfway = begun + deadline.saturating_duration_since(begun) / 2;
-        let mut moment = MOMENT;
-        let mut before = None;
-        let mut look_at = None;
+        let (mut pace, mut moment) = (PACE, MOMENT);
         loop {
-            self.publish(true);
-            let until = self.hands.now() + moment;
-            // What is under way now has to reach the standby within this moment too; a long transaction may end later.
-            self.drained(until - moment / 2).await;
-            let position = within(&self.hands, ACT, self.hands.position(from)).await?;
-            let rest = until.saturating_duration_since(self.hands.now()).max(moment / 4);
-            if within(&self.hands, rest + ACT, self.hands.applied(to, &position, rest)).await? {
-                break;
+            let before = self.commits_behind(to).await?;
+            let after = self.until_close(to, before, pace).await?;
+            let is_tried = after.is_none_or(|(_, lacks)| lacks <= NEAR);
+            if is_tried && self.has_all_within(from, to, moment).await? {
+                return Ok(());
             }
-            if self.hands.now() >= deadline {
+            let now = self.hands.now();
+            if now >= deadline {
+                let position = within(&self.hands, ACT, self.hands.position(from)).await?;
                 let reached = within(&self.hands, ACT, self.hands.position(to))
                     .await
                     .unwrap_or_default();
@@ -307,35 +310,64 @@ impl<H: Hands> Controller<H> {
                     self.names[to.0]
                 ));
             }
-            let now = self.hands.now();
-            if look_at.is_none_or(|at| at <= now) {
-                let lag = self.commits_behind(to).await?;
-                if look_at.is_some() && !is_in_time(before, lag, deadline) {
-                    let longest = if now < halfway {
-                        LONGEST_AT_FIRST
-                    } else {
-                        Duration::MAX
-                    };
-                    moment = (moment * 2).min(longest);
-                }
-                before = lag;
-                look_at = Some(now + LOOK);
+            let longest = if now < halfway { MOMENT } else { Duration::MAX };
+            if is_tried {
+                moment = (moment * 2).min(longest);
             }
-            // Long enough for what was held to go on, and for little more.
-            self.publish(false);
-            self.hands.sleep_until(self.hands.now() + BREATH).await;
+            if !is_in_time(before, after, deadline) {
+                pace = (pace * 2).min(longest);
+            }
+            // Long enough for what was held to go on.
+            self.publish_paced(pace);
+            self.hands.sleep_until(self.hands.now() + CLOSE_LOOK).await;
         }
-        Ok(())
+    }
+
+    /// Waits, while writes begin at this pace, until the standby lacks few commits, at most until it is time to look what the pace
+    /// has brought. `lag` is how it is now; returns how it is then. If that is not known, trying is the way to know.
+    async fn until_close(
+        &mut self,
+        to: ServerId,
+        mut lag: Option<(Instant, u64)>,
+        pace: Duration,
+    ) -> Result<Option<(Instant, u64)>, Trouble> {
+        let look_at = self.hands.now() + LOOK;
+        let is_far = |lag: Option<(Instant, u64)>| lag.is_some_and(|(_, lacks)| lacks > CLOSE);
+        if is_far(lag) {
+            self.publish_paced(pace);
+        }
+        while is_far(lag) && self.hands.now() < look_at {
+            self.hands.sleep_until(self.hands.now() + CLOSE_LOOK).await;
+            lag = self.commits_behind(to).await?;
+        }
+        Ok(lag)
+    }
+
+    /// Holds writes until the standby has all that was under way, for a moment at most. They are held on.
+    async fn has_all_within(
+        &mut self,
+        from: ServerId,
+        to: ServerId,
+        moment: Duration,
+    ) -> Result<bool, Trouble> {
+        self.publish(true);
+        let until = self.hands.now() + moment;
+        // What is under way now has to reach the standby within this moment too; a long transaction may end later.
+        self.drained(until - moment / 2).await;
+        let position = within(&self.hands, ACT, self.hands.position(from)).await?;
+        let rest = until.saturating_duration_since(self.hands.now()).max(moment / 4);
+        within(&self.hands, rest + ACT, self.hands.applied(to, &position, rest)).await
     }
 
     /// Whether the writes under way have all ended, by `until`.
-    async fn drained(&self, until: Instant) -> bool {
+    async fn drained(&mut self, until: Instant) -> bool {
         while self.hands.is_writing() {
             if self.hands.now() >= until {
                 return false;
             }
             self.hands.sleep_until(self.hands.now() + DRAIN_LOOK).await;
         }
+        self.moments.note_quiet(self.hands.now());
         true
     }
 

@@ -7,6 +7,8 @@
 //! | `/CLUSTER/published` | the leader | yes | [`Published`]: what all others follow |
 //! | `/CLUSTER/members/LEASE` | each Tandem | yes | [`Member`] |
 
+use std::time::Duration;
+
 use toml_edit::{DocumentMut, value};
 
 use crate::failover::hands::Acknowledged;
@@ -14,6 +16,7 @@ use crate::failover::journal::{
     acknowledged, flag, number, parse, put_acknowledged, put_number, put_server, server,
 };
 use crate::topology::ServerId;
+use crate::topology::derive::Holding;
 
 /// The keys of one cluster.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ pub(super) struct Published {
     pub(super) active: Option<ServerId>,
     /// Another number each time that the active master was made writable; 0 is never.
     pub(super) opened: u64,
-    pub(super) holding: Option<u64>,
+    pub(super) holding: Option<Holding>,
     pub(super) given_up: Option<ServerId>,
 }
 
@@ -88,17 +91,34 @@ impl Published {
         let mut document = DocumentMut::new();
         put_server(&mut document, "active", self.active, names);
         put_number(&mut document, "opened", self.opened);
-        put_number(&mut document, "holding", self.holding.unwrap_or_default());
+        let (moment, pace) = match self.holding {
+            None => (0, Duration::ZERO),
+            Some(Holding::Moment(moment)) => (moment, Duration::ZERO),
+            Some(Holding::Paced(pace)) => (0, pace),
+        };
+        put_number(&mut document, "holding", moment);
+        put_number(
+            &mut document,
+            "pace_us",
+            u64::try_from(pace.as_micros()).unwrap_or(u64::MAX),
+        );
         put_server(&mut document, "given_up", self.given_up, names);
         document.to_string()
     }
 
     pub(super) fn from_text(text: &str, names: &[String]) -> Result<Self, String> {
         let document = parse(text)?;
+        let holding = match number(&document, "holding")? {
+            0 => {
+                let pace = Some(Duration::from_micros(number(&document, "pace_us")?));
+                pace.filter(|pace| !pace.is_zero()).map(Holding::Paced)
+            }
+            moment => Some(Holding::Moment(moment)),
+        };
         Ok(Self {
             active: server(&document, "active", names)?,
             opened: number(&document, "opened")?,
-            holding: Some(number(&document, "holding")?).filter(|&moment| moment > 0),
+            holding,
             given_up: server(&document, "given_up", names)?,
         })
     }
@@ -165,11 +185,16 @@ mod tests {
         let published = Published {
             active: Some(ServerId(1)),
             opened: 17,
-            holding: Some(3),
+            holding: Some(Holding::Moment(3)),
             given_up: Some(ServerId(0)),
         };
         let text = published.to_text(&names);
         assert_eq!(Published::from_text(&text, &names), Ok(published.clone()));
+        let paced = Published {
+            holding: Some(Holding::Paced(Duration::from_millis(25))),
+            ..published.clone()
+        };
+        assert_eq!(Published::from_text(&paced.to_text(&names), &names), Ok(paced));
         // By name: another Tandem may have them in another order.
         let turned = ["b".to_owned(), "a".to_owned()];
         let read = Published::from_text(&text, &turned).unwrap();

@@ -135,7 +135,8 @@ impl Seat {
         *last = decided.opened;
         drop(last);
         let mut since = self.holding_since.lock().unwrap_or_else(PoisonError::into_inner);
-        *since = decided.holding.map(|_| since.unwrap_or_else(Instant::now));
+        let is_moment = decided.holding.is_some_and(|holding| holding.is_moment());
+        *since = is_moment.then(|| since.unwrap_or_else(Instant::now));
         drop(since);
         self.wanted.send_modify(|(number, published)| {
             // Not the same twice, whoever leads.

@@ -655,10 +655,14 @@ impl World {
         if self.clients[client].is_some() || self.clients_stopped {
             return;
         }
-        match self
-            .active()
-            .filter(|_| self.proxy.up && self.proxy.decided.holding.is_none())
-        {
+        match self.active().filter(|_| {
+            self.proxy.up
+                && !self
+                    .proxy
+                    .decided
+                    .holding
+                    .is_some_and(|holding| holding.is_moment())
+        }) {
             Some(server) => {
                 self.writes += 1;
                 let call = self.send(server, Ask::Write(self.writes), By::Client(client));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::failover::judge::tests::{server, writable};
+use crate::topology::derive::Holding;
 
 const A: ServerId = ServerId(0);
 const B: ServerId = ServerId(1);
@@ -117,7 +118,7 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
     let holding = Published {
         active: Some(A),
         opened: 9,
-        holding: Some(1),
+        holding: Some(Holding::Moment(1)),
         given_up: None,
     };
     let nothing = Decided::default();
@@ -127,7 +128,7 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
         Decided {
             active: Some(A),
             opened: now,
-            holding: Some(1),
+            holding: Some(Holding::Moment(1)),
             given_up: None,
             drained: Some(B)
         }
@@ -155,7 +156,7 @@ fn followers_go_by_what_is_published_and_without_it_by_what_is_recorded() {
 fn without_etcd_the_last_decision_holds_until_the_servers_show_another() {
     let last = Decided {
         active: Some(A),
-        holding: Some(1),
+        holding: Some(Holding::Moment(1)),
         ..Decided::default()
     };
     let down = || Health {
