@@ -12,6 +12,7 @@ mod functions;
 pub mod globals;
 pub mod hint;
 pub mod identity;
+mod kept;
 pub mod kill;
 mod leaves;
 pub(crate) mod lexer;

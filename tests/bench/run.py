@@ -353,8 +353,10 @@ SCENARIOS = {
     "crowd": growing("many active clients on 100 server connections", "The pool is given 50 connections to each server.",
                      ["pool.max_connections=50"],
                      {f"{count} clients": [*POINT, "--clients", str(count)] for count in (16, 100, 1000, 5000)}),
-    "shapes": growing("statements of many shapes", "16 clients; a worker keeps what it knows of 10,000 shapes (`limits.statement_cache`).", [],
-                      {f"{count} shapes": ["--statement", "SELECT c AS c{shape} FROM item WHERE id = {id}", "--shapes", str(count)]
+    "shapes": growing("statements of many shapes", "16 clients; a worker keeps what it knows of 10,000 shapes (`limits.statement_cache`), and "
+                      "the numbers of 2,000 (`statistics.digests`). Each has seen them before it is counted.", [],
+                      {f"{count} shapes": ["--statement", "SELECT c AS c{shape} FROM item WHERE id = {id}", "--shapes", str(count),
+                                           "--warm-up", str(0.5 if count < 10_000 else 6)]
                        for count in (1, 100, 10_000, 100_000)}),
     "rules": under_rules,
     "pair": on_pair,

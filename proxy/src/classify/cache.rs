@@ -3,26 +3,22 @@
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
-
 use super::analyse::{analyse, unreadable};
 use super::facts::Facts;
 use super::fingerprint::{Outer, Shape, shape};
 use super::hint::KNOWN;
+use super::kept::Kept;
 use super::tally::Tally;
 use super::{Classified, Dialect, Fingerprint, looked_at, normalise};
 use crate::meter::Meter;
 
-/// Facts by shape, in two generations: what is used moves to the young one; when that is full it becomes the old
-/// one, and what was not used for a whole generation is forgotten. A hit allocates nothing.
+/// What is known of statements, by their shapes. To look at one of a known shape allocates nothing.
 pub struct Classifier {
-    young: FxHashMap<Shape, Rc<Facts>>,
-    old: FxHashMap<Shape, Rc<Facts>>,
-    generation: usize,
+    known: Kept,
     seed: u64,
     outer: Outer,
     unreadable: Rc<Facts>,
-    /// Shapes that are kept.
+    /// How many shapes are known.
     kept: Meter,
     hits: u64,
     misses: u64,
@@ -35,13 +31,10 @@ const MOST_TOLD: u32 = 100;
 const TOLD_BYTES: usize = 300;
 
 impl Classifier {
-    /// Keeps the facts of at most `capacity` shapes (two at least).
+    /// Keeps the facts of at most `capacity` shapes (one at least).
     pub fn new(capacity: usize) -> Self {
-        let generation = (capacity / 2).max(1);
         Self {
-            young: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
-            old: FxHashMap::with_capacity_and_hasher(generation, Default::default()),
-            generation,
+            known: Kept::new(capacity),
             seed: RandomState::new().hash_one(0),
             outer: Outer::default(),
             unreadable: Rc::new(Facts {
@@ -57,19 +50,8 @@ impl Classifier {
 
     /// From now on, as with [`Classifier::new`].
     pub fn keep_at_most(&mut self, capacity: usize) {
-        let generation = (capacity / 2).max(1);
-        if generation == self.generation {
-            return;
-        }
-        for facts in [&mut self.young, &mut self.old] {
-            if facts.len() > generation {
-                facts.clear();
-            }
-            facts.shrink_to(generation);
-            facts.reserve(generation - facts.len());
-        }
-        self.generation = generation;
-        self.kept.set(self.len());
+        self.known.keep_at_most(capacity);
+        self.kept.set(self.known.len());
     }
 
     /// What is known of `text` under `dialect`.
@@ -118,33 +100,16 @@ impl Classifier {
     }
 
     fn find(&mut self, shape: Shape) -> Option<Rc<Facts>> {
-        if let Some(facts) = self.young.get(&shape) {
-            self.hits += 1;
-            return Some(Rc::clone(facts));
-        }
-        let facts = self.old.remove(&shape)?;
+        let facts = self.known.find(shape)?;
         self.hits += 1;
-        self.keep(shape, Rc::clone(&facts));
         Some(facts)
     }
 
     fn learn(&mut self, shape: Shape, facts: Rc<Facts>) -> Rc<Facts> {
         self.misses += 1;
-        self.keep(shape, Rc::clone(&facts));
+        self.known.keep(shape, Rc::clone(&facts));
+        self.kept.set(self.known.len());
         facts
-    }
-
-    fn keep(&mut self, shape: Shape, facts: Rc<Facts>) {
-        if self.young.len() >= self.generation {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-        }
-        self.young.insert(shape, facts);
-        self.kept.set(self.len());
-    }
-
-    fn len(&self) -> usize {
-        self.young.len() + self.old.len()
     }
 
     /// How many shapes are kept.

@@ -12,7 +12,7 @@ use super::looked_at;
 pub fn normalise(text: &[u8], dialect: Dialect, max: usize) -> String {
     let (seen, whole) = looked_at(text);
     let mut lexer = Lexer::new(seen, dialect);
-    let mut line = Line::new(Values::Hidden);
+    let mut line = Line::new(Values::Hidden, seen.len().min(max));
     for token in lexer.by_ref() {
         line.token(seen, &token);
         if line.text.len() > max.saturating_add(SLACK) {
@@ -34,7 +34,7 @@ pub fn normalise(text: &[u8], dialect: Dialect, max: usize) -> String {
 /// The statement as a parser of standard SQL can read it: comments resolved, names in backticks, simple values.
 /// Nothing where that is longer than `max`.
 pub(crate) fn sample(text: &[u8], tokens: &[Token], max: usize) -> Option<String> {
-    let mut line = Line::new(Values::Sample);
+    let mut line = Line::new(Values::Sample, text.len().min(max));
     for token in tokens {
         line.token(text, token);
         if line.text.len() > max {
@@ -70,10 +70,11 @@ struct Line {
 }
 
 impl Line {
-    fn new(values: Values) -> Self {
+    /// `expected` is about how long it will be.
+    fn new(values: Values, expected: usize) -> Self {
         Self {
             values,
-            text: String::new(),
+            text: String::with_capacity(expected + expected / 4),
             outer: Vec::new(),
             list: List::default(),
             before: None,

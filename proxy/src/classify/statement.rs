@@ -1,5 +1,7 @@
 //! One statement's tokens, and what analysis has found in them so far.
 
+use std::ops::Deref;
+
 use super::Dialect;
 use super::facts::{Defines, Kind, Links, Pins, Purity};
 use super::lexer::{self, Token};
@@ -31,10 +33,10 @@ impl<'a> Statement<'a> {
     }
 
     /// The word at `at` in capitals where it can be a keyword, else nothing: after a dot it is a name.
-    pub(crate) fn keyword(&self, at: usize) -> String {
+    pub(crate) fn keyword(&self, at: usize) -> Keyword {
         match self.kind(at) {
-            Some(lexer::Kind::Word) if !self.follows_dot(at) => capitals(self.bytes(at)),
-            _ => String::new(),
+            Some(lexer::Kind::Word) if !self.follows_dot(at) => Keyword::new(self.bytes(at)),
+            _ => Keyword::default(),
         }
     }
 
@@ -151,6 +153,51 @@ pub(crate) const SELECT_OPTIONS: &[&str] = &[
     "SQL_NO_CACHE",
     "SQL_CALC_FOUND_ROWS",
 ];
+
+/// A word in capitals, or nothing where it can be no keyword. Made for each word of a statement, so it allocates nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyword {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Keyword {
+    /// The servers' longest has 38 (MySQL's ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS).
+    const LONGEST: usize = 40;
+
+    fn new(word: &[u8]) -> Self {
+        let mut keyword = Self::default();
+        if let Some(place) = keyword.bytes.get_mut(..word.len())
+            && word.is_ascii()
+        {
+            place.copy_from_slice(word);
+            place.make_ascii_uppercase();
+            keyword.length = word.len();
+        }
+        keyword
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl Default for Keyword {
+    fn default() -> Self {
+        Self {
+            bytes: [0; Self::LONGEST],
+            length: 0,
+        }
+    }
+}
+
+impl Deref for Keyword {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
 
 pub(crate) fn capitals(word: &[u8]) -> String {
     String::from_utf8_lossy(word).to_ascii_uppercase()
