@@ -118,6 +118,76 @@ async fn a_server_comes_back_under_another_number() {
     cluster.stop().await;
 }
 
+/// The log of a standby that was made anew from a backup begins there. The active master dies before it replicates from that one
+/// again, and when it comes back, asks for what comes behind the last that it had of the one of before.
+#[tokio::test]
+async fn the_active_master_dies_behind_a_standby_that_was_made_anew() {
+    let cluster = cluster().await;
+    let mut conn = cluster.client().await;
+    let mut write = async |id: u32| {
+        let insert = format!("INSERT INTO shop.t VALUES ({id})");
+        conn.query_drop(&insert).await.expect(&insert);
+    };
+    write(101).await;
+    wait_until("a switchover", WITHIN, async || {
+        let mut admin = cluster.admin().await;
+        admin.query_drop("SWITCHOVER TO b").await.is_ok()
+    })
+    .await;
+    wait_whole(&cluster).await;
+    write(102).await;
+    cluster
+        .admin()
+        .await
+        .query_drop("DRAIN a")
+        .await
+        .expect("DRAIN a");
+    begin_its_log_anew(cluster.a()).await;
+    cluster.admin().await.query_drop("OPEN a").await.expect("OPEN a");
+    roles::wait_ready(&cluster, WITHIN).await;
+    write(103).await;
+    wait_row(cluster.a(), 103).await;
+    cluster.b().kill9().expect("killed");
+    roles::wait_active(&cluster, Some("a"), WITHIN).await;
+    write(104).await;
+    cluster.b().restart().await.expect("started");
+    wait_row(cluster.b(), 104).await;
+    println!("{}", roles::said(&cluster, "EVENTS").await);
+    cluster.stop().await;
+}
+
+async fn wait_row(server: &Server, id: u32) {
+    wait_until("it is replicated", WITHIN, async || {
+        let mut direct = server.connect().await.expect("connected");
+        let select = format!("SELECT id FROM shop.t WHERE id = {id}");
+        let found: Option<u32> = direct.query_first(&select).await.expect(&select);
+        found.is_some()
+    })
+    .await;
+}
+
+/// As that of one is that was made anew from a backup: it has all, and its log has nothing of it.
+async fn begin_its_log_anew(server: &Server) {
+    let mut conn = server.connect().await.expect("connected");
+    let (stop, position, reset, set) = match server.engine().flavor() {
+        Flavor::MariaDb => ("STOP SLAVE", "gtid_slave_pos", "RESET MASTER", "gtid_slave_pos"),
+        Flavor::MySql => (
+            "STOP REPLICA",
+            "gtid_executed",
+            "RESET BINARY LOGS AND GTIDS",
+            "gtid_purged",
+        ),
+    };
+    conn.query_drop(stop).await.expect(stop);
+    let at: Option<String> = conn
+        .query_first(format!("SELECT @@GLOBAL.{position}"))
+        .await
+        .expect("its position");
+    conn.query_drop(reset).await.expect(reset);
+    let set = format!("SET GLOBAL {set}='{}'", at.expect("a position"));
+    conn.query_drop(&set).await.expect(&set);
+}
+
 /// It can't be caught up with any more: that is said, reads and writes go on, and nobody is promoted.
 #[tokio::test]
 async fn a_server_was_away_for_longer_than_binary_logs_are_kept() {

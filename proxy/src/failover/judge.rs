@@ -24,6 +24,9 @@ use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
 use crate::topology::ServerId;
 
+/// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
+pub(super) const REFUSED: &str = "1236";
+
 /// So many failed probes in a row before a server that refuses connections is dead: one may be a restart's last moment.
 const REFUSALS: u32 = 2;
 
@@ -413,10 +416,12 @@ fn accompany(
         .any(|link| link.error().is_none() && link.receiver == Receiver::Stopped)
         || [master, standby].into_iter().any(replicates_from_nobody);
     let is_repaired = standing.look_again.is_none_or(|at| at <= now);
-    // A standby that has not caught up yet refuses whoever has more of it than itself (1236), and so stops the receiver.
-    let is_refused = link_to(master, standby)
-        .is_some_and(|link| link.error().is_some() && link.receiver == Receiver::Stopped)
-        && is_repaired;
+    // A standby that has not caught up yet refuses whoever has more of it than itself (1236), and so stops the receiver. An active master
+    // that was made anew refuses one that asks for what is not in its log.
+    let is_refused = is_repaired
+        && (link_to(master, standby)
+            .is_some_and(|link| link.error().is_some() && link.receiver == Receiver::Stopped)
+            || link_to(standby, master).is_some_and(is_refused));
     match standing.quarantined {
         None if standing.away.is_some() => return Intent::Rejoin(other),
         None if (is_stopped || is_refused) && !standing.paused => return Intent::Rejoin(other),
@@ -535,6 +540,12 @@ pub fn is_fresh(health: &Health, now: Instant) -> bool {
 fn link_to<'a>(standby: &'a Health, active: &Health) -> Option<&'a Link> {
     let known = active.answer.as_ref().map(|answer| answer.seen.server_id);
     standby.answer.as_ref()?.seen.link_from(known)
+}
+
+/// Whether its source does not have what it is asked for.
+pub(super) fn is_refused(link: &Link) -> bool {
+    let error = link.receiver_error.as_ref();
+    link.receiver == Receiver::Stopped && error.is_some_and(|error| error.contains(REFUSED))
 }
 
 fn replicates_from_nobody(server: &Health) -> bool {

@@ -28,6 +28,7 @@ use super::coordination::Seat;
 use super::events::{Event, Events, Kind, shell};
 use super::hands::{Acknowledged, Hands, Trouble};
 use super::journal::{Entry, Journal};
+use super::judge::REFUSED;
 use super::pulse::Stall;
 use crate::config::Config;
 use crate::monitor::applied;
@@ -254,12 +255,18 @@ impl Sql {
                 place.applied
             );
             (Kind::FetchesBack, detail, format!("'{applied}'"))
-        } else if column(link, "Last_IO_Errno") == REFUSED && self.errant(from, server).await?.is_none() {
-            let all = self.text(server, "SELECT @@GLOBAL.gtid_binlog_pos").await?;
+        } else if column(link, "Last_IO_Errno") == REFUSED
+            && place.has_gone_on()
+            && (self.errant(from, server).await?.is_none() || self.errant(server, from).await?.is_none())
+        {
+            let all = &place.written;
             // A source that is not there yet would refuse that too.
-            self.applied(from, &all, APPLY_LOOK).await?;
+            if !self.applied(from, all, APPLY_LOOK).await? {
+                return Ok(());
+            }
             let detail = format!(
-                "{source} was made anew, and its log does not go back to where it was replicated from: it goes on behind {all}, since                  {source} has nothing that it lacks"
+                "{source} was made anew, and its log does not go back to where {name} replicated from last: it goes on behind {all}, its \
+                 own newest commit, since one of them has nothing that the other lacks"
             );
             // What it has committed meanwhile too: less than it has is refused (gtid_strict_mode).
             (Kind::SetUp, detail, "@@GLOBAL.gtid_binlog_pos".to_owned())
@@ -307,9 +314,6 @@ impl Server {
         format!("server {}: {error}", self.name)
     }
 }
-
-/// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
-const REFUSED: &str = "1236";
 
 /// ER_UNKNOWN_SYSTEM_VARIABLE, of a server without the plugin; as [`Sql::ask_quietly`] writes it.
 const UNKNOWN_VARIABLE: &str = "(1193)";

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{ACT, Controller, Done, within};
 use crate::failover::events::Kind;
 use crate::failover::hands::{Hands, Trouble};
+use crate::failover::judge;
 use crate::topology::ServerId;
 
 /// Whether a server in quarantine was repaired, or one lets itself be received from that refused, is seen after this time.
@@ -139,19 +140,29 @@ impl<H: Hands> Controller<H> {
         if self.standing.blind.take().is_some() {
             self.note().await.map_err(fail)?;
         }
-        self.standing.away = None;
-        self.standing.quarantined = None;
+        // Who is refused is asked again and again: what that changes is told where it is done.
+        let was_out = self.standing.away.take().is_some() | self.standing.quarantined.take().is_some();
+        let is_told = was_out || !self.is_refused(server);
         self.standing.look_again = Some(self.hands.now() + QUARANTINE_LOOK);
         if self.standing.given_up.take().is_some() {
             self.publish(false);
         }
-        self.tell(
-            Kind::Rejoined,
-            server,
-            "it has nothing that the active master lacks; both replicate",
-            None,
-        );
+        if is_told {
+            self.tell(
+                Kind::Rejoined,
+                server,
+                "it has nothing that the active master lacks; both replicate",
+                None,
+            );
+        }
         Ok(())
+    }
+
+    /// Whether the last probe found that a server's source does not have what it asks for.
+    fn is_refused(&self, server: ServerId) -> bool {
+        let health = self.health.borrow();
+        let answer = health[server.0].answer.as_ref();
+        answer.is_some_and(|answer| answer.seen.links.iter().any(judge::is_refused))
     }
 
     pub(super) async fn go_together(&mut self, active: ServerId) -> Done {

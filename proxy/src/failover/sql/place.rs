@@ -21,6 +21,17 @@ impl Place {
             .is_some_and(|(_, server)| server == self.id.to_string())
     }
 
+    /// Whether it has committed since it replicated last, as one does that was the active master: `gtid_slave_pos` does not count that.
+    pub(super) fn has_gone_on(&self) -> bool {
+        gtids(&self.written)
+            .filter_map(numbered)
+            .any(|(stream, written)| {
+                let mut applied = gtids(&self.applied).filter_map(numbered);
+                let same = applied.find(|(known, _)| domain(known) == domain(stream));
+                same.is_none_or(|(_, applied)| applied < written)
+            })
+    }
+
     /// Own commits that the other's `gtid_binlog_state` has and this server has not, and which are before its `gtid_slave_pos`.
     pub(super) fn lost(&self, theirs: &str) -> Option<String> {
         let own = gtids(&self.state).filter_map(numbered);
@@ -126,6 +137,24 @@ mod tests {
         ] {
             assert_eq!(place(applied, state, written), None, "{applied}");
         }
+    }
+
+    #[test]
+    fn who_was_the_active_master_has_gone_on() {
+        let has_gone_on = |applied: &str, written: &str| {
+            let place = Place {
+                applied: applied.to_owned(),
+                state: String::new(),
+                written: written.to_owned(),
+                id: 2,
+            };
+            place.has_gone_on()
+        };
+        assert!(has_gone_on("0-1-83", "0-2-84"));
+        assert!(has_gone_on("0-1-83,3-1-5", "0-1-83,3-2-6"));
+        assert!(has_gone_on("", "0-2-1"), "it has never replicated");
+        assert!(!has_gone_on("0-1-83", "0-1-83"));
+        assert!(!has_gone_on("0-1-83", ""));
     }
 
     #[test]
