@@ -171,7 +171,7 @@ pub struct Topology {
 impl Topology {
     /// Whether writes that would begin now wait for a switchover to have ended, or for the next attempt at it.
     pub fn is_held(&self) -> bool {
-        self.holding.is_some_and(|holding| holding.is_moment())
+        self.holding.is_some_and(derive::Holding::is_moment)
     }
 
     pub fn server(&self, id: ServerId) -> &Server {

@@ -13,7 +13,7 @@ use super::{Dialect, leaves, looked_at, parsed, tables, variables, verbs};
 pub fn analyse(text: &[u8], dialect: Dialect) -> Facts {
     let (seen, whole) = looked_at(text);
     let mut lexer = Lexer::new(seen, dialect);
-    // Words have four letters and more, mostly.
+    // A token and the space before it have four bytes and more, mostly.
     let mut tokens: Vec<Token> = Vec::with_capacity(seen.len() / 4);
     tokens.extend(lexer.by_ref());
     if whole && lexer.broken() {

@@ -8,7 +8,8 @@ use super::facts::Facts;
 use super::fingerprint::Shape;
 
 /// When it is full, a new shape takes the place of the next one, as a clock's hand goes round, that was not used since the hand
-/// passed it last. So each is a single one's price, and a set of shapes that fits is never missed. To find one allocates nothing.
+/// passed it last. So a new shape costs the freeing of one old one, not of thousands at once, and shapes that all fit are never missed. To
+/// find one allocates nothing.
 pub(super) struct Kept {
     places: FxHashMap<Shape, usize>,
     slots: Vec<Slot>,

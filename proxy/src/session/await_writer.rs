@@ -34,21 +34,22 @@ pub(super) struct Patience {
 struct Begun {
     at: tokio::time::Instant,
     until: tokio::time::Instant,
+    /// Of a switchover, if it began to wait in one.
     moment: Option<u64>,
 }
 
 impl Begun {
-    fn delayed(&self) -> Delayed {
+    fn delayed(&self, now: tokio::time::Instant) -> Delayed {
         Delayed {
-            by: self.at.elapsed(),
+            by: now - self.at,
             moment: self.moment,
         }
     }
 
-    /// When it is looked anew though nothing was published.
-    fn look(&self, holding: Option<Holding>) -> tokio::time::Instant {
+    /// When it is looked anew though nothing was published; what is over already, and has not helped, is not waited for.
+    fn look(&self, holding: Option<Holding>, now: tokio::time::Instant) -> tokio::time::Instant {
         match holding {
-            Some(Holding::Paced(pace)) => self.until.min(self.at + pace),
+            Some(Holding::Paced(pace)) if self.at + pace > now => self.until.min(self.at + pace),
             _ => self.until,
         }
     }
@@ -62,7 +63,7 @@ impl Patience {
 
     /// See [`crate::route::Situation::delayed`].
     pub(super) fn delayed(&self) -> Option<Delayed> {
-        self.begun.as_ref().map(Begun::delayed)
+        self.begun.map(|begun| begun.delayed(tokio::time::Instant::now()))
     }
 }
 
@@ -124,11 +125,11 @@ impl Session {
             let mut published = std::pin::pin!(worker.published());
             published.as_mut().enable();
             let look = {
-                let topology = worker.topology.load();
-                if is_trusted(&topology, lost, begun.delayed()) {
+                let (topology, now) = (worker.topology.load(), tokio::time::Instant::now());
+                if is_trusted(&topology, lost, begun.delayed(now)) {
                     return Ok(Waited::There);
                 }
-                begun.look(topology.holding)
+                begun.look(topology.holding, now)
             };
             let waited = tokio::time::timeout_at(look, self.while_client_is_there(published)).await;
             match waited {
@@ -155,4 +156,32 @@ fn is_trusted(topology: &Topology, lost: Option<Lost>, delayed: Delayed) -> bool
         let asked = topology.server(active).position_asked;
         active != lost.server || asked.is_some_and(|asked| asked > lost.at)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Who has waited for his pace and may not go on all the same (his server was lost) waits for news, and does not look on and on.
+    #[test]
+    fn a_paced_statement_looks_once_when_its_time_is_over() {
+        let at = tokio::time::Instant::now();
+        let after = |ms| at + Duration::from_millis(ms);
+        let begun = Begun {
+            at,
+            until: after(1000),
+            moment: None,
+        };
+        let paced = |ms| Some(Holding::Paced(Duration::from_millis(ms)));
+        assert_eq!(begun.look(paced(25), after(24)), after(25));
+        assert_eq!(begun.look(paced(25), after(25)), after(1000));
+        assert_eq!(
+            begun.look(paced(2000), after(24)),
+            after(1000),
+            "never beyond hold_time"
+        );
+        assert_eq!(begun.look(Some(Holding::Moment(1)), after(24)), after(1000));
+    }
 }

@@ -59,7 +59,7 @@ pub enum Holding {
 
 impl Holding {
     /// Nothing begins.
-    pub fn is_moment(&self) -> bool {
+    pub fn is_moment(self) -> bool {
         matches!(self, Self::Moment(_))
     }
 }

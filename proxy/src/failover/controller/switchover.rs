@@ -290,7 +290,7 @@ impl<H: Hands> Controller<H> {
         deadline: Instant,
     ) -> Result<(), Trouble> {
         let begun = self.hands.now();
-        let halfway = begun + deadline.saturating_duration_since(begun) / 2;
+        let timeout = deadline.saturating_duration_since(begun);
         let (mut pace, mut moment) = (PACE, MOMENT);
         loop {
             let before = self.commits_behind(to).await?;
@@ -310,7 +310,11 @@ impl<H: Hands> Controller<H> {
                     self.names[to.0]
                 ));
             }
-            let longest = if now < halfway { MOMENT } else { Duration::MAX };
+            let longest = if now - begun < timeout / 2 {
+                MOMENT
+            } else {
+                timeout
+            };
             if is_tried {
                 moment = (moment * 2).min(longest);
             }

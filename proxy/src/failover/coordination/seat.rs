@@ -12,7 +12,7 @@ use super::link::{Post, Sight, Trouble, is_of, put_leased};
 use super::notes::{Member, Published};
 use crate::failover::hands::Acknowledged;
 use crate::failover::journal::{Entry, Journal};
-use crate::topology::derive::Decided;
+use crate::topology::derive::{Decided, Holding};
 
 /// How long a switchover waits for the others to say that they hold writes too. One that does not say it in time meets
 /// `read_only`, and holds what met that.
@@ -135,7 +135,7 @@ impl Seat {
         *last = decided.opened;
         drop(last);
         let mut since = self.holding_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_moment = decided.holding.is_some_and(|holding| holding.is_moment());
+        let is_moment = decided.holding.is_some_and(Holding::is_moment);
         *since = is_moment.then(|| since.unwrap_or_else(Instant::now));
         drop(since);
         self.wanted.send_modify(|(number, published)| {

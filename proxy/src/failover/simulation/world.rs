@@ -17,7 +17,7 @@ use crate::failover::journal::Entry;
 use crate::failover::pulse::{Awaits, Stall};
 use crate::monitor::health::{Health, History, State};
 use crate::monitor::observation::Seen;
-use crate::topology::derive::{Decided, is_open};
+use crate::topology::derive::{Decided, Holding, is_open};
 use crate::topology::gtid::{Gtid, Position, Stream};
 use crate::topology::reports::Reports;
 use crate::topology::{Flavor, ServerId, Version};
@@ -655,14 +655,8 @@ impl World {
         if self.clients[client].is_some() || self.clients_stopped {
             return;
         }
-        match self.active().filter(|_| {
-            self.proxy.up
-                && !self
-                    .proxy
-                    .decided
-                    .holding
-                    .is_some_and(|holding| holding.is_moment())
-        }) {
+        let is_held = self.proxy.decided.holding.is_some_and(Holding::is_moment);
+        match self.active().filter(|_| self.proxy.up && !is_held) {
             Some(server) => {
                 self.writes += 1;
                 let call = self.send(server, Ask::Write(self.writes), By::Client(client));
