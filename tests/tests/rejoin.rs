@@ -45,6 +45,21 @@ async fn run(server: &Server, statements: &[&str]) {
     }
 }
 
+/// On the admin port.
+async fn say(cluster: &Cluster, command: &str) {
+    cluster.admin().await.query_drop(command).await.expect(command);
+}
+
+/// As soon as it is possible; afterwards the pair is whole.
+async fn switch_over(cluster: &Cluster, to: &str) {
+    wait_until("a switchover", WITHIN, async || {
+        let mut admin = cluster.admin().await;
+        admin.query_drop(format!("SWITCHOVER TO {to}")).await.is_ok()
+    })
+    .await;
+    wait_whole(cluster).await;
+}
+
 /// What is written arrives at the other server, in both directions.
 async fn is_replicated(cluster: &Cluster, first_id: u32) {
     for (id, to) in [(first_id, "b"), (first_id + 1, "a")] {
@@ -53,12 +68,7 @@ async fn is_replicated(cluster: &Cluster, first_id: u32) {
             .await
             .expect("a write");
         cluster.wait_replicated().await;
-        wait_until("a switchover", WITHIN, async || {
-            let mut admin = cluster.admin().await;
-            admin.query_drop(format!("SWITCHOVER TO {to}")).await.is_ok()
-        })
-        .await;
-        wait_whole(cluster).await;
+        switch_over(cluster, to).await;
     }
     cluster.wait_replicated().await;
 }
@@ -84,7 +94,7 @@ async fn a_server_that_replicates_from_nobody_is_set_up() {
     for server in [cluster.a(), cluster.b()] {
         run(server, forget).await;
     }
-    cluster.admin().await.query_drop("RESUME").await.expect("RESUME");
+    say(&cluster, "RESUME").await;
     wait_until("both are set up", WITHIN, async || {
         let events = roles::said(&cluster, "EVENTS").await;
         events.matches("set_up").count() == 2
@@ -129,21 +139,11 @@ async fn the_active_master_dies_behind_a_standby_that_was_made_anew() {
         conn.query_drop(&insert).await.expect(&insert);
     };
     write(101).await;
-    wait_until("a switchover", WITHIN, async || {
-        let mut admin = cluster.admin().await;
-        admin.query_drop("SWITCHOVER TO b").await.is_ok()
-    })
-    .await;
-    wait_whole(&cluster).await;
+    switch_over(&cluster, "b").await;
     write(102).await;
-    cluster
-        .admin()
-        .await
-        .query_drop("DRAIN a")
-        .await
-        .expect("DRAIN a");
+    say(&cluster, "DRAIN a").await;
     begin_its_log_anew(cluster.a()).await;
-    cluster.admin().await.query_drop("OPEN a").await.expect("OPEN a");
+    say(&cluster, "OPEN a").await;
     roles::wait_ready(&cluster, WITHIN).await;
     write(103).await;
     wait_row(cluster.a(), 103).await;
@@ -168,7 +168,6 @@ async fn wait_row(server: &Server, id: u32) {
 
 /// As that of one is that was made anew from a backup: it has all, and its log has nothing of it.
 async fn begin_its_log_anew(server: &Server) {
-    let mut conn = server.connect().await.expect("connected");
     let (stop, position, reset, set) = match server.engine().flavor() {
         Flavor::MariaDb => ("STOP SLAVE", "gtid_slave_pos", "RESET MASTER", "gtid_slave_pos"),
         Flavor::MySql => (
@@ -178,14 +177,14 @@ async fn begin_its_log_anew(server: &Server) {
             "gtid_purged",
         ),
     };
-    conn.query_drop(stop).await.expect(stop);
+    run(server, &[stop]).await;
+    let mut conn = server.connect().await.expect("connected");
     let at: Option<String> = conn
         .query_first(format!("SELECT @@GLOBAL.{position}"))
         .await
         .expect("its position");
-    conn.query_drop(reset).await.expect(reset);
     let set = format!("SET GLOBAL {set}='{}'", at.expect("a position"));
-    conn.query_drop(&set).await.expect(&set);
+    run(server, &[reset, &set]).await;
 }
 
 /// It can't be caught up with any more: that is said, reads and writes go on, and nobody is promoted.
@@ -313,18 +312,8 @@ async fn a_server_gets_back_what_a_crash_has_taken_from_it() {
         println!("MySQL forgets nothing");
         return cluster.stop().await;
     }
-    wait_until("b is active", WITHIN, async || {
-        let mut admin = cluster.admin().await;
-        admin.query_drop("SWITCHOVER TO b").await.is_ok()
-    })
-    .await;
-    wait_whole(&cluster).await;
-    cluster
-        .admin()
-        .await
-        .query_drop("DRAIN a")
-        .await
-        .expect("DRAIN a");
+    switch_over(&cluster, "b").await;
+    say(&cluster, "DRAIN a").await;
     run(cluster.a(), &["STOP SLAVE"]).await;
     let mut conn = cluster.b().connect().await.expect("connected");
     let position: Option<String> = conn
@@ -350,7 +339,7 @@ async fn a_server_gets_back_what_a_crash_has_taken_from_it() {
         conn.query_drop(statement).await.expect(statement);
     }
     run(cluster.a(), &[&claim]).await;
-    cluster.admin().await.query_drop("OPEN a").await.expect("OPEN a");
+    say(&cluster, "OPEN a").await;
     wait_whole(&cluster).await;
     cluster.wait_replicated().await;
     assert!(roles::said(&cluster, "EVENTS").await.contains("fetches_back | a"));
