@@ -4,6 +4,7 @@
 //!
 //! The table `tandem.pulse` is made when it is first needed; without the right to (see [`super::sql`]) there is no such sign.
 
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use mysql_async::prelude::Queryable;
@@ -56,10 +57,17 @@ pub(super) struct Pulse {
     topology: Shared,
     signals: Signals,
     stall: watch::Sender<Option<Stall>>,
-    /// To write by, and to look by what the other waits for; of this server.
-    conns: Option<(ServerId, Conn, Conn)>,
+    /// Kept from one write to the next; of this server.
+    conns: Option<(ServerId, Conns)>,
     /// That it has no rights was told.
     complained: bool,
+}
+
+/// To one server.
+struct Conns {
+    writer: Conn,
+    /// By it is looked what the writer waits for.
+    looker: Conn,
 }
 
 /// How a write ended.
@@ -123,72 +131,80 @@ impl Pulse {
         }
     }
 
-    /// One write, however long it takes; while it does, what it waits for is shown.
+    /// One write, however long it takes.
     async fn beat(&mut self, active: ServerId) -> Beat {
-        let begun = Instant::now();
-        let (mut writer, mut looker) = match self.connections(active).await {
-            Ok(conns) => conns,
-            Err(_) => return Beat::Void,
+        let limit = self.doors[active.0].config().monitor.timeout;
+        let Ok(Ok(mut conns)) = tokio::time::timeout(limit, self.connections(active)).await else {
+            // The monitor sees that it can't be reached.
+            return Beat::Void;
         };
-        let mut wait = None;
-        let id = writer.id();
-        let row = id % ROWS;
+        let row = conns.writer.id() % ROWS;
         let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
         // Another value each time: what changes nothing is not written.
-        let statement = format!("REPLACE INTO tandem.pulse VALUES ({row}, {at})");
-        let mut writing = Box::pin(async move {
-            let mut written = writer.query_drop(&statement).await;
-            if matches!(&written, Err(Error::Server(error)) if matches!(error.code, NO_DATABASE | NO_TABLE)) {
-                for make in MAKE {
-                    if let Err(error) = writer.query_drop(make).await {
-                        return (Err(error), writer);
-                    }
+        let write = format!("REPLACE INTO tandem.pulse VALUES ({row}, {at})");
+        let mut written = self.watched(active, &mut conns, &write).await;
+        if matches!(&written, Some(Err(Error::Server(error))) if matches!(error.code, NO_DATABASE | NO_TABLE))
+        {
+            for statement in MAKE.into_iter().chain([&*write]) {
+                written = self.watched(active, &mut conns, statement).await;
+                if !matches!(written, Some(Ok(()))) {
+                    break;
                 }
-                written = writer.query_drop(&statement).await;
+                // What comes next waits anew.
+                self.stall.send_replace(None);
             }
-            (written, writer)
-        });
+        }
+        let Some(written) = written else {
+            return Beat::Void;
+        };
+        if matches!(written, Ok(()) | Err(Error::Server(_))) {
+            self.conns = Some((active, conns));
+        }
+        self.ended(active, written)
+    }
+
+    /// How a statement ended; while it goes on, what it waits for is shown. `None` when that says nothing about the server: another
+    /// one is the active master now, or it answers nothing, which the monitor sees.
+    async fn watched(
+        &self,
+        active: ServerId,
+        Conns { writer, looker }: &mut Conns,
+        statement: &str,
+    ) -> Option<Result<(), Error>> {
+        let begun = Instant::now();
+        let id = writer.id();
+        let mut wait = None;
+        let mut writing = pin!(writer.query_drop(statement));
         loop {
             tokio::select! {
                 biased;
-                (written, writer) = &mut writing => {
-                    let is_kept = matches!(written, Ok(()) | Err(Error::Server(_)));
-                    let beat = self.ended(active, written);
-                    if is_kept {
-                        self.conns = Some((active, writer, looker));
-                    }
-                    return beat;
-                }
+                written = &mut writing => return Some(written),
                 () = tokio::time::sleep(LOOK) => {}
             }
             if self.topology.load().active != Some(active) {
-                return Beat::Void;
+                return None;
             }
             if begun.elapsed() < QUIET {
                 continue;
             }
-            let asked = tokio::time::timeout(ASK, waits_for(&mut looker, id)).await;
-            match asked {
-                Ok(Ok(found)) => {
-                    let kind = found.as_ref().map(|(awaits, _)| *awaits);
-                    let (_, since) = *wait.insert(goes_on(wait, kind, begun, Instant::now()));
-                    let stall = found.map(|(awaits, what)| Stall { since, awaits, what });
-                    self.stall.send_replace(stall);
-                }
-                // The monitor sees that it answers nothing.
-                Ok(Err(_)) | Err(_) => return Beat::Void,
-            }
+            let asked = tokio::time::timeout(ASK, waits_for(looker, id)).await;
+            let found = asked.ok()?.ok()?;
+            let kind = found.as_ref().map(|(awaits, _)| *awaits);
+            let (_, since) = *wait.insert(goes_on(wait, kind, begun, Instant::now()));
+            let stall = found.map(|(awaits, what)| Stall { since, awaits, what });
+            self.stall.send_replace(stall);
         }
     }
 
-    async fn connections(&mut self, server: ServerId) -> Result<(Conn, Conn), Error> {
-        if let Some((of, writer, looker)) = self.conns.take()
+    async fn connections(&mut self, server: ServerId) -> Result<Conns, Error> {
+        if let Some((of, conns)) = self.conns.take()
             && of == server
         {
-            return Ok((writer, looker));
+            return Ok(conns);
         }
         let door = &self.doors[server.0];
-        Ok((door.open().await?, door.open().await?))
+        let (writer, looker) = (door.open().await?, door.open().await?);
+        Ok(Conns { writer, looker })
     }
 
     fn ended(&mut self, server: ServerId, written: Result<(), Error>) -> Beat {
