@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tandem_protocol::auth::rsa::{self, KeyPair};
 use thiserror::Error;
@@ -28,6 +29,20 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct RsaKey {
     made: watch::Receiver<Option<Arc<KeyPair>>>,
+    _maker: Option<Arc<Maker>>,
+}
+
+/// The thread that makes a key. Whoever lets go of it last waits for its end: a process that ends while a first random number
+/// is being made is aborted by aws-lc (0.47), whose exit handler takes the source of entropy away from the thread.
+#[derive(Debug)]
+struct Maker(Option<JoinHandle<()>>);
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        if self.0.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that makes an RSA key panicked");
+        }
+    }
 }
 
 impl RsaKey {
@@ -41,12 +56,12 @@ impl RsaKey {
             && let Some(key) = Self::check(path)?
         {
             let (_, made) = watch::channel(Some(Arc::new(key)));
-            return Ok(Self { made });
+            return Ok(Self { made, _maker: None });
         }
         let (done, made) = watch::channel(None);
         let path = path.map(Path::to_owned);
         let thread = std::thread::Builder::new().name("rsa-key".to_owned());
-        thread
+        let thread = thread
             .spawn(move || {
                 if let Some(key) = make(path.as_deref()) {
                     // Nobody is there any more when Tandem stops meanwhile.
@@ -54,7 +69,10 @@ impl RsaKey {
                 }
             })
             .map_err(Error::Thread)?;
-        Ok(Self { made })
+        Ok(Self {
+            made,
+            _maker: Some(Arc::new(Maker(Some(thread)))),
+        })
     }
 
     /// Reads the file; `None` where there is none yet.
@@ -145,6 +163,15 @@ mod tests {
             .await
             .expect("there");
         assert_eq!(again.public_pem(), first.public_pem());
+    }
+
+    #[test]
+    fn whoever_lets_go_of_it_last_waits_until_it_is_made() {
+        let key = RsaKey::new(None).expect("begun");
+        let made = key.made.clone();
+        drop(key.clone());
+        drop(key);
+        assert!(made.borrow().is_some(), "the thread has not ended");
     }
 
     #[tokio::test]
