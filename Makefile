@@ -77,7 +77,7 @@ fuzz:
 	SECONDS_EACH=$${SECONDS_EACH:-600} .ci/fuzz
 
 bench:
-	@$(INSTALL) build server client peers
+	@$(INSTALL) build server client peers load apache php wordpress
 	.ci/server-root mysql-9.7
 	.ci/server-root mysql-router
 	$(CARGO) build --release --workspace --bins

@@ -62,9 +62,15 @@ class Pair:
             INSERT INTO hot VALUES (1, 0);
             CREATE TABLE picture (id INT PRIMARY KEY, data LONGBLOB NOT NULL);
             INSERT INTO picture SELECT d + 1, REPEAT(CHAR(65 + d), {BLOB}) FROM digits WHERE d < 4;""")
+        self.wait_follows()
+
+    def wait_follows(self):
+        """Until the standby has all that the active master has."""
+        mark = f"{time.time_ns()}"
+        self.ask("a", f"CREATE OR REPLACE VIEW {SCHEMA}.mark AS SELECT {mark}")
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if self.ask("b", f"SELECT COUNT(*) FROM {SCHEMA}.picture", quiet=True).strip() == "4":
+            if self.ask("b", f"SELECT * FROM {SCHEMA}.mark", quiet=True).strip() == mark:
                 return
             time.sleep(0.1)
         raise SystemExit("the standby does not follow")

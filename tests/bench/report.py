@@ -40,6 +40,9 @@ def servers_cpu(found):
 
 
 def latency(found, name):
+    """Nothing where that was not measured."""
+    if any("rate" in told and name not in told for told in found["rounds"]):
+        return None
     return middle(found, lambda told: told[name])
 
 
@@ -70,7 +73,7 @@ def brief(found):
         calls = peer.get("syscalls")
         lines.append(
             f"  {name:12} {number(rate(peer)[0]):>7}/s  ratio {spread(relative(found, name)):18} cpu {spread(cpu(peer)):20} µs"
-            f"  p50 {number(latency(peer, 'p50_us')[0])}  p99.9 {number(latency(peer, 'p999_us')[0])}"
+            f"  p50 {number(latency(peer, 'p50_us')[0])}  p99 {number(latency(peer, 'p99_us')[0])}"
             f"  switches {number(switches(peer)[0])}  calls {'–' if calls is None else number(calls)}"
             f"  servers {spread(servers_cpu(peer))} µs")
     lines += [f"  {note}" for note in found.get("notes", [])]
@@ -137,7 +140,7 @@ def detail(found):
         told = next(iter(found["peers"].values()))["rounds"]
         yield from [f"{len(told)} rounds.", ""]
         first = label(next(iter(found["peers"])))
-        yield f"| | statements a second | of {first} | CPU of the proxy, µs | system calls | context switches | CPU of the servers, µs | p50, µs | p99, µs | p99.9, µs |"
+        yield f"| | {found.get('unit', 'statements')} a second | of {first} | CPU of the proxy, µs | system calls | context switches | CPU of the servers, µs | p50, µs | p99, µs | p99.9, µs |"
         yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, peer in found["peers"].items():
         if rate(peer) is None:
@@ -149,7 +152,8 @@ def detail(found):
             label(name), spread(rate(peer)), spread(relative(found, name)),
             spread(cpu(peer)) if has_proxy else "–", "–" if calls is None else number(calls),
             number(switches(peer)[0]) if has_proxy else "–", spread(servers_cpu(peer)),
-            *(number(latency(peer, part)[0]) for part in ("p50_us", "p99_us", "p999_us")),
+            *("–" if took is None else number(took[0])
+              for took in (latency(peer, part) for part in ("p50_us", "p99_us", "p999_us"))),
         ]
         yield f"| {' | '.join(cells)} |"
     for note in found.get("notes", []):

@@ -24,9 +24,12 @@ from statistics import median
 
 import ground
 import report
+import wordpress
 
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 SECONDS = float(os.environ.get("SECONDS", 2))
+# A page takes as long as a thousand statements.
+PAGE_SECONDS = max(1, 3 * SECONDS)
 POINT = ["--statement", "SELECT c FROM item WHERE id = {id}"]
 RECONNECT = [*POINT, "--per-connection", "5"]
 ALL = list(ground.PEERS)
@@ -207,6 +210,37 @@ def on_pair(grounds):
     }
 
 
+def home_page(grounds):
+    """WordPress's home page through each peer."""
+    pair = grounds.pair("mariadb")
+    root = wordpress.prepare(pair, grounds.folder)
+    servers = {name: [pid] for name, pid in pair.pids.items()}
+    with ExitStack() as stack:
+        driven = []
+        for name in ALL:
+            peer = grounds.peer(name)
+            site = wordpress.serve(name, root, grounds.folder, peer.port)
+            stack.callback(site.stop)
+            driven.append((name, site, {"proxy": peer.pids(), **servers}))
+            # PHP keeps what it has compiled.
+            wordpress.run_wrk(site, 1)
+        found = {name: {"rounds": []} for name, _, _ in driven}
+        reads, by_standby = {name: [] for name in found}, []
+        for _ in range(ROUNDS):
+            for name, site, watched in driven:
+                before = selects(pair)
+                told = wordpress.visit(site, watched, round(PAGE_SECONDS))
+                asked = {server: count - before[server] for server, count in selects(pair).items()}
+                found[name]["rounds"].append(told)
+                reads[name].append(sum(asked.values()) / told.get("all_queries", 1))
+                if name == "tandem":
+                    by_standby.append(asked["b"] / sum(asked.values()))
+    notes = [f"A page is a connection and {median(reads['direct']):.0f} SELECTs.",
+             f"The standby answered {100 * median(by_standby):.0f} % of the reads through Tandem, and none through the others."]
+    return {"title": f"WordPress's home page, {wordpress.VISITORS} visitors", "unit": "pages", "compares": True, "peers": found, "notes": notes,
+            "about": "Apache with mod_php and Debian's WordPress with ten posts, by wrk. What is counted is of a page, not of a statement."}
+
+
 def beside_writes(grounds):
     """Reads at a pace that leaves the cores idle most of the time, as where each server has cores of its own, while another table is written."""
     pair = grounds.pair("mariadb")
@@ -360,6 +394,7 @@ SCENARIOS = {
                        for count in (1, 100, 10_000, 100_000)}),
     "rules": under_rules,
     "pair": on_pair,
+    "wordpress": home_page,
     "latency": beside_writes,
     "statistics": counted,
     "sleeping": sleeping,
