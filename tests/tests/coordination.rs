@@ -11,7 +11,7 @@ use tandem_tests::etcd::Etcd;
 use tandem_tests::ledger::{self, Load, Manner};
 use tandem_tests::pair::Pair;
 use tandem_tests::road::{Open, Road};
-use tandem_tests::{Cluster, Proxy, Setup, WITHIN, roles, rounds, wait_until};
+use tandem_tests::{Cluster, Proxy, Setup, WITHIN, replicate_by, roles, rounds, wait_until};
 
 /// Of etcd's lease: as short as an etcd on a busy machine keeps it.
 const LEASE: &str = "3s";
@@ -49,6 +49,18 @@ async fn second(cluster: &Cluster, etcd: impl std::fmt::Display) -> Proxy {
 async fn first(pair: Pair, etcd: impl std::fmt::Display) -> Cluster {
     let change = apart(&pair, "one");
     let cluster = Cluster::over(pair, &coordination("one", etcd), change).await;
+    prepare(&cluster).await;
+    cluster
+}
+
+/// The same, where that Tandem is a process of its own.
+async fn apart_from(pair: Pair, etcd: &Etcd) -> Cluster {
+    let overrides = [
+        format!("coordination.etcd=http://{}", etcd.address()),
+        "coordination.name=one".to_owned(),
+        format!("coordination.lease={LEASE}"),
+    ];
+    let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
     prepare(&cluster).await;
     cluster
 }
@@ -187,13 +199,7 @@ async fn when_leader_and_master_are_killed_at_once_the_other_fails_over() {
 async fn kill_the_leader(moment: Moment) {
     println!("{moment:?}");
     let (pair, etcd) = pair().await;
-    let overrides = [
-        format!("coordination.etcd=http://{}", etcd.address()),
-        "coordination.name=one".to_owned(),
-        format!("coordination.lease={LEASE}"),
-    ];
-    let cluster = Cluster::apart(env!("CARGO_BIN_EXE_proxy"), pair, &overrides);
-    prepare(&cluster).await;
+    let cluster = apart_from(pair, &etcd).await;
     let two = second(&cluster, etcd.address()).await;
     let load = load(&two);
     ledger::wait_rows(two.opts(Some("shop")), 300, WITHIN).await;
@@ -243,6 +249,50 @@ async fn kill_the_leader(moment: Moment) {
     println!("{report}");
     report.assert_nothing_lost();
     assert_eq!(roles::writable(&cluster).await.len(), 1);
+    drop(two);
+    cluster.stop().await;
+}
+
+/// While the standby is away commits wait for nobody. When the machine dies on which the active master and the Tandem that decides run, the
+/// other Tandem, which does not know what was acknowledged then, does not promote the standby: not before that has all of it.
+#[tokio::test]
+async fn a_standby_that_was_away_is_not_promoted_by_who_does_not_know_what_it_lacks() {
+    let (pair, etcd) = pair().await;
+    let road = Road::to(pair.a().address()).await.expect("a road");
+    replicate_by(pair.b(), road.address).await;
+    pair.wait_linked(1).await.expect("linked");
+    let cluster = apart_from(pair, &etcd).await;
+    let two = second(&cluster, etcd.address()).await;
+    road.set(Open::NONE);
+    let mut client = Conn::new(cluster.opts(Some("shop"))).await.expect("a client");
+    for n in 1..=20 {
+        let written = client.query_drop(format!("INSERT INTO ledger (writer, n) VALUES (1, {n})"));
+        written.await.expect("acknowledged");
+    }
+    cluster.a().kill9().expect("killed");
+    cluster.process().kill9();
+    let mut admin = two.admin().await;
+    wait_for(&mut admin, "role", "leader: it decides").await;
+    road.set(Open::BOTH);
+    // Long enough for whatever might be decided.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let standing = failover(&mut admin).await;
+    let names = |what: &str| standing.iter().any(|(_, value)| value.contains(what));
+    assert!(names("was not seen alive"), "{standing:?}");
+    assert_eq!(roles::writable(&cluster).await, [""; 0], "{standing:?}");
+
+    cluster.a().restart().await.expect("back");
+    roles::wait_active_by(&mut admin, Some("a"), WITHIN).await;
+    wait_for(&mut admin, "could_fail_over", "yes").await;
+    // Now it is known to have it, whoever decides.
+    cluster.a().kill9().expect("killed");
+    roles::wait_active_by(&mut admin, Some("b"), WITHIN).await;
+    let mut reader = Conn::new(two.opts(Some("shop"))).await.expect("a client");
+    let count = reader
+        .query_first("SELECT COUNT(*) FROM ledger WHERE writer = 1")
+        .await;
+    assert_eq!(count.expect("an answer"), Some(20), "acknowledged and lost");
+    roles::show_by(&mut admin).await;
     drop(two);
     cluster.stop().await;
 }

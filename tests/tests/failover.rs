@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use tandem::demo::pair::APP;
 use tandem_tests::ledger::{self, Load, Manner, Report};
 use tandem_tests::pair::{Pair, Server};
@@ -167,6 +167,55 @@ async fn stop_the_active_master() {
     ledger::wait_rows(cluster.opts(Some("shop")), 200, WITHIN).await;
     let report = settle(&cluster, load, cluster.b()).await;
     report.assert_nothing_lost();
+    cluster.stop().await;
+}
+
+/// What the standby has received it applies before it takes over, also what its workers have not begun when the applier itself has
+/// nothing to read any more.
+#[tokio::test]
+async fn a_standby_takes_over_when_its_workers_have_applied_what_it_has_received() {
+    let cluster = cluster().await;
+    let mut client = Conn::new(cluster.opts(Some("shop"))).await.expect("a client");
+    let row = "INSERT INTO ledger (writer, n) VALUES (1, 1)";
+    client.query_drop(row).await.expect("written");
+    wait_until("the standby has the row", WITHIN, async || {
+        let mut standby = cluster.direct(cluster.b()).await;
+        let count = standby.query_first("SELECT COUNT(*) FROM shop.ledger WHERE writer = 1");
+        count.await.expect("a count") == Some(1)
+    })
+    .await;
+    let mut brake = cluster.direct(cluster.b()).await;
+    for statement in [
+        "BEGIN",
+        "SELECT * FROM shop.ledger WHERE writer = 1 LOCK IN SHARE MODE",
+    ] {
+        brake.query_drop(statement).await.expect(statement);
+    }
+    let change = "UPDATE ledger SET n = 2 WHERE writer = 1";
+    client.query_drop(change).await.expect("acknowledged");
+    for _ in 0..100 {
+        let row = "INSERT INTO ledger (writer, n) VALUES (2, 1)";
+        client.query_drop(row).await.expect("acknowledged");
+    }
+    cluster.a().kill9().expect("killed");
+    wait_until("a failover begins", WITHIN, async || {
+        roles::said(&cluster, "EVENTS")
+            .await
+            .contains("receiving_stopped")
+    })
+    .await;
+    // Long enough for whatever might be decided, and less than failover.apply_timeout.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let events = roles::said(&cluster, "EVENTS").await;
+    assert!(!events.contains("promoted"), "{events}");
+    brake.query_drop("COMMIT").await.expect("released");
+    roles::wait_active(&cluster, Some("b"), WITHIN).await;
+    let written =
+        client.query_first("SELECT CONCAT(SUM(writer = 1 AND n = 2), ' and ', SUM(writer = 2)) FROM ledger");
+    let written: Option<String> = written.await.expect("an answer");
+    assert_eq!(written.as_deref(), Some("1 and 100"));
+    let events = roles::said(&cluster, "EVENTS").await;
+    assert!(!events.contains("failover_stopped"), "{events}");
     cluster.stop().await;
 }
 

@@ -98,6 +98,7 @@ impl<H: Hands> Controller<H> {
             paused: remembered.paused,
             blind: remembered.blind,
             fresh: remembered.fresh,
+            exposed: remembered.exposed,
             // What was begun before the restart may have stopped a direction of the ring.
             away: remembered.active.and_then(|active| active.other(names.len())),
             ..Standing::default()
@@ -188,6 +189,7 @@ impl<H: Hands> Controller<H> {
             Intent::Rejoin(server) => self.rejoin(server).await,
             Intent::GoAlone(server) => self.go_alone(server).await,
             Intent::Together(server) => self.go_together(server).await,
+            Intent::Cover(standby) => self.cover(standby).await,
             Intent::FailBack(server) => self.fail_back(server).await,
             Intent::FailOver { from, to, why } => self.fail_over(from, to, &why).await,
         };
@@ -275,15 +277,24 @@ impl<H: Hands> Controller<H> {
             Intent::Rejoin(id) => format!("{} is let back in", name(*id)),
             Intent::GoAlone(id) => format!("{} is made to wait for nobody", name(*id)),
             Intent::Together(id) => format!("{} is made to wait for the standby", name(*id)),
+            Intent::Cover(_) => "the active master lives".to_owned(),
             Intent::FailBack(id) => format!("{} becomes active again", name(*id)),
             Intent::FailOver { to, .. } => format!("{} is promoted", name(*to)),
         };
+        let mut obstacles = obstacles(&self.standing, health, &self.rules, self.hands.now());
+        if self.standing.semi_sync && self.standing.exposed && obstacles.is_empty() {
+            obstacles.push(
+                "the standby is not known to have all that was committed while it was away: a failover would be tried, and be refused if it \
+                 has not"
+                    .to_owned(),
+            );
+        }
         let status = Status {
             epoch: self.standing.epoch,
             active: self.standing.active.map(name),
             standby: pair.map(|(_, other)| name(other)),
             state,
-            obstacles: obstacles(&self.standing, health, &self.rules, self.hands.now()),
+            obstacles,
         };
         send_if_new(&self.status, status);
     }
@@ -304,6 +315,7 @@ impl<H: Hands> Controller<H> {
             paused: self.standing.paused,
             blind: self.standing.blind,
             fresh: self.standing.fresh,
+            exposed: self.standing.exposed,
         };
         let before = entry(self.standing.epoch, self.standing.active, self.standing.promoting);
         let next = entry(epoch, active, promoting);

@@ -557,7 +557,7 @@ impl Coordinator {
             self.names.clone(),
             (leading.lease, leading.created),
             self.settings.lease,
-            (revision, remembered.semi_sync),
+            (revision, remembered.covers()),
             journal,
         ));
         let why = tokio::select! {
@@ -599,8 +599,8 @@ impl Coordinator {
             self.sources.health.clone(),
             taken,
         );
-        // What the leader before has acknowledged, if it is dead, is on the standby only with semi-sync replication.
-        let has_seen = remembered.semi_sync
+        // What the leader before has acknowledged, if it is dead, is on the standby only where that is recorded.
+        let has_seen = remembered.covers()
             && remembered
                 .active
                 .is_some_and(|active| self.seen == Some((remembered.epoch, active)));

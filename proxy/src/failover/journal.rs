@@ -38,6 +38,9 @@ pub struct Entry {
     /// `active` was promoted to wait for nobody, and not seen writable since: it has made no commit as the active master that a crash could
     /// have taken.
     pub fresh: bool,
+    /// Clients may have been told of commits of `active` that waited for nobody, and which the other server is not known to have since: it
+    /// takes over only by the word of a Tandem that knows what its clients were told of.
+    pub exposed: bool,
 }
 
 /// Why Tandem can't begin to decide.
@@ -132,6 +135,11 @@ impl Journal {
 }
 
 impl Entry {
+    /// Whether the other server has received all that any client was told of.
+    pub(super) fn covers(&self) -> bool {
+        self.semi_sync && !self.exposed
+    }
+
     /// As TOML, with the servers by name.
     pub(super) fn to_text(&self, names: &[String]) -> String {
         let mut document = DocumentMut::new();
@@ -142,6 +150,7 @@ impl Entry {
         document["semi_sync"] = value(self.semi_sync);
         document["paused"] = value(self.paused);
         document["fresh"] = value(self.fresh);
+        document["exposed"] = value(self.exposed);
         put_acknowledged(&mut document, "needed", self.needed);
         put_acknowledged(&mut document, "blind", self.blind);
         document.to_string()
@@ -163,6 +172,7 @@ impl Entry {
             semi_sync: flag(&document, "semi_sync"),
             paused: flag(&document, "paused"),
             fresh: flag(&document, "fresh"),
+            exposed: flag(&document, "exposed"),
         })
     }
 }
@@ -257,6 +267,7 @@ mod tests {
                 paused: false,
                 blind: None,
                 fresh: false,
+                exposed: true,
             },
             Entry {
                 epoch: 1,
@@ -274,6 +285,7 @@ mod tests {
                     number: 69,
                 }),
                 fresh: true,
+                exposed: false,
             },
             Entry {
                 epoch: 1,
@@ -288,6 +300,7 @@ mod tests {
                 paused: false,
                 blind: None,
                 fresh: true,
+                exposed: false,
             },
         ] {
             journal.record(&entry).unwrap();

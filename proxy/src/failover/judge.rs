@@ -98,6 +98,10 @@ pub struct Standing {
     pub drained: Option<ServerId>,
     /// See [`super::journal::Entry::fresh`].
     pub fresh: bool,
+    /// See [`super::journal::Entry::exposed`].
+    pub exposed: bool,
+    /// What the other server must have for that to be over.
+    pub covering: Option<Acknowledged>,
     /// See [`super::journal::Entry::blind`].
     pub blind: Option<Acknowledged>,
     /// Since when the active master is not opened because the other can't be asked what it has of it.
@@ -169,6 +173,8 @@ pub enum Intent {
     GoAlone(ServerId),
     /// The standby receives again: commits wait for it as before.
     Together(ServerId),
+    /// See whether this standby has all that was committed while commits waited for nobody.
+    Cover(ServerId),
     /// The one that the operator prefers can be the active master again, by a switchover.
     FailBack(ServerId),
     FailOver {
@@ -303,7 +309,7 @@ pub fn obstacles(standing: &Standing, health: &[Health], rules: &Rules, now: Ins
     }
     if !standing.seen && standing.promoting.is_none() {
         no(
-            "the active master was not seen alive since Tandem started, so what it has acknowledged is not known",
+            "the active master was not seen alive since this Tandem began to decide, so what it has acknowledged is not known",
         );
     }
     if standing.paused {
@@ -434,6 +440,7 @@ fn accompany(
     }
     if receiver == Some(Receiver::Connected) {
         return match standing.alone {
+            Some(false) if standing.exposed => Intent::Cover(other),
             Some(false) => fail_back(standing, rules, active, now),
             // A receiver may take itself for connected for as long as its time limit allows.
             Some(true) if heard(standby, master) <= standing.alone_since => Intent::Wait(None),

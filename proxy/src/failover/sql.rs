@@ -157,6 +157,13 @@ impl Sql {
         })
     }
 
+    /// Whether no worker of a parallel applier (MariaDB) has a transaction in its hands that goes on.
+    async fn workers_wait(&self, server: ServerId) -> Result<bool, Trouble> {
+        let question = "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Slave_worker' \
+             AND state <> 'Waiting for work from SQL thread'";
+        Ok(self.text(server, question).await? == "0")
+    }
+
     async fn run(&self, server: ServerId, statement: &str) -> Result<(), Trouble> {
         self.ask(server, statement).await.map(drop)
     }
@@ -294,7 +301,8 @@ impl Sql {
 
     fn current_mark(&self) -> Option<Arc<Mark>> {
         let mut known = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mark) = &self.topology.load().mark {
+        // Also that of before this began to decide: then there may be no active master any more.
+        if let Some(mark) = self.topology.load().last_mark() {
             *known = Some(Arc::clone(mark));
         }
         known.clone()
@@ -317,6 +325,9 @@ impl Server {
 
 /// ER_UNKNOWN_SYSTEM_VARIABLE, of a server without the plugin; as [`Sql::ask_quietly`] writes it.
 const UNKNOWN_VARIABLE: &str = "(1193)";
+
+/// So many looks in a row, each longer than [`APPLY_LOOK`], find that no worker of the applier has anything to do.
+const IDLE_LOOKS: u32 = 3;
 
 /// How long a commit may take that its standby has executed already, and its master not.
 const COMMITTING: Duration = Duration::from_secs(1);
@@ -451,6 +462,7 @@ impl Hands for Sql {
 
     async fn finish_applying(&self, server: ServerId, patience: Duration) -> Result<bool, Trouble> {
         let deadline = tokio::time::Instant::now() + patience;
+        let mut idle = 0;
         loop {
             let link = self.link(server).await?;
             let (applier, received, state) = match self.flavor() {
@@ -472,9 +484,13 @@ impl Hands for Sql {
             }
             let all = self.applied(server, &column(&link, received), APPLY_LOOK).await?;
             // MariaDB 10.11 counts a transaction as received when its first event is (measured): the last one may be half,
-            // and was then acknowledged to nobody. The applier waits for the rest, and is stopped.
-            let half = column(&link, state).contains("has read all relay log");
-            if all || half && self.flavor() == Flavor::MariaDb {
+            // and was then acknowledged to nobody. The applier waits for the rest, and is stopped: which takes from its workers what they
+            // have not begun. A worker that has just been given something is not seen to have it before it runs.
+            let waits = self.flavor() == Flavor::MariaDb
+                && column(&link, state).contains("has read all relay log")
+                && self.workers_wait(server).await?;
+            idle = if waits { idle + 1 } else { 0 };
+            if all || idle >= IDLE_LOOKS {
                 let statement = self.applier("STOP", &link);
                 self.run(server, &statement).await?;
                 return Ok(true);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ACT, Controller, Done, within};
 use crate::failover::events::Kind;
-use crate::failover::hands::{Hands, Trouble};
+use crate::failover::hands::{Acknowledged, Hands, Trouble};
 use crate::failover::judge;
 use crate::topology::ServerId;
 
@@ -15,6 +15,7 @@ impl<H: Hands> Controller<H> {
     pub(super) async fn adopt(&mut self, server: ServerId) -> Done {
         let semi_sync = within(&self.hands, ACT, self.hands.semi_sync(server)).await;
         self.standing.semi_sync = semi_sync.map_err(|trouble| (server, trouble))? == Some(true);
+        self.standing.exposed = true;
         self.record(self.standing.epoch + 1, Some(server), None)
             .await
             .map_err(|trouble| (server, trouble))?;
@@ -36,6 +37,7 @@ impl<H: Hands> Controller<H> {
         // received is applied first; if that can't be, its applier does not run, and `rejoin` starts it or says why not.
         let _ = within(&self.hands, ACT, self.hands.stop_receiving(server)).await;
         let _ = within(&self.hands, 2 * ACT, self.hands.finish_applying(server, ACT)).await;
+        self.expose().await?;
         let opened = within(&self.hands, ACT, self.hands.set_read_only(server, false)).await;
         opened.map_err(|trouble| (server, format!("it can't be made writable: {trouble}")))?;
         self.standing.opened = Some(self.hands.now());
@@ -180,9 +182,56 @@ impl<H: Hands> Controller<H> {
         Ok(())
     }
 
+    /// From now on clients may be told of what the standby has not received.
+    async fn expose(&mut self) -> Done {
+        self.standing.covering = None;
+        self.standing.exposed = true;
+        let (epoch, active) = (self.standing.epoch, self.standing.active);
+        // Also if that stands there already: an attempt to write the opposite may have come through whose answer was lost.
+        let recorded = self.record(epoch, active, None).await;
+        recorded.map_err(|trouble| (active.unwrap_or(ServerId(0)), trouble))
+    }
+
+    /// Commits wait for the standby again, which has perhaps not yet received what was committed before. When it has, whoever decides may
+    /// rely on that.
+    pub(super) async fn cover(&mut self, standby: ServerId) -> Done {
+        let fail = |trouble: Trouble| {
+            (
+                standby,
+                format!("whether it has everything can't be seen: {trouble}"),
+            )
+        };
+        let Some((active, stream)) = self
+            .standing
+            .active
+            .and_then(|active| Some((active, self.stream_of(active)?)))
+        else {
+            return Ok(());
+        };
+        let newest = async |server| within(&self.hands, ACT, self.hands.newest(server, stream)).await;
+        let same = self.standing.covering.filter(|needed| needed.stream == stream);
+        let needed = match same {
+            Some(needed) => needed.number,
+            None => newest(active).await.map_err(fail)?,
+        };
+        let has = newest(standby).await.map_err(fail)?;
+        self.standing.covering = Some(Acknowledged {
+            stream,
+            number: needed,
+        });
+        if has < needed {
+            return Ok(());
+        }
+        self.standing.exposed = false;
+        let recorded = self.record(self.standing.epoch, Some(active), None).await;
+        self.standing.exposed = recorded.is_err();
+        recorded.map_err(fail)
+    }
+
     /// A decision against safety and for service, which is therefore told.
     pub(super) async fn go_alone(&mut self, active: ServerId) -> Done {
         let begun = self.hands.now();
+        self.expose().await?;
         // It may be late and come all the same.
         self.standing.alone = None;
         within(&self.hands, ACT, self.hands.set_semi_sync(active, false))

@@ -58,7 +58,7 @@ impl<H: Hands> Controller<H> {
     }
 
     /// That of the commits made on it, as the last probe saw it.
-    fn stream_of(&self, server: ServerId) -> Option<Stream> {
+    pub(super) fn stream_of(&self, server: ServerId) -> Option<Stream> {
         let health = self.health.borrow();
         let answer = health[server.0].answer.as_ref();
         answer.and_then(|answer| answer.seen.stream)

@@ -155,13 +155,16 @@ impl<H: Hands> Controller<H> {
         self.standing.drained = None;
         self.standing.stopped = None;
         let was_fresh = std::mem::replace(&mut self.standing.fresh, !waits);
+        let was_exposed = std::mem::replace(&mut self.standing.exposed, !waits);
         let recorded = self.record(self.standing.epoch + 1, Some(to), None).await;
         if recorded.is_err() {
             self.standing.fresh = was_fresh;
+            self.standing.exposed = was_exposed;
         }
         recorded?;
         self.standing.seen = false;
         self.standing.alone = None;
+        self.standing.covering = None;
         self.standing.quarantined = None;
         within(&self.hands, ACT, self.hands.set_read_only(to, false)).await?;
         self.standing.opened = Some(self.hands.now());

@@ -36,8 +36,8 @@ pub(in crate::failover) struct Seat {
     /// Of the decision's key: who records anew rules out what may be under way of before.
     recorded: AtomicI64,
     journal: std::sync::Arc<Journal>,
-    /// The pair uses semi-sync replication: the standby has what anybody was told of.
-    semi_sync: AtomicBool,
+    /// The standby has what anybody was told of.
+    covered: AtomicBool,
     /// What is to be published, and which publication that is.
     wanted: watch::Sender<(u64, Published)>,
     /// The newest publication that etcd has, and its revision.
@@ -52,7 +52,7 @@ impl Seat {
         names: Vec<String>,
         (lease, created): (i64, i64),
         term: Duration,
-        (recorded, semi_sync): (i64, bool),
+        (recorded, covered): (i64, bool),
         journal: std::sync::Arc<Journal>,
     ) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Seat {
             patience: term + GRACE,
             recorded: AtomicI64::new(recorded),
             journal,
-            semi_sync: AtomicBool::new(semi_sync),
+            covered: AtomicBool::new(covered),
             wanted: watch::Sender::default(),
             stored: watch::Sender::default(),
             opened: Mutex::default(),
@@ -98,7 +98,7 @@ impl Seat {
             let revision = done.header().map_or(0, etcd_client::ResponseHeader::revision);
             if done.succeeded() {
                 self.recorded.store(revision, Ordering::Relaxed);
-                self.semi_sync.store(entry.semi_sync, Ordering::Relaxed);
+                self.covered.store(entry.covers(), Ordering::Relaxed);
                 break;
             }
             let mut found = done.op_responses().into_iter().map(|response| match response {
@@ -234,9 +234,9 @@ impl Seat {
             (told, lost.collect())
         };
         match tokio::time::timeout(self.patience, wait).await {
-            Ok((_, lost)) if !lost.is_empty() && !self.semi_sync.load(Ordering::Relaxed) => Err(format!(
-                "what the clients of {} were told of is not known, since it is lost; without semi-sync replication the standby may \
-                 lack it. Bring the old master back, or accept the loss: SWITCHOVER … FORCE",
+            Ok((_, lost)) if !lost.is_empty() && !self.covered.load(Ordering::Relaxed) => Err(format!(
+                "what the clients of {} were told of is not known, since it is lost; without semi-sync replication, or while that is off, \
+                 the standby may lack it. Bring the old master back, or accept the loss: SWITCHOVER … FORCE",
                 lost.join(", ")
             )),
             Ok((told, _)) => Ok(told),

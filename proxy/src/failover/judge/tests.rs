@@ -578,6 +578,11 @@ fn standings() -> Vec<(&'static str, Standing, Rules)> {
             RULES,
         ),
         (
+            "b was away, commits wait for it again",
+            on(|s| s.exposed = true),
+            RULES,
+        ),
+        (
             "b is quarantined",
             on(|s| {
                 s.away = Some(B);
@@ -642,6 +647,7 @@ fn named(intent: &Intent, standing: &Standing, health: &[Health], rules: &Rules)
         Intent::Rejoin(id) => format!("rejoin {}", name(id)),
         Intent::GoAlone(id) => format!("{} alone", name(id)),
         Intent::Together(id) => format!("{} together", name(id)),
+        Intent::Cover(id) => format!("{} covers", name(id)),
         Intent::FailBack(id) => format!("fail back to {}", name(id)),
         Intent::FailOver { to, .. } => format!("promote {}", name(to)),
     }
