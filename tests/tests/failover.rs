@@ -157,7 +157,7 @@ async fn stop_the_active_master() {
     cluster.a().resume().expect("awake");
     wait_until("a is read-only", WITHIN, || async {
         // Its sessions are ended, this one too.
-        let conn = mysql_async::Conn::new(cluster.a().root()).await;
+        let conn = Conn::new(cluster.a().root()).await;
         match conn {
             Ok(mut conn) => matches!(conn.query_first("SELECT @@read_only").await, Ok(Some(1_u8))),
             Err(_) => false,

@@ -63,9 +63,11 @@ impl<H: Hands> Controller<H> {
     pub(super) async fn promote_instead(&mut self, from: ServerId, to: ServerId) -> Result<(), Trouble> {
         // Of a restarted Tandem that carries on, the one before has known it.
         let known = self.hands.acknowledged();
-        self.standing.needed = known
-            .map(|known| known.or_more(self.standing.needed))
-            .or(self.standing.needed);
+        // Those of a Tandem that is lost are known to nobody: what waited for nobody, and was seen, may have been told to them.
+        let seen = self.seen_of(from).filter(|_| self.standing.exposed);
+        for known in [known, seen].into_iter().flatten() {
+            self.standing.needed = Some(known.or_more(self.standing.needed));
+        }
         self.record(self.standing.epoch, Some(from), Some(to)).await?;
         self.give_up(from);
         let begun = self.hands.now();
@@ -101,6 +103,15 @@ impl<H: Hands> Controller<H> {
         self.standing.away = Some(from);
         self.standing.alone = Some(true);
         Ok(())
+    }
+
+    /// What the last probe that it has answered found of its own commits.
+    fn seen_of(&self, server: ServerId) -> Option<Acknowledged> {
+        let stream = self.stream_of(server)?;
+        let health = self.health.borrow();
+        let answer = health[server.0].answer.as_ref()?;
+        let number = answer.seen.position.newest(&stream);
+        Some(Acknowledged { stream, number })
     }
 
     /// Waits until all that was received is applied, and sees whether that is all that was acknowledged.
