@@ -7,9 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use tempfile::TempDir;
 
 use crate::authority::{self, Authority};
 use crate::{WITHIN, wait_until};
+
+const MEMORY: &str = "/dev/shm";
 
 /// Who may do everything in an etcd by TLS, which asks for it.
 pub const ROOT: (&str, &str) = ("root", "a password of etcd");
@@ -23,6 +26,8 @@ pub struct Etcd {
 struct Member {
     child: Option<Child>,
     folder: PathBuf,
+    /// In memory: it syncs each decision, for which a disk that others use takes seconds. It outlives a kill of etcd.
+    data: TempDir,
     client: SocketAddr,
     peer: SocketAddr,
 }
@@ -69,9 +74,11 @@ impl Etcd {
         let members = addresses.chunks(2).zip(1..).map(|(addresses, number)| {
             let folder = directory.join(format!("etcd{number}"));
             fs::create_dir(&folder).expect("a folder");
+            let data = tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir_in(&folder));
             Member {
                 child: None,
                 folder,
+                data: data.expect("a folder"),
                 client: addresses[0],
                 peer: addresses[1],
             }
@@ -122,7 +129,7 @@ impl Etcd {
         let mut command = Command::new("etcd");
         command
             .arg("--data-dir")
-            .arg(member.folder.join("data"))
+            .arg(member.data.path())
             .args(["--name", &format!("m{number}"), "--initial-cluster", cluster])
             .args(["--listen-client-urls", &client])
             .args(["--advertise-client-urls", &client])
