@@ -23,6 +23,7 @@ use crate::config::{DayWindow, Failover};
 use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
 use crate::topology::ServerId;
+use crate::topology::gtid::Position;
 
 /// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
 pub(super) const REFUSED: &str = "1236";
@@ -442,8 +443,11 @@ fn accompany(
         return match standing.alone {
             Some(false) if standing.exposed => Intent::Cover(other),
             Some(false) => fail_back(standing, rules, active, now),
-            // A receiver may take itself for connected for as long as its time limit allows.
-            Some(true) if heard(standby, master) <= standing.alone_since => Intent::Wait(None),
+            // A receiver may take itself for connected for as long as its time limit allows. While nothing is written there may be nothing to
+            // hear (MySQL's heartbeats are not seen): then it is found out by the next write, which waits for the hang time.
+            Some(true) if heard(standby, master) <= standing.alone_since && !has_all(standby, master) => {
+                Intent::Wait(None)
+            }
             _ => Intent::Together(active),
         };
     }
@@ -558,6 +562,15 @@ pub(super) fn is_refused(link: &Link) -> bool {
 fn replicates_from_nobody(server: &Health) -> bool {
     let answer = server.answer.as_ref();
     answer.is_some_and(|answer| answer.seen.links.is_empty())
+}
+
+/// Whether a server was seen to have all that the other was seen to have committed.
+fn has_all(standby: &Health, active: &Health) -> bool {
+    let (Some(theirs), Some(own)) = (&standby.answer, &active.answer) else {
+        return false;
+    };
+    let newest = |position: &Position| own.seen.stream.map(|stream| position.newest(&stream));
+    own.seen.stream.is_some() && newest(&theirs.seen.position) >= newest(&own.seen.position)
 }
 
 fn heard(standby: &Health, active: &Health) -> Option<Instant> {

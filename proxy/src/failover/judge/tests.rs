@@ -293,7 +293,7 @@ fn one_that_answers_and_writes_nothing_is_dead_after_the_unreachable_time() {
 
 #[test]
 fn commits_that_wait_for_a_standby_that_hears_nothing_wait_for_the_hang_time() {
-    let health = [writable(server(A)), server(B)];
+    let health = [standing_at(writable(server(A)), "0-1-11"), server(B)];
     let intent = |standing: &Standing| decide(standing, &health, &RULES, *NOW);
     assert_eq!(intent(&stalled(Awaits::Receipt, ago(1900))), Intent::Wait(None));
     let late = stalled(Awaits::Receipt, ago(2000));
@@ -306,6 +306,13 @@ fn commits_that_wait_for_a_standby_that_hears_nothing_wait_for_the_hang_time() {
         ..late
     };
     assert_eq!(intent(&alone), Intent::Wait(None));
+    let idle = [writable(server(A)), server(B)];
+    let with_all = decide(&alone, &idle, &RULES, *NOW);
+    assert_eq!(
+        with_all,
+        Intent::Together(A),
+        "there is nothing to hear that it has not"
+    );
     alone.alone_since = Some(ago(150));
     assert_eq!(intent(&alone), Intent::Together(A));
 }
