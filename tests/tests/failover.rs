@@ -10,7 +10,10 @@ use tandem_tests::pair::{Pair, Server};
 use tandem_tests::{Cluster, Flavor, Proxy, Setup, WITHIN, roles, rounds, wait_until};
 
 async fn cluster() -> Cluster {
-    let setup = Setup::with_failover();
+    cluster_of(Setup::with_failover()).await
+}
+
+async fn cluster_of(setup: Setup) -> Cluster {
     let cluster = Cluster::start(setup).await;
     roles::wait_active(&cluster, Some("a"), WITHIN).await;
     ledger::prepare(&cluster).await;
@@ -174,7 +177,10 @@ async fn stop_the_active_master() {
 /// nothing to read any more.
 #[tokio::test]
 async fn a_standby_takes_over_when_its_workers_have_applied_what_it_has_received() {
-    let cluster = cluster().await;
+    let mut setup = Setup::with_failover();
+    // MySQL has four by default.
+    setup.pair.extra.push("loose_slave_parallel_threads=8".to_owned());
+    let cluster = cluster_of(setup).await;
     let mut client = Conn::new(cluster.opts(Some("shop"))).await.expect("a client");
     let row = "INSERT INTO ledger (writer, n) VALUES (1, 1)";
     client.query_drop(row).await.expect("written");

@@ -100,10 +100,9 @@ fn mariadb_options(number: u32, options: &Options) -> String {
         true => "slave_parallel_threads=8\n",
         false => "debug_no_sync=1\n",
     };
-    // After a crash, what the other server has not acknowledged is not committed but forgotten; and replication is begun by Tandem. The
-    // applier is as README has it.
+    // After a crash, what the other server has not acknowledged is not committed but forgotten; and replication is begun by Tandem.
     let role = if options.failover {
-        "init_rpl_role=SLAVE\nskip_slave_start\nslave_parallel_threads=8\n"
+        "init_rpl_role=SLAVE\nskip_slave_start\n"
     } else {
         ""
     };
