@@ -23,7 +23,7 @@ use crate::config::{DayWindow, Failover};
 use crate::monitor::health::{Health, State};
 use crate::monitor::observation::{Link, ProbeError, Receiver};
 use crate::topology::ServerId;
-use crate::topology::gtid::Position;
+use crate::topology::gtid::Stream;
 
 /// ER_MASTER_FATAL_ERROR_READING_BINLOG, of a source that does not have what it is asked for.
 pub(super) const REFUSED: &str = "1236";
@@ -564,13 +564,16 @@ fn replicates_from_nobody(server: &Health) -> bool {
     answer.is_some_and(|answer| answer.seen.links.is_empty())
 }
 
-/// Whether a server was seen to have all that the other was seen to have committed.
+/// Whether a server (MySQL) was seen to have all that the other was seen to have committed.
 fn has_all(standby: &Health, active: &Health) -> bool {
     let (Some(theirs), Some(own)) = (&standby.answer, &active.answer) else {
         return false;
     };
-    let newest = |position: &Position| own.seen.stream.map(|stream| position.newest(&stream));
-    own.seen.stream.is_some() && newest(&theirs.seen.position) >= newest(&own.seen.position)
+    // Not MariaDB, whose heartbeats are seen: semi-sync that is switched on while its dump thread begins was seen to hold that up for good.
+    let Some(stream @ Stream::MySql { .. }) = own.seen.stream else {
+        return false;
+    };
+    theirs.seen.position.newest(&stream) >= own.seen.position.newest(&stream)
 }
 
 fn heard(standby: &Health, active: &Health) -> Option<Instant> {

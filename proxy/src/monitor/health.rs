@@ -139,10 +139,6 @@ impl History {
                     self.lags.clear();
                     self.positions.clear();
                 }
-                if matches!(error, ProbeError::Refused(_)) {
-                    // Its process is gone, and with it the receiver's connection.
-                    self.heard.clear();
-                }
                 self.failure = Some(error);
             }
         }

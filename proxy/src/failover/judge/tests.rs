@@ -306,13 +306,6 @@ fn commits_that_wait_for_a_standby_that_hears_nothing_wait_for_the_hang_time() {
         ..late
     };
     assert_eq!(intent(&alone), Intent::Wait(None));
-    let idle = [writable(server(A)), server(B)];
-    let with_all = decide(&alone, &idle, &RULES, *NOW);
-    assert_eq!(
-        with_all,
-        Intent::Together(A),
-        "there is nothing to hear that it has not"
-    );
     alone.alone_since = Some(ago(150));
     assert_eq!(intent(&alone), Intent::Together(A));
 }
