@@ -29,7 +29,7 @@ import wordpress
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 SECONDS = float(os.environ.get("SECONDS", 2))
 # A page takes as long as a thousand statements.
-PAGE_SECONDS = max(1, 3 * SECONDS)
+PAGE_SECONDS = max(1, round(3 * SECONDS))
 POINT = ["--statement", "SELECT c FROM item WHERE id = {id}"]
 RECONNECT = [*POINT, "--per-connection", "5"]
 ALL = list(ground.PEERS)
@@ -229,7 +229,7 @@ def home_page(grounds):
         for _ in range(ROUNDS):
             for name, site, watched in driven:
                 before = selects(pair)
-                told = wordpress.visit(site, watched, round(PAGE_SECONDS))
+                told = wordpress.visit(site, watched, PAGE_SECONDS)
                 asked = {server: count - before[server] for server, count in selects(pair).items()}
                 found[name]["rounds"].append(told)
                 reads[name].append(sum(asked.values()) / told.get("all_queries", 1))

@@ -131,7 +131,7 @@ async fn a_server_comes_back_under_another_number() {
 /// The log of a standby that was made anew from a backup begins there. The active master dies before it replicates from that one
 /// again, and when it comes back, asks for what comes behind the last that it had of the one of before.
 #[tokio::test]
-#[ignore = "fails in a quarter of the runs on MariaDB, whose killed dump thread hangs (ARCHITECTURE.md, what is missing)"]
+#[ignore = "fails in a quarter of the runs on MariaDB, whose killed dump thread hangs (ARCHITECTURE.md, Known to be incomplete)"]
 async fn the_active_master_dies_behind_a_standby_that_was_made_anew() {
     let cluster = cluster().await;
     let mut conn = cluster.client().await;
